@@ -1,0 +1,209 @@
+"""The clips table: what is listened to, which split it is in, and what must not cross a split.
+
+One row per clip, columns ``clip_id, path, start_s, stop_s, split, group`` plus any label columns.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from otoscope.errors import InputError, nearest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS = ("clip_id", "path", "start_s", "stop_s", "split", "group")
+SPLITS = ("train", "valid", "test")
+
+LabelKind = Literal["class", "number", "multi"]
+
+
+def check_clips(clips: pd.DataFrame) -> pd.DataFrame:
+    """Return `clips` with the columns in order and their types right, or say what is wrong.
+
+    Parameters
+    ----------
+    clips : DataFrame
+        Columns ``clip_id`` (unique), ``path``, ``start_s`` and ``stop_s`` (seconds), ``split`` (train, valid or
+        test) and ``group`` (singer, speaker: what must not cross a split), then any labels.
+
+    Raises
+    ------
+    InputError
+        If the table is empty, lacks a column, has a clip id twice, an empty stretch, an unknown split, or a
+        group in two splits.
+    """
+    missing = [column for column in COLUMNS if column not in clips.columns]
+    if missing:
+        raise InputError(f"the clips table lacks {_listed(missing)}; it has {_listed(clips.columns)}")
+    if clips.empty:
+        raise InputError("the clips table is empty; there is nothing to listen to")
+    clips = clips[[*COLUMNS, *(c for c in clips.columns if c not in COLUMNS)]].reset_index(drop=True)
+    clips = clips.astype(
+        {"clip_id": str, "path": str, "split": str, "group": str, "start_s": float, "stop_s": float}
+    )
+    twice = clips.clip_id[clips.clip_id.duplicated()]
+    if len(twice):
+        raise InputError(
+            f"clip_id must be unique; {len(twice)} appear more than once, such as '{twice.iloc[0]}'"
+        )
+    empty = clips[~((clips.stop_s > clips.start_s) & (clips.start_s >= 0))]
+    if len(empty):
+        row = empty.iloc[0]
+        raise InputError(f"clip '{row.clip_id}' has an empty stretch: {row.start_s} s to {row.stop_s} s")
+    unknown = sorted(set(clips.split) - set(SPLITS))
+    if unknown:
+        raise InputError(f"split must be train, valid or test; got {_listed(unknown)}")
+    crossing = clips.groupby("group").split.nunique()
+    crossing = crossing[crossing > 1]
+    if len(crossing):
+        raise InputError(
+            f"group '{crossing.index[0]}' is in more than one split ({len(crossing)} such groups): what is learnt "
+            "about a group would leak into the test; mend the split column, or leave it out to split by groups"
+        )
+    return clips
+
+
+def clips_hash(clips: pd.DataFrame) -> str:
+    """Return 16 hex digits that change when any clip's id, file name or stretch changes, in any order kept.
+
+    The folder is left out, so that a data set moved as a whole keeps its hash.
+    """
+    digest = hashlib.sha256()
+    for clip_id, path, start_s, stop_s in zip(clips.clip_id, clips.path, clips.start_s, clips.stop_s):
+        digest.update(f"{clip_id}\t{Path(path).name}\t{start_s:.6f}\t{stop_s:.6f}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def split_clips(
+    clips: pd.DataFrame, *, seed: int = 0, valid: float = 0.15, test: float = 0.25, label: str | None = None
+) -> pd.DataFrame:
+    """Return `clips` with every side of ``split`` filled.
+
+    A split that is there is kept; a missing validation side is taken from the training side. Whole groups go
+    to one side. Where every clip is its own group, clips are drawn so that the classes of `label` keep their shares.
+
+    Parameters
+    ----------
+    clips : DataFrame
+        A clips table; ``split`` may be missing. ``group`` may be missing: then each clip is its own.
+    seed : int
+        Of the draw.
+    valid, test : float
+        Fractions of the groups for validation and test.
+    label : str, optional
+        Column whose classes are kept in proportion where clips are split one by one.
+
+    Raises
+    ------
+    InputError
+        If a side is empty, or there are too few groups to fill three sides.
+    """
+    clips = clips.copy()
+    if "group" not in clips:
+        clips["group"] = clips["clip_id"].astype(str)
+    sizes = {"valid": valid, "test": test}
+    if "split" in clips:
+        clips["split"] = clips["split"].astype(str).str.strip().str.lower().replace(_OTHER_NAMES)
+        present = set(clips["split"])
+        for side in ("train", "test"):
+            if side not in present:
+                raise InputError(
+                    f"the split has an empty side: no clip is in '{side}' (found {_listed(sorted(present))}); "
+                    "fill it, or leave the split column out to have one drawn"
+                )
+        if "valid" in present:
+            return clips
+        sizes = {"valid": valid / (1 - test)}
+        pool = clips["split"] == "train"
+    else:
+        clips["split"] = "train"
+        pool = clips["split"] == "train"
+    rng = np.random.default_rng(seed)
+    order = _drawn_groups(clips[pool], label, rng)
+    if len(order) <= len(sizes):
+        raise InputError(
+            f"{len(order)} groups cannot fill {len(sizes) + 1} sides of a split; name a column with more groups, "
+            "or none to split clip by clip"
+        )
+    start = 0
+    for side, fraction in sizes.items():
+        count = min(max(1, round(fraction * len(order))), len(order) - start - 1)
+        clips.loc[pool & clips["group"].isin(order[start : start + count]), "split"] = side
+        start += count
+    return clips
+
+
+def label_kind(values: pd.Series) -> LabelKind:
+    """Return what a label column holds: "class" (text, whole numbers), "number" (fractions) or "multi" (``a;b``)."""
+    import pandas as pd
+
+    if pd.api.types.is_bool_dtype(values) or pd.api.types.is_integer_dtype(values):
+        return "class"
+    if pd.api.types.is_float_dtype(values):
+        present = values.dropna()
+        return "class" if (present == present.round()).all() else "number"
+    return "multi" if values.astype(str).str.contains(";").any() else "class"
+
+
+def check_label(clips: pd.DataFrame, label: str) -> LabelKind:
+    """Return the kind of the label column, or say why it cannot be learnt.
+
+    Raises
+    ------
+    InputError
+        If the column is missing, has empty cells, has one class only, has a class in the test split that no
+        training clip shows, or is the group itself.
+    """
+    if label not in clips.columns:
+        own = [column for column in clips.columns if column not in COLUMNS]
+        raise InputError(
+            f"no label column '{label}'{nearest(label, own)} (label columns: {_listed(own) or 'none'})"
+        )
+    values = clips[label]
+    if values.isna().any():
+        clip_id = clips.clip_id[values.isna()].iloc[0]
+        raise InputError(f"label '{label}' is empty for {values.isna().sum()} clips, such as '{clip_id}'")
+    kind = label_kind(values)
+    if values.nunique() < 2:
+        raise InputError(
+            f"label '{label}' has one class only ('{values.iloc[0]}'); a probe needs at least two"
+        )
+    if kind == "class":
+        if clips.group.nunique() > 1 and (values.astype(str) == clips.group).all():
+            raise InputError(
+                f"label '{label}' is also the group, so no class of the test side is ever seen in training; "
+                "name another group, or none"
+            )
+        unseen = set(values[clips.split == "test"]) - set(values[clips.split == "train"])
+        if unseen:
+            raise InputError(
+                f"label '{label}': {_listed(sorted(map(str, unseen)))} occur in the test split, but never in training"
+            )
+    return kind
+
+
+_OTHER_NAMES = {"validation": "valid", "val": "valid", "dev": "valid", "training": "train", "testing": "test"}
+
+
+def _drawn_groups(clips: pd.DataFrame, label: str | None, rng: np.random.Generator) -> np.ndarray:
+    """Return the groups in a random order; groups of one clip each come with their classes interleaved."""
+    groups = clips["group"].drop_duplicates().to_numpy()
+    groups = rng.permutation(groups)
+    if label is None or label not in clips or len(groups) < len(clips) or label_kind(clips[label]) != "class":
+        return groups
+    classes = clips.set_index("group")[label].loc[groups]
+    # The i-th clip of a class of n stands at (i + a random offset) / n: any prefix holds each class's share.
+    rank = classes.groupby(classes.to_numpy()).cumcount().to_numpy()
+    size = classes.map(classes.value_counts()).to_numpy()
+    offsets = {value: rng.random() for value in sorted(classes.unique(), key=str)}
+    position = (rank + classes.map(offsets).to_numpy()) / size
+    return groups[np.argsort(position, kind="stable")]
+
+
+def _listed(names) -> str:
+    return ", ".join(f"'{name}'" for name in names)

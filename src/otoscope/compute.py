@@ -1,0 +1,132 @@
+"""Where work runs: the device, worker threads that read ahead, and the progress a person sees."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+from otoscope.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """Return the torch device for `name`; "auto" takes CUDA, then Apple's MPS, then the CPU.
+
+    Raises
+    ------
+    InputError
+        If `name` is no device, or one this machine does not have.
+    """
+    import torch
+
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise InputError(f"device '{name}' cannot be used here ({error}); try 'auto' or 'cpu'") from error
+    return device
+
+
+def cpu_count() -> int:
+    """Return how many cores this process may use (a Slurm allocation or taskset counts)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def thread_map(
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    workers: int | None = None,
+    ahead: int | None = None,
+) -> Iterator[Result]:
+    """Yield ``function(item)`` in order, computed in threads that run at most `ahead` items in front.
+
+    The first exception is raised where its result would have come; nothing after it is started.
+    """
+    workers = workers or min(4, cpu_count())
+    ahead = max(ahead or 2 * workers, 1)
+    waiting: deque = deque()
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="otoscope")
+    try:
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+class Progress:
+    """A handle on one bar: `advance` it, and `note` a short text beside it."""
+
+    def __init__(self, advance: Callable[[float], None], note: Callable[[str], None]) -> None:
+        self._advance, self._note = advance, note
+
+    def advance(self, n: float = 1) -> None:
+        """Count `n` more done."""
+        self._advance(n)
+
+    def note(self, text: str) -> None:
+        """Show `text` (a rate, a loss) at the end of the bar."""
+        self._note(text)
+
+
+@contextmanager
+def progress(
+    description: str, total: float | None, *, unit: str = "it", show: bool = True
+) -> Iterator[Progress]:
+    """Show a progress bar on stderr while the block runs; silent where stderr is no terminal.
+
+    Parameters
+    ----------
+    description : str
+        What is going on, in a few words.
+    total : float or None
+        How much there is; None if unknown.
+    unit : str
+        What is counted ("clips", "steps"), shown as a rate.
+    show : bool
+        False never shows anything.
+    """
+    if not show or not sys.stderr.isatty():
+        yield Progress(lambda n: None, lambda text: None)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        TextColumn("{task.completed:.0f}/{task.total:.0f}" if total is not None else "{task.completed:.0f}"),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(compact=True),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task(description, total=total, rate="", note="")
+
+        def advance(n: float) -> None:
+            bars.advance(task, n)
+            speed = bars.tasks[0].speed
+            if speed:
+                bars.update(task, rate=f"{speed:,.3g} {unit}/s")
+
+        yield Progress(advance, lambda text: bars.update(task, note=text))

@@ -1,0 +1,74 @@
+"""The floors: a module imports only from floors below its own, and heavy libraries only when needed."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import otoscope
+
+PACKAGE = Path(otoscope.__file__).parent
+FLOORS = [
+    {"errors", "registry", "audio", "clips", "compute"},
+    {"encoders", "datasets", "factors"},
+    {"saes", "activations"},
+    {"probing", "disentanglement", "latents", "interventions"},
+    {"experiment"},
+    {"report", "explorer"},
+    {"cli"},
+]
+FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_module_imports_only_from_floors_below(path: Path) -> None:
+    room = room_of(path)
+    assert room in FLOOR_OF, f"{room} stands on no floor: name it in the design first"
+    for other in imported_rooms(path):
+        below = FLOOR_OF[other] < FLOOR_OF[room]
+        both_ground = FLOOR_OF[other] == FLOOR_OF[room] == 0
+        assert other == room or below or both_ground, f"{room} must not import {other}"
+
+
+def test_ground_has_no_cycle() -> None:
+    seen: dict[str, set[str]] = {room: imported_rooms(PACKAGE / f"{room}.py") - {room} for room in FLOORS[0]}
+    while seen:
+        free = [room for room, needs in seen.items() if not needs & seen.keys()]
+        assert free, f"the ground floor imports in a circle: {seen}"
+        for room in free:
+            del seen[room]
+
+
+@pytest.mark.parametrize("statement", ["import otoscope", "import otoscope.cli"])
+def test_start_is_light(statement: str) -> None:
+    heavy = ["torch", "transformers", "sklearn", "scipy", "pandas", "librosa", "matplotlib", "zarr", "soundfile"]
+    code = f"{statement}; import sys; print([name for name in {heavy} if name in sys.modules])"
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert printed.strip() == "[]"
+
+
+def test_every_public_name_resolves() -> None:
+    for name in otoscope.__all__:
+        assert getattr(otoscope, name) is not None
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported_rooms(path: Path) -> set[str]:
+    """Return the rooms that a module imports anywhere, functions included."""
+    names: list[str] = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: write absolute imports"
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    inside = [name.split(".")[1] for name in names if name.startswith("otoscope.")]
+    return {room for room in inside if room in FLOOR_OF or (PACKAGE / room).exists()}
