@@ -1,0 +1,147 @@
+"""Any folder of recordings, described by a metadata.csv as in Hugging Face's AudioFolder.
+
+``metadata.csv`` has a ``file_name`` column (paths relative to the folder) and any other columns: labels, a
+``split`` (train, valid, test), ``start_s`` and ``stop_s`` (seconds) where a row is a stretch of a longer file.
+Without a metadata.csv the name of each recording's subfolder is its ``label``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from otoscope.audio import SUFFIXES, audio_info
+from otoscope.clips import split_clips
+from otoscope.compute import progress, thread_map
+from otoscope.errors import AudioError, InputError, nearest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+METADATA = "metadata.csv"
+
+
+def load(
+    *,
+    root: str | Path,
+    label: str | None = None,
+    group: str | None = None,
+    seed: int = 0,
+    skip_unreadable: bool = False,
+) -> pd.DataFrame:
+    """Return the clips of a folder.
+
+    Parameters
+    ----------
+    root : str or Path
+        The folder.
+    label : str, optional
+        Column whose classes keep their shares where clips are split one by one.
+    group : str, optional
+        Column of what must not cross a split (speaker, singer, site). Without one each file is its own group.
+    seed : int
+        Of the split, where the table has none.
+    skip_unreadable : bool
+        Leave out recordings that are missing, empty or unreadable, and list them in ``.attrs["left_out"]``,
+        instead of stopping at the first.
+
+    Returns
+    -------
+    DataFrame
+        A clips table; the metadata's other columns follow as labels.
+
+    Raises
+    ------
+    InputError
+        If there is no such folder, it holds no audio, or its metadata.csv cannot be used.
+    AudioError
+        Naming the first recording that cannot be read.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise InputError(f"no such folder: '{root}'")
+    clips = _from_metadata(root) if (root / METADATA).exists() else _from_subfolders(root)
+    for option, column in (("group", group), ("label", label)):
+        if column is not None and column not in clips:
+            own = [c for c in clips.columns if c not in ("clip_id", "path")]
+            raise InputError(
+                f"{option}: {_table_of(root)} has no column '{column}'{nearest(column, own)} (columns: {', '.join(own)})"
+            )
+    clips, left_out = _with_durations(clips, skip_unreadable)
+    clips["group"] = clips[group].astype(str) if group else clips["path"]
+    clips = split_clips(clips, seed=seed, label=label)
+    clips.attrs["left_out"] = left_out
+    return clips
+
+
+def _from_metadata(root: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    table = pd.read_csv(root / METADATA)
+    if "file_name" not in table.columns:
+        raise InputError(
+            f"{root / METADATA} has no 'file_name' column{nearest('file_name', table.columns)} "
+            f"(columns: {', '.join(map(str, table.columns))}); it names each recording, relative to the folder"
+        )
+    if table.empty:
+        raise InputError(f"{root / METADATA} lists no recordings")
+    names = table.pop("file_name").astype(str)
+    table.insert(0, "path", [str(root / name) for name in names])
+    if "clip_id" not in table:
+        ids = names
+        if "start_s" in table:
+            ids = names + "@" + table["start_s"].map("{:g}".format)
+        table.insert(0, "clip_id", ids)
+    return table
+
+
+def _from_subfolders(root: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    files = sorted(file for file in root.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+    if not files:
+        raise InputError(
+            f"'{root}' holds no audio ({', '.join(SUFFIXES)}) and no {METADATA}; "
+            f"point root at the folder that holds the recordings"
+        )
+    if any(file.parent == root for file in files):
+        raise InputError(
+            f"'{root}' has recordings but no {METADATA}, so nothing says what they are; write one with the columns "
+            "file_name and a label, or sort the recordings into one subfolder a class"
+        )
+    ids = [file.relative_to(root).as_posix() for file in files]
+    return pd.DataFrame(
+        {"clip_id": ids, "path": [str(file) for file in files], "label": [file.parent.name for file in files]}
+    )
+
+
+def _with_durations(clips: pd.DataFrame, skip_unreadable: bool) -> tuple[pd.DataFrame, list[str]]:
+    """Fill start_s and stop_s from the files' headers; return the table and the recordings left out."""
+    import pandas as pd
+
+    def duration_or_error(path: str) -> float | AudioError:
+        try:
+            return audio_info(path).duration_s
+        except AudioError as error:
+            return error
+
+    found = []
+    with progress("reading headers", len(clips), unit="files") as bar:
+        for item in thread_map(duration_or_error, clips["path"]):
+            if isinstance(item, AudioError) and not skip_unreadable:
+                raise item
+            found.append(item)
+            bar.advance()
+    readable = [not isinstance(item, AudioError) for item in found]
+    left_out = [str(item) for item in found if isinstance(item, AudioError)]
+    if not any(readable):
+        raise InputError(f"none of the {len(clips)} recordings can be read; the first: {left_out[0]}")
+    clips = clips[readable].reset_index(drop=True)
+    end_s = pd.Series([item for item in found if not isinstance(item, AudioError)])
+    clips["start_s"] = clips["start_s"].fillna(0.0).astype(float) if "start_s" in clips else 0.0
+    clips["stop_s"] = clips["stop_s"].astype(float).fillna(end_s).clip(upper=end_s) if "stop_s" in clips else end_s
+    return clips, left_out
+
+
+def _table_of(root: Path) -> str:
+    return str(root / METADATA) if (root / METADATA).exists() else f"'{root}'"
