@@ -1,0 +1,102 @@
+"""eGeMAPSv02 by openSMILE: the 88 functionals of the paper.
+
+The package `opensmile` is an extra and its licence is research-only, so it is imported when this set is asked for,
+and at no other time. openSMILE reads the first channel of a stereo file; here it is given the mean of the
+channels, as every other part of Otoscope hears a file. Below about 0.1 s most functionals are NaN.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import pandas as pd
+
+from otoscope.audio import read_audio
+from otoscope.compute import cpu_count
+from otoscope.compute import progress as progress_bar
+from otoscope.errors import InputError
+from otoscope.factors.families import egemaps_families
+from otoscope.factors.tables import KEYS, Factors, report_problems
+
+SHORTEST_S = 0.1
+_CHUNK = 8  # clips sent to a process at a time
+
+
+def build(
+    clips: pd.DataFrame,
+    *,
+    families: str = "corrected",
+    workers: int | None = None,
+    progress: bool = True,
+) -> Factors:
+    """Compute the 88 functionals of every clip, in parallel processes.
+
+    Parameters
+    ----------
+    clips : DataFrame
+        A clips table. Audio is analysed at its own sample rate.
+    families : {"corrected", "paper"}
+        Which family table describes the factors.
+    workers : int, optional
+        Processes; default: as many as there are cores.
+    progress : bool
+        Show a bar.
+
+    Raises
+    ------
+    InputError
+        If the package opensmile is not installed.
+    AudioError
+        If a recording cannot be read.
+    """
+    from joblib import Parallel, delayed
+
+    info = egemaps_families(families)
+    _extractor()  # says what is missing before any process starts
+    items = list(zip(clips.path, clips.start_s, clips.stop_s))
+    chunks = [items[i : i + _CHUNK] for i in range(0, len(items), _CHUNK)]
+    jobs = Parallel(n_jobs=min(workers or cpu_count(), len(chunks)), return_as="generator")
+    values: list[np.ndarray] = []
+    known: dict[int, str] = {}
+    with progress_bar("eGeMAPS", len(items), unit="clips", show=progress) as bar:
+        for chunk in jobs(delayed(_measure_chunk)(chunk, tuple(info["name"])) for chunk in chunks):
+            for numbers, problem in chunk:
+                if problem:
+                    known[len(values)] = problem
+                values.append(numbers)
+            bar.advance(len(chunk))
+    keys = clips[list(KEYS)].reset_index(drop=True)
+    table = pd.concat([keys, pd.DataFrame(np.array(values), columns=list(info["name"]))], axis=1)
+    return Factors(table, info, report_problems(table, known))
+
+
+def _measure_chunk(
+    items: list[tuple[str, float, float]], names: tuple[str, ...]
+) -> list[tuple[np.ndarray, str]]:
+    return [_measure(item, names) for item in items]
+
+
+def _measure(item: tuple[str, float, float], names: tuple[str, ...]) -> tuple[np.ndarray, str]:
+    path, start_s, stop_s = item
+    waveform, sample_rate = read_audio(path, start_s=start_s, stop_s=stop_s)
+    duration_s = len(waveform) / sample_rate
+    if duration_s < SHORTEST_S:
+        problem = f"too short: {duration_s:.3f} s of at least {SHORTEST_S:g} s"
+        return np.full(len(names), np.nan), problem
+    values = _extractor().process_signal(waveform, sample_rate)
+    return values[list(names)].to_numpy(dtype=np.float64)[0], ""
+
+
+@lru_cache(maxsize=1)
+def _extractor():
+    try:
+        import opensmile
+    except ImportError as error:
+        raise InputError(
+            "the factor set 'egemaps' needs the package opensmile (licensed for research only): "
+            "pip install 'otoscope[egemaps]'; or take the factor set 'descriptors', which needs nothing more"
+        ) from error
+    return opensmile.Smile(
+        feature_set=opensmile.FeatureSet.eGeMAPSv02, feature_level=opensmile.FeatureLevel.Functionals
+    )

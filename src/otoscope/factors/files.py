@@ -1,0 +1,102 @@
+"""A user's own factors, from a CSV or parquet file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from otoscope.errors import InputError, nearest
+from otoscope.factors.tables import KEYS, Factors, join_factors, report_problems
+
+
+def build(
+    clips: pd.DataFrame,
+    *,
+    path: str | Path,
+    columns: Sequence[str] | None = None,
+    families: str | Path | None = None,
+    workers: int | None = None,
+    progress: bool = True,
+) -> Factors:
+    """Read factors from a table.
+
+    Parameters
+    ----------
+    clips : DataFrame
+        A clips table.
+    path : str or Path
+        ``.csv`` or ``.parquet`` with a column ``clip_id``, maybe ``start_s`` and ``stop_s`` (else a row is about the
+        whole clip), and a numeric column per factor. An empty cell is NaN.
+    columns : sequence of str, optional
+        Which columns are factors; default: all but the keys, and all must be numeric.
+    families : str or Path, optional
+        CSV with columns ``name, family`` and maybe ``unit``. Factors it does not name have the family "other".
+    workers, progress
+        Not used: nothing is computed.
+
+    Raises
+    ------
+    InputError
+        If a file is missing, a column is missing or not numeric, or no clip of the table occurs.
+    """
+    table = _read(path)
+    if "clip_id" not in table:
+        raise InputError(f"{path} has no column clip_id{nearest('clip_id', table.columns)}")
+    names = [c for c in table.columns if c not in KEYS] if columns is None else list(columns)
+    for name in names:
+        if name not in table:
+            raise InputError(f"{path} has no column '{name}'{nearest(name, table.columns)}")
+        if not pd.api.types.is_numeric_dtype(table[name]):
+            raise InputError(
+                f"{path}: column '{name}' is not numeric (such as '{table[name].dropna().iloc[0]}'); "
+                "name the factor columns with 'columns', or drop it"
+            )
+    if not names:
+        raise InputError(f"{path} has no factor column beside {', '.join(c for c in table.columns)}")
+    table = table.assign(clip_id=table.clip_id.astype(str))
+    info = _describe(names, families)
+    by_stretch = {"start_s", "stop_s"} <= set(table.columns)
+    if not by_stretch:
+        table = table.drop(columns=["start_s", "stop_s"], errors="ignore").assign(start_s=0.0, stop_s=0.0)
+    given = Factors(table[[*KEYS, *names]].reset_index(drop=True), info)
+    present = clips[clips.clip_id.isin(given.table.clip_id)]
+    if present.empty:
+        raise InputError(
+            f"{path}: none of its clip ids is in the clips table (such as '{table.clip_id.iloc[0]}' there, "
+            f"'{clips.clip_id.iloc[0]}' here)"
+        )
+    joined = join_factors(present, given, whole_clip=not by_stretch).reindex(clips.index)
+    full = pd.concat([clips[list(KEYS)], joined], axis=1).reset_index(drop=True)
+    absent = np.flatnonzero(~clips.clip_id.isin(given.table.clip_id))
+    return Factors(full, info, report_problems(full, {int(i): f"no row in {path}" for i in absent}))
+
+
+def _read(path: str | Path) -> pd.DataFrame:
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"factor table {path} does not exist")
+    if path.suffix == ".parquet":
+        return pd.read_parquet(path)
+    if path.suffix == ".csv":
+        return pd.read_csv(path, dtype={"clip_id": str})
+    raise InputError(f"factor table {path}: expected a .csv or .parquet file")
+
+
+def _describe(names: list[str], families: str | Path | None) -> pd.DataFrame:
+    info = pd.DataFrame({"name": names, "unit": "", "family": "other"})
+    if families is None:
+        return info
+    table = _read(families)
+    missing = [column for column in ("name", "family") if column not in table]
+    if missing:
+        raise InputError(
+            f"{families} lacks the column {', '.join(missing)}; expected name, family and maybe unit"
+        )
+    described = table.drop_duplicates("name").set_index("name").reindex(names)
+    info["family"] = described["family"].fillna("other").to_numpy()
+    if "unit" in described:
+        info["unit"] = described["unit"].fillna("").astype(str).to_numpy()
+    return info
