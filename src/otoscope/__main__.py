@@ -1,0 +1,5 @@
+"""``python -m otoscope`` is ``otoscope``."""
+
+from otoscope.cli import main
+
+main()

@@ -1,0 +1,28 @@
+"""The command line: ``otoscope``. Each command is a thin face on one function of the library."""
+
+from __future__ import annotations
+
+import sys
+
+from otoscope.errors import OtoscopeError
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; an error a user can mend is one message on stderr and exit code 2."""
+    from otoscope.cli.app import app
+
+    try:
+        app(args=arguments)
+    except OtoscopeError as error:
+        from rich.console import Console
+        from rich.text import Text
+
+        Console(stderr=True, soft_wrap=True).print(Text.assemble(("otoscope: ", "bold red"), str(error)))
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("\notoscope: interrupted; the same command goes on where it was", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

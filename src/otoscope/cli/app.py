@@ -1,0 +1,110 @@
+"""Whole experiments: ``demo``, ``run``, ``report``, ``list``."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="Look inside the neural networks that listen: which layers know what, and in which sparse features.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+OutOption = Annotated[Path | None, typer.Option("--out", help="The run's directory. Default: runs/<name>.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Change one setting of the spec, such as saes.epochs=10."
+    ),
+]
+
+
+@app.command()
+def demo(out: OutOption = None, settings: SetOption = None) -> None:
+    """Run everything, offline, on built-in singing and a built-in model."""
+    _run("demo", out, settings)
+
+
+@app.command()
+def run(
+    recipe_or_spec: Annotated[str, typer.Argument(help="A recipe (otoscope list recipes) or a YAML file.")],
+    out: OutOption = None,
+    settings: SetOption = None,
+    skip_unreadable: Annotated[
+        bool, typer.Option("--skip-unreadable", help="Go on without recordings that cannot be read.")
+    ] = False,
+) -> None:
+    """Run an experiment to its report; run it again and only what changed is made again."""
+    _run(
+        recipe_or_spec,
+        out,
+        [*(settings or []), *(["dataset.skip_unreadable=true"] if skip_unreadable else [])],
+    )
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Directories of finished runs.")],
+) -> None:
+    """Draw the figures of a run and write its report.html anew."""
+    from otoscope.report import write_report
+
+    print(f"Report: {write_report(*runs)}")
+
+
+class Family(str, Enum):
+    """What ``otoscope list`` can list."""
+
+    encoders = "encoders"
+    datasets = "datasets"
+    saes = "saes"
+    factors = "factors"
+    recipes = "recipes"
+
+
+@app.command("list")
+def list_(family: Annotated[Family, typer.Argument(help="What to list.")]) -> None:
+    """List what Otoscope knows by name, other packages' entries included."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for name, summary in _summaries(family.value).items():
+        table.add_row(f"[bold]{name}[/bold]", summary)
+    Console().print(table)
+
+
+def _summaries(family: str) -> dict[str, str]:
+    if family == "recipes":
+        from otoscope.experiment.spec import recipes
+
+        return recipes()
+    if family == "encoders":
+        from otoscope.encoders import ENCODERS as registry
+    elif family == "datasets":
+        from otoscope.datasets import DATASETS as registry
+    elif family == "saes":
+        from otoscope.saes import SAES as registry
+    else:
+        from otoscope.factors import FACTORS as registry
+    return registry.summaries()
+
+
+def _run(recipe_or_spec: str, out: Path | None, settings: list[str] | None) -> None:
+    import time
+
+    from otoscope.experiment import run as run_experiment
+    from otoscope.report import write_report
+
+    started = time.perf_counter()
+    directory = run_experiment(recipe_or_spec, out=out, settings=settings, say=print)
+    page = write_report(directory)
+    print(f"Done in {time.perf_counter() - started:.0f} s.")
+    print(f"Tables:  {directory / 'results'}")
+    print(f"Figures: {directory / 'figures'}")
+    print(f"Report:  {page}   <- open this one")

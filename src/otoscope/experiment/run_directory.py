@@ -1,0 +1,170 @@
+"""A run on disk: what each stage made, and whether it must be made again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from otoscope.errors import InputError, ProvenanceError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from otoscope.experiment.spec import Spec
+
+
+@dataclass
+class RunDirectory:
+    """A directory that holds one experiment under one protocol.
+
+    Parameters
+    ----------
+    root : Path
+        The directory; made if it is not there.
+    spec : Spec
+        The resolved spec.
+    say : callable
+        Takes a line for the person who watches.
+    """
+
+    root: Path
+    spec: Spec
+    say: Callable[[str], None] = lambda line: None
+    stages: list[dict[str, Any]] = field(default_factory=list)
+    """What ran in this process: stage, seconds, status ("made" or "kept")."""
+
+    def open(self) -> None:
+        """Make the directory, or check that it holds this experiment.
+
+        Raises
+        ------
+        InputError
+            If the directory cannot be written to.
+        ProvenanceError
+            If it holds another experiment.
+        """
+        try:
+            for folder in (self.root, self.root / "results", self.root / "stages"):
+                folder.mkdir(parents=True, exist_ok=True)
+            probe = self.root / ".writable"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise InputError(
+                f"cannot write to '{self.root}' ({error.strerror}); choose another folder with --out"
+            ) from error
+        path = self.root / "spec.yaml"
+        if path.exists():
+            self._refuse_another(yaml.safe_load(path.read_text()))
+        self.write_text("spec.yaml", yaml.safe_dump(self._resolved(), sort_keys=False))
+
+    @contextmanager
+    def stage(self, name: str, inputs: Any) -> Iterator[bool]:
+        """Yield whether the stage must be made, and note that it was when the block ends well.
+
+        Parameters
+        ----------
+        name : str
+            Of the stage.
+        inputs : any
+            Everything its results depend on, as plain data; a change makes the stage again.
+        """
+        from otoscope import __version__
+
+        fingerprint = digest({"otoscope": __version__, "inputs": inputs})
+        record = self.root / "stages" / f"{name}.json"
+        before = json.loads(record.read_text()) if record.exists() else {}
+        if before.get("fingerprint") == fingerprint:
+            yield False
+            self.stages.append({"stage": name, "seconds": before["seconds"], "status": "kept"})
+            return
+        record.unlink(
+            missing_ok=True
+        )  # from here on, what lies there may be half of the old and half of the new
+        started = time.perf_counter()
+        yield True
+        seconds = time.perf_counter() - started
+        self.write_text(
+            record.relative_to(self.root),
+            json.dumps({"fingerprint": fingerprint, "seconds": round(seconds, 2)}),
+        )
+        self.stages.append({"stage": name, "seconds": round(seconds, 2), "status": "made"})
+        self.say(f"{name}: {seconds:.1f} s")
+
+    def write_table(self, name: str, table: pd.DataFrame) -> None:
+        """Write ``results/<name>.csv``, whole or not at all."""
+        self.write_text(Path("results") / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
+
+    def table(self, name: str) -> pd.DataFrame:
+        """Read ``results/<name>.csv``."""
+        import pandas as pd
+
+        return pd.read_csv(self.root / "results" / f"{name}.csv")
+
+    def write_frame(self, name: str, table: pd.DataFrame) -> None:
+        """Write ``<name>.parquet`` at the top of the run, whole or not at all."""
+        path = self.root / f"{name}.parquet"
+        table.to_parquet(path.with_suffix(".part"), index=False)
+        os.replace(path.with_suffix(".part"), path)
+
+    def frame(self, name: str) -> pd.DataFrame:
+        """Read ``<name>.parquet``."""
+        import pandas as pd
+
+        return pd.read_parquet(self.root / f"{name}.parquet")
+
+    def write_text(self, name: str | Path, text: str) -> None:
+        """Write a small file, whole or not at all."""
+        path = self.root / name
+        part = path.with_name(path.name + ".part")
+        part.write_text(text)
+        os.replace(part, path)
+
+    def _resolved(self) -> dict[str, Any]:
+        return {**self.spec.model_dump(mode="json"), "versions": versions()}
+
+    def _refuse_another(self, old: dict[str, Any]) -> None:
+        new = self.spec.model_dump(mode="json")
+        for keys in (("protocol",), ("dataset", "name"), ("dataset", "root"), ("dataset", "label")):
+            before, now = old, new
+            for key in keys:
+                before, now = (before or {}).get(key), now[key]
+            if before != now:
+                raise ProvenanceError(
+                    f"'{self.root}' holds another experiment: its {'.'.join(keys)} is {before!r}, this one's {now!r}; "
+                    "choose another --out, so that nothing of it is lost"
+                )
+
+
+def digest(value: Any) -> str:
+    """Return 16 hex digits of plain data."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what computes the numbers."""
+    import platform
+    from importlib import metadata
+
+    names = (
+        "otoscope",
+        "torch",
+        "transformers",
+        "numpy",
+        "scipy",
+        "scikit-learn",
+        "pandas",
+        "librosa",
+        "soxr",
+        "zarr",
+    )
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}

@@ -1,0 +1,288 @@
+"""What to run: a spec, written as YAML, checked before anything starts.
+
+A spec is resolved from four layers, later ones winning: the defaults below, the protocol, the recipe or the user's
+file, and ``--set key=value``.
+"""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any, Literal
+
+import pydantic
+import yaml
+
+from otoscope.errors import SpecError, nearest
+from otoscope.experiment import protocols
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+class _Section(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class DatasetSpec(_Section):
+    name: str = "folder"
+    """A registered data set (``otoscope list datasets``); "folder" is any folder of recordings."""
+    root: str | None = None
+    """Where the recordings lie; relative paths count from the spec's own folder."""
+    label: str
+    """Column of the clips table that the probes predict."""
+    group: str | None = None
+    """Column of what must not cross a split (singer, speaker); only for data sets that have no groups of their own."""
+    skip_unreadable: bool = False
+    """Go on without recordings that cannot be read, and say how many were left out."""
+    options: dict[str, Any] = {}
+    """Further options of the data set's own."""
+
+
+class EncoderSpec(_Section):
+    name: str
+    """A short name (``otoscope list encoders``), a hub id, or a local folder."""
+    revision: str | None = None
+    """Revision on the hub."""
+    layers: list[int | Literal["best", "last"]] = ["best", "last"]
+    """Layers to split into latents; "best" is the layer with the best probe on validation groups."""
+
+
+class ExtractionSpec(_Section):
+    crop: str = "full"
+    """What of each clip is heard; see ``otoscope extract --help``."""
+    pool: str = "mean"
+    """How frames become rows."""
+    dtype: Literal["float32", "float16"] = "float32"
+    """Of the stored activations."""
+    device: str = "auto"
+    """Where the encoder runs."""
+    precision: str = "float32"
+    """Of the encoder's arithmetic: float32, bfloat16, or auto (a measured table)."""
+
+
+class ProbingSpec(_Section):
+    regularisation: list[float] = [0.001, 0.01, 0.1, 1.0]
+    """Candidate inverse strengths C of the logistic regression, chosen by grouped cross-validation."""
+    folds: int = pydantic.Field(5, ge=2)
+    """Folds of that cross-validation."""
+    n_bootstrap: int = pydantic.Field(2000, ge=100)
+    """Resamples of the test groups behind each interval."""
+
+
+class SaesSpec(_Section):
+    kind: Literal["topk"] = "topk"
+    """Kind of sparse autoencoder."""
+    n_latents: int = pydantic.Field(2048, ge=2)
+    """Latents of each dictionary."""
+    sparsities: list[float] = [0.75, 0.8, 0.85, 0.9, 0.95, 0.99]
+    """Fractions of the latents that are silent on every row."""
+    seeds: list[int] = [0]
+    """One dictionary is trained per seed."""
+    epochs: int = pydantic.Field(100, ge=1)
+    """Passes over the training rows; the best by validation error is kept."""
+    batch_size: int = pydantic.Field(32, ge=1)
+    """Rows per step."""
+    lr: float = pydantic.Field(1e-3, gt=0)
+    """Learning rate of Adam."""
+
+
+class FactorsSpec(_Section):
+    name: str = "auto"
+    """A factor set (``otoscope list factors``), "ground_truth" (synthsing's own), a CSV or parquet file, or "auto":
+    the ground truth where the data set has one, else "descriptors"."""
+
+
+class DisentanglementSpec(_Section):
+    folds: int = pydantic.Field(5, ge=2)
+    """Folds over the groups for the held-out R2."""
+    min_r2: float = 0.1
+    """Factors under this held-out R2 are not ranked."""
+    top: int = pydantic.Field(10, ge=1)
+    """How many factors a summary averages over."""
+    nulls: list[Literal["untrained", "pca", "random", "shuffled"]] = [
+        "untrained",
+        "pca",
+        "random",
+        "shuffled",
+    ]
+    """Representations of equal width that no training shaped, measured beside the codes."""
+    null_sparsity: float = 0.95
+    """The sparsity (nearest trained one) whose width and k the nulls share."""
+    entropy_neighbours: int = pydantic.Field(3, ge=1)
+    """Neighbours of the Kozachenko-Leonenko entropy."""
+
+
+class Spec(_Section):
+    """A resolved experiment."""
+
+    name: str = "run"
+    """What the run is called."""
+    protocol: Literal["sound"] = "sound"
+    """The rules the numbers are made by."""
+    seed: int = 0
+    """Of everything that is drawn, but for the dictionaries' own seeds."""
+    dataset: DatasetSpec
+    encoders: list[EncoderSpec] = [EncoderSpec(name="otoscope-mini")]
+    extraction: ExtractionSpec = ExtractionSpec()
+    probing: ProbingSpec = ProbingSpec()
+    saes: SaesSpec = SaesSpec()
+    factors: FactorsSpec = FactorsSpec()
+    disentanglement: DisentanglementSpec = DisentanglementSpec()
+
+    @pydantic.model_validator(mode="after")
+    def _checked(self) -> Spec:
+        if not self.encoders:
+            raise ValueError("encoders: name at least one")
+        for sparsity in self.saes.sparsities:
+            if not 0 < sparsity < 1:
+                raise ValueError(f"saes.sparsities: {sparsity} is no fraction between 0 and 1")
+            if (1 - sparsity) * self.saes.n_latents < 1:
+                raise ValueError(f"saes.sparsities: {sparsity} leaves no latent of {self.saes.n_latents}")
+        if not self.saes.sparsities or not self.saes.seeds:
+            raise ValueError("saes: give at least one sparsity and one seed")
+        return self
+
+
+def load_spec(recipe_or_file: str | Path, *, settings: list[str] | None = None) -> Spec:
+    """Resolve a recipe or a YAML file, and ``key=value`` settings, to a checked spec.
+
+    Parameters
+    ----------
+    recipe_or_file : str or Path
+        A recipe's name (``otoscope list recipes``) or the path of a YAML file.
+    settings : list of str, optional
+        Such as ``["dataset.root=/data", "saes.epochs=10"]``; values are read as YAML.
+
+    Raises
+    ------
+    SpecError
+        If there is no such recipe or file, it is no YAML mapping, or a key or value is wrong.
+    """
+    path = _find(recipe_or_file)
+    try:
+        values = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SpecError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise SpecError(
+            f"{path} must hold a mapping of settings (dataset: ..., encoders: ...), not {values!r}"
+        )
+    for setting in settings or []:
+        _set(values, setting)
+    dataset = values.get("dataset")
+    if isinstance(dataset, dict) and dataset.get("root") and path.parent != RECIPES:
+        dataset["root"] = str(_resolved(str(dataset["root"]), path.parent, settings))
+    return resolve(values)
+
+
+def resolve(values: dict[str, Any]) -> Spec:
+    """Return the spec of a plain mapping, with the protocol's and all other defaults filled in."""
+    _check_keys(values, Spec, "")
+    protocol = values.get("protocol", "sound")
+    try:
+        return Spec.model_validate(_merged(protocols.defaults(protocol), values))
+    except pydantic.ValidationError as error:
+        raise SpecError(_readable(error)) from error
+
+
+def recipes() -> dict[str, str]:
+    """Return the built-in recipes, name -> what it does (the first comment line of its file)."""
+    return {
+        path.stem: path.read_text().splitlines()[0].lstrip("# ").strip()
+        for path in sorted(RECIPES.glob("*.yaml"))
+    }
+
+
+def _find(recipe_or_file: str | Path) -> Path:
+    name = str(recipe_or_file)
+    if (RECIPES / f"{name}.yaml").exists():
+        return RECIPES / f"{name}.yaml"
+    path = Path(name)
+    if path.is_file():
+        return path
+    raise SpecError(
+        f"no recipe and no spec file is called '{name}'{nearest(name, recipes())} (recipes: {', '.join(recipes())})"
+    )
+
+
+def _set(values: dict[str, Any], setting: str) -> None:
+    key, equals, text = setting.partition("=")
+    if not equals or not key:
+        raise SpecError(f"--set takes KEY=VALUE, such as dataset.root=/data; got '{setting}'")
+    *path, last = key.strip().split(".")
+    target: Any = values
+    for depth, part in enumerate(path):
+        if isinstance(target, list):
+            target = _item(target, part, key)
+            continue
+        target = target.setdefault(part, {})
+        if not isinstance(target, dict | list):
+            raise SpecError(f"--set {setting}: '{'.'.join(path[: depth + 1])}' is a value, not a section")
+    if isinstance(target, list):
+        raise SpecError(
+            f"--set {setting}: name a key inside item {last}, such as {'.'.join(path)}.0.name=..."
+        )
+    target[last] = yaml.safe_load(text)
+
+
+def _item(items: list, index: str, key: str) -> Any:
+    if not index.isdigit() or int(index) >= len(items):
+        raise SpecError(f"--set {key}: '{index}' is no index into a list of {len(items)}")
+    return items[int(index)]
+
+
+def _resolved(root: str, folder: Path, settings: list[str] | None) -> Path:
+    """A root in the file counts from the file's folder; one given with --set from where the user stands."""
+    given = any(setting.replace(" ", "").startswith("dataset.root=") for setting in settings or [])
+    return Path(root).expanduser() if given else folder / Path(root).expanduser()
+
+
+def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    both = dict(base)
+    for key, value in over.items():
+        old = both.get(key)
+        both[key] = _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return both
+
+
+def _check_keys(values: dict[str, Any], section: type[pydantic.BaseModel], where: str) -> None:
+    """Refuse an unknown key before pydantic does, to suggest the nearest known one."""
+    for key, value in values.items():
+        field = section.model_fields.get(str(key))
+        if field is None:
+            known = list(section.model_fields)
+            raise SpecError(
+                f"unknown key '{where}{key}'{nearest(str(key), known)} (known: {', '.join(known)})"
+            )
+        for kind, items in _subsections(field.annotation, value):
+            for item in items:
+                if isinstance(item, dict):
+                    _check_keys(item, kind, f"{where}{key}.")
+
+
+def _subsections(annotation: Any, value: Any) -> list[tuple[type[pydantic.BaseModel], list]]:
+    if inspect.isclass(annotation) and issubclass(annotation, pydantic.BaseModel):
+        return [(annotation, [value])]
+    inner = getattr(annotation, "__args__", ())
+    if (
+        inner
+        and inspect.isclass(inner[0])
+        and issubclass(inner[0], pydantic.BaseModel)
+        and isinstance(value, list)
+    ):
+        return [(inner[0], value)]
+    return []
+
+
+def _readable(error: pydantic.ValidationError) -> str:
+    lines = []
+    for item in error.errors():
+        where = ".".join(str(part) for part in item["loc"])
+        message = item["msg"].removeprefix("Value error, ")
+        if item["type"] == "missing":
+            lines.append(f"'{where}' is missing; every spec must say it")
+        elif not where:
+            lines.append(message)
+        else:
+            lines.append(f"{where}: {message} (got {item['input']!r})")
+    return "; ".join(dict.fromkeys(lines))

@@ -1,0 +1,32 @@
+"""Shared by all tests: one thread a worker (the workers already fill the cores), and where real data may lie."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a test that reaches for the network shall fail, not wait
+
+from pathlib import Path
+
+import pytest
+
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def fsdd() -> Path:
+    """The Free Spoken Digit Dataset's recordings."""
+    folder = DATA / "fsdd" / "recordings"
+    if not folder.is_dir():
+        pytest.skip("the Free Spoken Digit Dataset is not beside this checkout")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def egemaps_csv() -> Path:
+    """Real eGeMAPS functionals of singing."""
+    file = DATA / "vocalset_train_egemaps.csv"
+    if not file.is_file():
+        pytest.skip("the table of real eGeMAPS functionals is not beside this checkout")
+    return file
