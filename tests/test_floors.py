@@ -46,7 +46,17 @@ def test_ground_has_no_cycle() -> None:
 
 @pytest.mark.parametrize("statement", ["import otoscope", "import otoscope.cli"])
 def test_start_is_light(statement: str) -> None:
-    heavy = ["torch", "transformers", "sklearn", "scipy", "pandas", "librosa", "matplotlib", "zarr", "soundfile"]
+    heavy = [
+        "torch",
+        "transformers",
+        "sklearn",
+        "scipy",
+        "pandas",
+        "librosa",
+        "matplotlib",
+        "zarr",
+        "soundfile",
+    ]
     code = f"{statement}; import sys; print([name for name in {heavy} if name in sys.modules])"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert printed.strip() == "[]"

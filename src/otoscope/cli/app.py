@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -57,7 +57,7 @@ def report(
     print(f"Report: {write_report(*runs)}")
 
 
-class Family(str, Enum):
+class Family(StrEnum):
     """What ``otoscope list`` can list."""
 
     encoders = "encoders"

@@ -1,0 +1,121 @@
+"""The clips table: what is refused, and that splits never let a group cross."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from otoscope.clips import check_clips, check_label, clips_hash, label_kind, split_clips
+from otoscope.errors import InputError
+
+
+def table(n: int = 12, n_groups: int = 6, **columns) -> pd.DataFrame:
+    rows = range(n)
+    base = {
+        "clip_id": [f"c{i}" for i in rows],
+        "path": [f"a/{i}.wav" for i in rows],
+        "start_s": 0.0,
+        "stop_s": 1.0,
+        "group": [f"g{i % n_groups}" for i in rows],
+        "word": [f"w{i % 3}" for i in rows],
+    }
+    return pd.DataFrame(base | columns)
+
+
+@settings(max_examples=50, deadline=None)
+@given(n=st.integers(8, 60), n_groups=st.integers(3, 8), seed=st.integers(0, 99))
+def test_groups_never_cross_and_no_side_is_empty(n, n_groups, seed):
+    clips = check_clips(split_clips(table(n, n_groups), seed=seed))  # check_clips refuses a crossing group
+    assert set(clips.split) == {"train", "valid", "test"}
+
+
+def test_single_clips_keep_the_shares_of_the_classes():
+    clips = table(400, 400, word=["rare"] * 40 + ["common"] * 360)
+    counts = split_clips(clips, label="word").groupby(["split", "word"]).size()
+    assert counts["test", "rare"] == pytest.approx(10, abs=1)
+    assert counts["valid", "rare"] == pytest.approx(6, abs=1)
+
+
+def test_a_given_split_is_kept_and_validation_comes_from_training():
+    given_split = ["train"] * 9 + ["test"] * 3
+    clips = split_clips(table(12, 12, split=given_split))
+    assert list(clips.split[9:]) == ["test"] * 3
+    assert set(clips.split[:9]) == {"train", "valid"}
+    named = split_clips(table(4, 4, split=["train", "train", "validation", "TEST"]))
+    assert list(named.split) == ["train", "train", "valid", "test"]
+
+
+def test_same_seed_same_split():
+    assert split_clips(table(), seed=3).equals(split_clips(table(), seed=3))
+    drawn = {tuple(split_clips(table(30, 30), seed=seed).split) for seed in range(5)}
+    assert len(drawn) == 5
+
+
+@pytest.mark.parametrize(
+    ("clips", "message"),
+    [
+        (table(split="train"), "no clip is in 'test'"),
+        (table(n_groups=2), "2 groups cannot fill 3 sides"),
+    ],
+)
+def test_splits_that_cannot_be(clips, message):
+    with pytest.raises(InputError, match=message):
+        split_clips(clips)
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"clip_id": "same"}, "appear more than once"),
+        ({"stop_s": 0.0}, "empty stretch"),
+        ({"split": "holdout"}, "train, valid or test"),
+        ({"split": ["train", "test"] * 6, "group": "g"}, "more than one split"),
+    ],
+)
+def test_tables_that_are_refused(columns, message):
+    with pytest.raises(InputError, match=message):
+        check_clips(table(**({"split": "train"} | columns)))
+
+
+def test_a_missing_column_is_named():
+    with pytest.raises(InputError, match="lacks 'split'"):
+        check_clips(table())
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (["a", "b"], "class"),
+        ([1, 2], "class"),
+        ([True, False], "class"),
+        ([1.0, 2.0], "class"),
+        ([1.5, 2.25], "number"),
+        (["bird;frog", "bird"], "multi"),
+    ],
+)
+def test_label_kinds(values, kind):
+    assert label_kind(pd.Series(values)) == kind
+
+
+def test_labels_that_cannot_be_learnt():
+    clips = split_clips(table(30, 30))
+    with pytest.raises(InputError, match="did you mean 'word'"):
+        check_label(clips, "wrd")
+    with pytest.raises(InputError, match="one class only"):
+        check_label(clips.assign(word="x"), "word")
+    with pytest.raises(InputError, match="never in training"):
+        check_label(clips.assign(word=clips.split), "word")
+    with pytest.raises(InputError, match="is empty for 1 clips"):
+        check_label(clips.assign(word=[None, *clips.word[1:]]), "word")
+    with pytest.raises(InputError, match="also the group"):
+        check_label(clips.assign(group=clips.word), "word")
+
+
+def test_the_hash_follows_the_clips_not_the_folder():
+    clips = table()
+    moved = clips.assign(path=["elsewhere/" + path.split("/")[-1] for path in clips.path])
+    assert clips_hash(clips) == clips_hash(moved)
+    assert clips_hash(clips) != clips_hash(clips.assign(stop_s=2.0))
+    assert clips_hash(clips) != clips_hash(clips[::-1])

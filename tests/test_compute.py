@@ -1,0 +1,51 @@
+"""Threads keep order, read ahead within bounds, and pass errors on."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+import torch
+
+from otoscope.compute import pick_device, progress, thread_map
+from otoscope.errors import InputError
+
+
+def test_results_come_in_order():
+    def slow_first(item: int) -> int:
+        time.sleep(0.02 if item == 0 else 0)
+        return item * item
+
+    assert list(thread_map(slow_first, range(20), workers=4)) == [i * i for i in range(20)]
+
+
+def test_reading_ahead_is_bounded():
+    started = []
+    results = thread_map(lambda item: started.append(item) or item, iter(range(100)), workers=2, ahead=3)
+    next(results)
+    time.sleep(0.05)
+    assert len(started) <= 5
+    results.close()
+    assert threading.active_count() < 20
+
+
+def test_the_first_error_is_raised_in_its_place():
+    results = thread_map(lambda item: 1 // item, [2, 1, 0, 5], workers=2)
+    assert [next(results), next(results)] == [0, 1]
+    with pytest.raises(ZeroDivisionError):
+        next(results)
+
+
+def test_devices():
+    assert pick_device("cpu") == torch.device("cpu")
+    assert pick_device("auto").type in ("cpu", "cuda", "mps")
+    with pytest.raises(InputError, match="cannot be used here"):
+        pick_device("warp-drive")
+
+
+def test_progress_is_silent_without_a_terminal(capsys):
+    with progress("working", 3) as bar:
+        bar.advance()
+        bar.note("fine")
+    assert capsys.readouterr() == ("", "")
