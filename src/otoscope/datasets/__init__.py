@@ -16,7 +16,7 @@ from otoscope.registry import Registry
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["DATASETS", "load_clips"]
+__all__ = ["DATASETS", "GROUND_TRUTHS", "load_clips"]
 
 DATASETS = Registry("data set", "otoscope.datasets")
 DATASETS.add(
@@ -29,6 +29,10 @@ DATASETS.add(
     "otoscope.datasets.folder:load",
     "any folder of recordings with a metadata.csv, or with one subfolder a class",
 )
+
+GROUND_TRUTHS = Registry("data set with true factors", "otoscope.ground_truths")
+"""Functions ``clips -> (table, info)``: the factors that made each clip, and their unit and family."""
+GROUND_TRUTHS.add("synthsing", "otoscope.datasets.synthsing:ground_truth")
 
 
 def load_clips(name_or_folder: str | Path, *, root: str | Path | None = None, **options) -> pd.DataFrame:

@@ -26,7 +26,7 @@ def load(
     root: str | Path,
     label: str | None = None,
     group: str | None = None,
-    seed: int = 0,
+    split_seed: int = 0,
     skip_unreadable: bool = False,
 ) -> pd.DataFrame:
     """Return the clips of a folder.
@@ -39,7 +39,7 @@ def load(
         Column whose classes keep their shares where clips are split one by one.
     group : str, optional
         Column of what must not cross a split (speaker, singer, site). Without one each file is its own group.
-    seed : int
+    split_seed : int
         Of the split, where the table has none.
     skip_unreadable : bool
         Leave out recordings that are missing, empty or unreadable, and list them in ``.attrs["left_out"]``,
@@ -69,7 +69,7 @@ def load(
             )
     clips, left_out = _with_durations(clips, skip_unreadable)
     clips["group"] = clips[group].astype(str) if group else clips["path"]
-    clips = split_clips(clips, seed=seed, label=label)
+    clips = split_clips(clips, seed=split_seed, label=label)
     clips.attrs["left_out"] = left_out
     return clips
 

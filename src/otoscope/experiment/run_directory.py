@@ -23,6 +23,19 @@ if TYPE_CHECKING:
 
 
 @dataclass
+class Stage:
+    """One step of a run."""
+
+    name: str
+    fingerprint: str
+    """Of its inputs and settings."""
+    needed: bool = True
+    """Whether it must be made; False where it was made from the same inputs before."""
+    outputs: dict[str, Any] = field(default_factory=dict)
+    """Small plain data that later stages need; kept with the run."""
+
+
+@dataclass
 class RunDirectory:
     """A directory that holds one experiment under one protocol.
 
@@ -68,8 +81,8 @@ class RunDirectory:
         self.write_text("spec.yaml", yaml.safe_dump(self._resolved(), sort_keys=False))
 
     @contextmanager
-    def stage(self, name: str, inputs: Any) -> Iterator[bool]:
-        """Yield whether the stage must be made, and note that it was when the block ends well.
+    def stage(self, name: str, inputs: Any) -> Iterator[Stage]:
+        """Yield a stage; it is noted as made when the block ends well.
 
         Parameters
         ----------
@@ -80,25 +93,21 @@ class RunDirectory:
         """
         from otoscope import __version__
 
-        fingerprint = digest({"otoscope": __version__, "inputs": inputs})
+        stage = Stage(name, digest({"otoscope": __version__, "inputs": inputs}))
         record = self.root / "stages" / f"{name}.json"
         before = json.loads(record.read_text()) if record.exists() else {}
-        if before.get("fingerprint") == fingerprint:
-            yield False
-            self.stages.append({"stage": name, "seconds": before["seconds"], "status": "kept"})
-            return
-        record.unlink(
-            missing_ok=True
-        )  # from here on, what lies there may be half of the old and half of the new
-        started = time.perf_counter()
-        yield True
-        seconds = time.perf_counter() - started
-        self.write_text(
-            record.relative_to(self.root),
-            json.dumps({"fingerprint": fingerprint, "seconds": round(seconds, 2)}),
-        )
-        self.stages.append({"stage": name, "seconds": round(seconds, 2), "status": "made"})
-        self.say(f"{name}: {seconds:.1f} s")
+        if before.get("fingerprint") == stage.fingerprint:
+            stage.needed, stage.outputs, seconds = False, before["outputs"], before["seconds"]
+            yield stage
+        else:
+            record.unlink(missing_ok=True)  # from here on, what lies there may be half old and half new
+            started = time.perf_counter()
+            yield stage
+            seconds = round(time.perf_counter() - started, 2)
+            done = {"fingerprint": stage.fingerprint, "seconds": seconds, "outputs": stage.outputs}
+            self.write_text(record.relative_to(self.root), json.dumps(done, indent=2) + "\n")
+            self.say(f"{name}: {seconds:.1f} s")
+        self.stages.append({"stage": name, "seconds": seconds, "status": "made" if stage.needed else "kept"})
 
     def write_table(self, name: str, table: pd.DataFrame) -> None:
         """Write ``results/<name>.csv``, whole or not at all."""

@@ -1,0 +1,58 @@
+"""Run an experiment: every stage in order, each only if its inputs changed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from otoscope.experiment import stages
+from otoscope.experiment.run_directory import RunDirectory
+from otoscope.experiment.spec import Spec, load_spec
+
+
+def run(
+    recipe_or_spec: str | Path | Spec,
+    *,
+    out: str | Path | None = None,
+    settings: list[str] | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Path:
+    """Run a recipe or spec from clips to result tables.
+
+    A run that was killed goes on where it was; a stage whose inputs and settings have not changed is kept.
+
+    Parameters
+    ----------
+    recipe_or_spec : str, Path or Spec
+        A recipe's name, a YAML file, or a resolved spec.
+    out : str or Path, optional
+        The run's directory. Default: ``runs/<name>``.
+    settings : list of str, optional
+        Changes to the spec, such as ``["saes.epochs=10"]``; not for a resolved `Spec`.
+    say : callable
+        Takes a line on what was done.
+
+    Returns
+    -------
+    Path
+        The run's directory. ``otoscope.write_report`` makes its figures and page.
+
+    Raises
+    ------
+    OtoscopeError
+        If the spec, the data or the directory cannot be used; nothing that was made before is lost.
+    """
+    spec = recipe_or_spec if isinstance(recipe_or_spec, Spec) else load_spec(recipe_or_spec, settings=settings)
+    directory = RunDirectory(Path(out) if out is not None else Path("runs") / spec.name, spec, say)
+    directory.open()
+    clips = stages.clips(directory)
+    stores = stages.activations(directory, clips)
+    factors = stages.factors(directory, clips)
+    chosen = stages.layer_probing(directory, clips, stores)
+    saes = stages.saes(directory, clips, stores, chosen)
+    stages.sae_probing(directory, clips, stores, chosen, saes)
+    stages.disentanglement(directory, clips, stores, chosen, saes, factors)
+    summary = stages.summary(directory, clips, stores)
+    directory.write_text("run.json", json.dumps(summary, indent=2) + "\n")
+    return directory.root

@@ -1,0 +1,78 @@
+"""A run on disk: stages are kept while their inputs stay, and nothing is half-written."""
+
+from __future__ import annotations
+
+import os
+
+import pandas as pd
+import pytest
+
+from otoscope.errors import InputError, ProvenanceError
+from otoscope.experiment.run_directory import RunDirectory
+from otoscope.experiment.spec import load_spec
+
+
+def directory(path, *settings) -> RunDirectory:
+    run = RunDirectory(path, load_spec("demo", settings=list(settings)))
+    run.open()
+    return run
+
+
+def make(run: RunDirectory, inputs) -> bool:
+    with run.stage("work", inputs) as stage:
+        if stage.needed:
+            stage.outputs = {"answer": inputs}
+    assert stage.outputs == {"answer": inputs}
+    return stage.needed
+
+
+def test_a_stage_is_made_once_per_input(tmp_path):
+    assert make(directory(tmp_path), 1)
+    assert not make(directory(tmp_path), 1)
+    assert make(directory(tmp_path), 2)
+    assert make(directory(tmp_path), 1)  # what lay there came from input 2
+
+
+def test_a_stage_that_failed_is_made_again(tmp_path):
+    run = directory(tmp_path)
+    with pytest.raises(ZeroDivisionError), run.stage("work", 1):
+        1 / 0  # noqa: B018
+    assert make(run, 1)
+
+
+def test_a_stage_that_failed_does_not_keep_what_it_overwrote(tmp_path):
+    run = directory(tmp_path)
+    make(run, 1)
+    with pytest.raises(ZeroDivisionError), run.stage("work", 2):
+        1 / 0  # noqa: B018
+    assert make(run, 1)
+
+
+def test_tables_come_back(tmp_path):
+    run = directory(tmp_path)
+    table = pd.DataFrame({"layer": [0, 1], "accuracy": [0.5, 1 / 3]})
+    run.write_table("t", table)
+    run.write_frame("f", table)
+    pd.testing.assert_frame_equal(run.table("t"), table)
+    pd.testing.assert_frame_equal(run.frame("f"), table)
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_another_experiment_is_not_overwritten(tmp_path):
+    directory(tmp_path)
+    directory(tmp_path, "saes.epochs=3")  # the same experiment, changed: what is affected is made again
+    with pytest.raises(ProvenanceError, match="another experiment"):
+        directory(tmp_path, "dataset.label=vowel")
+
+
+def test_a_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot write to"):
+        directory(tmp_path / "file" / "run")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
+def test_a_write_protected_folder(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(InputError, match="cannot write to"):
+        directory(tmp_path / "run")

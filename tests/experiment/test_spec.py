@@ -1,0 +1,86 @@
+"""Specs: four layers resolved in order, and every mistake named before anything runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from otoscope.errors import SpecError
+from otoscope.experiment.spec import Spec, load_spec, recipes, resolve
+
+
+@pytest.fixture
+def spec_file(tmp_path) -> Path:
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        yaml.safe_dump({"name": "mine", "dataset": {"name": "folder", "root": "audio", "label": "word"}})
+    )
+    return path
+
+
+def test_every_default_is_filled_in(spec_file):
+    spec = load_spec(spec_file)
+    assert spec.saes.sparsities == [0.75, 0.8, 0.85, 0.9, 0.95, 0.99]
+    assert spec.encoders[0].name == "otoscope-mini"
+    assert resolve(spec.model_dump(mode="json")) == spec  # a resolved spec resolves to itself
+
+
+def test_settings_win_over_the_file(spec_file):
+    spec = load_spec(
+        spec_file, settings=["saes.epochs=7", "encoders=[{name: ast, layers: [6, 12]}]", "name=other"]
+    )
+    assert (spec.saes.epochs, spec.name) == (7, "other")
+    assert spec.encoders[0].layers == [6, 12]
+
+
+def test_a_setting_reaches_into_a_list():
+    assert load_spec("demo", settings=["encoders.0.layers=[2, last]"]).encoders[0].layers == [2, "last"]
+
+
+def test_a_root_in_the_file_counts_from_the_file(spec_file):
+    assert load_spec(spec_file).dataset.root == str(spec_file.parent / "audio")
+    assert load_spec(spec_file, settings=["dataset.root=here"]).dataset.root == "here"
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("saes.epoch=3", "unknown key 'saes.epoch'; did you mean 'epochs'"),
+        ("sae.epochs=3", "unknown key 'sae'; did you mean 'saes'"),
+        ("encoders.0.layer=3", "unknown key 'encoders.layer'; did you mean 'layers'"),
+        ("saes.sparsities=[1.5]", "no fraction between 0 and 1"),
+        ("saes.sparsities=[0.9999]", "leaves no latent"),
+        ("saes.sparsities=[]", "at least one sparsity"),
+        ("saes.epochs=many", r"saes\.epochs.*got 'many'"),
+        ("encoders=[]", "name at least one"),
+        ("encoders.4.layers=3", "no index into a list of 1"),
+        ("encoders.0=3", "name a key inside"),
+        ("name.x=3", "is a value, not a section"),
+        ("protocol=sond", "did you mean 'sound'"),
+        ("nothing", "KEY=VALUE"),
+    ],
+)
+def test_mistakes_are_named(setting, message):
+    with pytest.raises(SpecError, match=message):
+        load_spec("demo", settings=[setting])
+
+
+def test_what_is_no_spec(tmp_path):
+    with pytest.raises(SpecError, match="did you mean 'demo'"):
+        load_spec("dmeo")
+    (tmp_path / "list.yaml").write_text("- 1")
+    with pytest.raises(SpecError, match="must hold a mapping"):
+        load_spec(tmp_path / "list.yaml")
+    (tmp_path / "broken.yaml").write_text("a: [")
+    with pytest.raises(SpecError, match="not valid YAML"):
+        load_spec(tmp_path / "broken.yaml")
+    with pytest.raises(SpecError, match=r"'dataset\.label' is missing"):
+        resolve({"dataset": {"name": "folder"}})
+
+
+def test_every_recipe_resolves_and_says_what_it_does():
+    for name, summary in recipes().items():
+        assert isinstance(load_spec(name), Spec)
+        assert len(summary) > 20
