@@ -1,0 +1,113 @@
+"""Entropy of the factors, in bits: nearest neighbours (Kozachenko & Leonenko 1987) and a histogram."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from otoscope.errors import InputError
+
+_LN2 = np.log(2.0)
+
+
+def knn_entropy(values: np.ndarray, *, k: int = 3) -> float:
+    """Estimate the differential entropy of a sample of one variable, in bits, from its k-th nearest neighbours.
+
+    ``H = psi(n) - psi(k) + log 2 + mean(log r_k)``, over log 2, with r_k the distance of each value to its k-th nearest
+    neighbour (Kraskov et al. 2004, eq. 20, one dimension). A density has no repeated values: values with
+    more than k equal ones have r_k = 0 and say minus infinity. They count here as rounded: r_k is set to half the smallest
+    gap between different values, so that ties lower the estimate, but to a finite number.
+
+    Parameters
+    ----------
+    values : np.ndarray [n]
+        NaN is left out.
+    k : int
+        Which neighbour.
+
+    Returns
+    -------
+    float
+        Bits; may be negative. Minus infinity if all values are equal; NaN with `k` values or fewer.
+    """
+    from scipy.special import digamma
+
+    x = np.sort(np.asarray(values, dtype=np.float64).ravel())
+    x = x[np.isfinite(x)]
+    n = len(x)
+    if k < 1:
+        raise InputError(f"k must be at least 1; got {k}")
+    if n <= k:
+        return float("nan")
+    gaps = np.diff(x)
+    if not (gaps > 0).any():
+        return float("-inf")
+    radius = np.maximum(_kth_distance(x, k), gaps[gaps > 0].min() / 2)
+    return float((digamma(n) - digamma(k) + _LN2 + np.log(radius).mean()) / _LN2)
+
+
+def histogram_entropy(values: np.ndarray, *, bins: int = 10) -> float:
+    """Return the entropy of a histogram of equal bins from the smallest to the largest value, in bits (0 to log2 bins)."""
+    x = np.asarray(values, dtype=np.float64).ravel()
+    x = x[np.isfinite(x)]
+    if len(x) == 0:
+        return float("nan")
+    counts, _ = np.histogram(x, bins=bins)
+    p = counts[counts > 0] / len(x)
+    return float(-(p * np.log2(p)).sum())
+
+
+def factor_entropy(
+    factors: pd.DataFrame,
+    *,
+    families: Mapping[str, str] | None = None,
+    k: int = 3,
+    bins: int = 10,
+    z_score: bool = True,
+) -> pd.DataFrame:
+    """Return ``factor, family, entropy_knn_bits, entropy_hist_bits``, and ``n_rows, n_tied``: rows used, and rows equal to another.
+
+    Parameters
+    ----------
+    factors : DataFrame [rows, factors]
+        NaN is left out, per factor.
+    families : mapping, optional
+        Family of each factor.
+    k, bins : int
+        Of the two estimators.
+    z_score : bool
+        Standardise each factor first, so that entropies compare shapes, not units: in raw units a factor in Hz has log2(1000) bits
+        more than the same one in kHz. False keeps the units. The histogram has no units either way.
+    """
+    rows = []
+    for name in factors.columns:
+        x = factors[name].to_numpy(dtype=np.float64)
+        x = x[np.isfinite(x)]
+        scaled = (x - x.mean()) / x.std() if z_score and len(x) and x.std() > 0 else x
+        _, counts = np.unique(x, return_counts=True)
+        rows.append(
+            {
+                "factor": str(name),
+                "family": (families or {}).get(str(name), "other"),
+                "entropy_knn_bits": knn_entropy(scaled, k=k),
+                "entropy_hist_bits": histogram_entropy(x, bins=bins),
+                "n_rows": len(x),
+                "n_tied": int(counts[counts > 1].sum()),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _kth_distance(x: np.ndarray, k: int) -> np.ndarray:
+    """Distance of each of the sorted values to its k-th nearest neighbour: the best window of k + 1 values that holds it."""
+    n = len(x)
+    best = np.full(n, np.inf)
+    for below in range(k + 1):  # so many of the k neighbours lie below
+        first = np.arange(n) - below
+        last = first + k
+        fits = (first >= 0) & (last < n)
+        at = np.flatnonzero(fits)
+        best[at] = np.minimum(best[at], np.maximum(x[at] - x[first[at]], x[last[at]] - x[at]))
+    return best
