@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,6 +52,8 @@ class RunDirectory:
     root: Path
     spec: Spec
     say: Callable[[str], None] = lambda line: None
+    fingerprints: dict[str, str] = field(default_factory=dict)
+    """Of each stage so far, and of the inputs that no stage made."""
     stages: list[dict[str, Any]] = field(default_factory=list)
     """What ran in this process: stage, seconds, status ("made" or "kept")."""
 
@@ -81,19 +83,23 @@ class RunDirectory:
         self.write_text("spec.yaml", yaml.safe_dump(self._resolved(), sort_keys=False))
 
     @contextmanager
-    def stage(self, name: str, inputs: Any) -> Iterator[Stage]:
+    def stage(self, name: str, settings: Any = None, *, after: Sequence[str] = ()) -> Iterator[Stage]:
         """Yield a stage; it is noted as made when the block ends well.
 
         Parameters
         ----------
         name : str
             Of the stage.
-        inputs : any
-            Everything its results depend on, as plain data; a change makes the stage again.
+        settings : any
+            What its results depend on, as plain data; a change makes the stage again.
+        after : sequence of str
+            The stages and inputs whose results it reads; where one of them was made from something else, so is it.
         """
         from otoscope import __version__
 
-        stage = Stage(name, digest({"otoscope": __version__, "inputs": inputs}))
+        inputs = [self.fingerprints[before] for before in after]
+        stage = Stage(name, digest([__version__, settings, inputs]))
+        self.fingerprints[name] = stage.fingerprint
         record = self.root / "stages" / f"{name}.json"
         before = json.loads(record.read_text()) if record.exists() else {}
         if before.get("fingerprint") == stage.fingerprint:

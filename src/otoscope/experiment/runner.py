@@ -43,7 +43,9 @@ def run(
     OtoscopeError
         If the spec, the data or the directory cannot be used; nothing that was made before is lost.
     """
-    spec = recipe_or_spec if isinstance(recipe_or_spec, Spec) else load_spec(recipe_or_spec, settings=settings)
+    spec = (
+        recipe_or_spec if isinstance(recipe_or_spec, Spec) else load_spec(recipe_or_spec, settings=settings)
+    )
     directory = RunDirectory(Path(out) if out is not None else Path("runs") / spec.name, spec, say)
     directory.open()
     clips = stages.clips(directory)

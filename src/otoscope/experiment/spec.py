@@ -90,9 +90,13 @@ class FactorsSpec(_Section):
     name: str = "auto"
     """A factor set (``otoscope list factors``), "ground_truth" (synthsing's own), a CSV or parquet file, or "auto":
     the ground truth where the data set has one, else "descriptors"."""
+    whole_clip: bool = False
+    """Let a factor of a whole clip stand for each of its crops or frames."""
 
 
 class DisentanglementSpec(_Section):
+    alphas: list[float] = [0.2, 0.1, 0.05, 0.02, 0.01, 0.005]
+    """Candidate Lasso penalties, for standardised codes and factors, chosen inside each fold."""
     folds: int = pydantic.Field(5, ge=2)
     """Folds over the groups for the held-out R2."""
     min_r2: float = 0.1

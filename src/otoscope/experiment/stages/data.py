@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 
 def clips(run: RunDirectory) -> pd.DataFrame:
-    """Load the data set's clips, check the label, and write clips.parquet. Always done: files may have changed."""
+    """Load the data set's clips, check the label, and write clips.parquet.
+
+    Always done, since files may have changed. "recordings" stands for what is heard (stretches, file sizes, times of
+    change), "clips" for that and all labels and splits.
+    """
     spec = run.spec.dataset
     loader = inspect.signature(DATASETS.get(spec.name)).parameters
     unknown = [name for name in spec.options if name not in loader]
@@ -36,40 +40,32 @@ def clips(run: RunDirectory) -> pd.DataFrame:
     table = load_clips(spec.name, root=spec.root, **options)
     check_label(table, spec.label)
     run.write_frame("clips", table)
-    return table
-
-
-def clips_digest(table: pd.DataFrame) -> str:
-    """Return a digest of the clips, their labels and splits, and of the recordings."""
-    return digest([table.to_csv(index=False), recordings_digest(table)])
-
-
-def recordings_digest(table: pd.DataFrame) -> str:
-    """Return a digest of what is heard: the stretches, and the recordings' sizes and times of change."""
     stats = [Path(path).stat() for path in table.path.unique()]
-    return digest([clips_hash(table), [(stat.st_size, stat.st_mtime_ns) for stat in stats]])
+    run.fingerprints["recordings"] = digest([clips_hash(table), [(s.st_size, s.st_mtime_ns) for s in stats]])
+    run.fingerprints["clips"] = digest([table.to_csv(index=False), run.fingerprints["recordings"]])
+    return table
 
 
 def activations(run: RunDirectory, table: pd.DataFrame) -> dict[str, Activations]:
     """Extract all layers of every encoder; return encoder name -> store."""
     from otoscope.activations import Activations
 
-    settings = run.spec.extraction
-    heard = recordings_digest(table)
+    settings = [run.spec.extraction.model_dump(), run.spec.dataset.skip_unreadable]
     stores = {}
     for encoder_spec in run.spec.encoders:
         wanted = {"name": encoder_spec.name, "revision": encoder_spec.revision}
-        inputs = [heard, wanted, settings.model_dump(), run.spec.dataset.skip_unreadable]
-        with run.stage(f"activations-{_slug(encoder_spec.name)}", inputs) as stage:
+        with run.stage(
+            f"activations-{_slug(encoder_spec.name)}", [wanted, settings], after=["recordings"]
+        ) as stage:
             if stage.needed:
-                stage.outputs = _extract(run, table, wanted, heard)
+                stage.outputs = _extract(run, table, wanted)
         stores[stage.outputs["encoder"]] = Activations.open(run.root / stage.outputs["store"])
     if len(stores) < len(run.spec.encoders):
         raise SpecError("two encoders of the spec have one name; their results could not be told apart")
     return stores
 
 
-def _extract(run: RunDirectory, table: pd.DataFrame, wanted: dict[str, Any], heard: str) -> dict[str, Any]:
+def _extract(run: RunDirectory, table: pd.DataFrame, wanted: dict[str, Any]) -> dict[str, Any]:
     from otoscope.activations import extract
     from otoscope.encoders import load_encoder
 
@@ -77,7 +73,11 @@ def _extract(run: RunDirectory, table: pd.DataFrame, wanted: dict[str, Any], hea
     encoder = load_encoder(
         wanted["name"], revision=wanted["revision"], device=settings.device, dtype=settings.precision
     )
-    path = run.root / "activations" / f"{encoder.name}-{digest([encoder.provenance(), settings.model_dump(), heard])[:8]}"
+    path = (
+        run.root
+        / "activations"
+        / f"{encoder.name}-{digest([encoder.provenance(), settings.model_dump(), run.fingerprints['recordings']])[:8]}"
+    )
     store = extract(
         table,
         encoder,
@@ -99,7 +99,7 @@ def factors(run: RunDirectory, table: pd.DataFrame) -> Factors:
     dataset = run.spec.dataset.name
     if name == "auto":
         name = "ground_truth" if dataset in GROUND_TRUTHS else "descriptors"
-    with run.stage("factors", [recordings_digest(table), name, _file_state(name)]) as stage:
+    with run.stage("factors", [name, _file_state(name)], after=["recordings"]) as stage:
         if stage.needed:
             if name == "ground_truth":
                 found = Factors(*GROUND_TRUTHS.get(dataset)(table))
@@ -119,5 +119,3 @@ def _file_state(name: str) -> list | None:
 
 def _slug(name: str) -> str:
     return Path(name).name if Path(name).is_dir() else name.replace("/", "--")
-
-

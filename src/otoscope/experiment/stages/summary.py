@@ -1,0 +1,46 @@
+"""What was run, in a few numbers, for the report."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from otoscope.clips import label_kind
+from otoscope.experiment.run_directory import RunDirectory
+
+if TYPE_CHECKING:
+    from otoscope.activations import Activations
+
+METRICS = {"class": "accuracy", "number": "r2", "multi": "macro average precision"}
+
+
+def summary(run: RunDirectory, clips: pd.DataFrame, stores: dict[str, Activations]) -> dict[str, Any]:
+    """Return the counts, the label's classes and chance level, the stages' times, and what was left out."""
+    label = run.spec.dataset.label
+    kind = label_kind(clips[label])
+    sides = clips.split.value_counts()
+    left_out = list(clips.attrs.get("left_out", []))
+    for store in stores.values():
+        heard = set(store.rows.clip_id)
+        left_out += [f"{clip_id}: could not be decoded" for clip_id in clips.clip_id if clip_id not in heard]
+    left_out = list(dict.fromkeys(left_out))
+    test = clips[clips.split == "test"]
+    return {
+        "summary": {
+            "n_clips": len(clips),
+            "n_groups": int(clips.group.nunique()),
+            "n_train": int(sides.get("train", 0)),
+            "n_valid": int(sides.get("valid", 0)),
+            "n_test": int(sides.get("test", 0)),
+            "n_left_out": len(left_out),
+            "left_out": left_out[:100],
+            "label": label,
+            "label_kind": kind,
+            "metric": METRICS[kind],
+            "classes": sorted(map(str, clips[label].unique())) if kind == "class" else [],
+            "chance": float(test[label].value_counts(normalize=True).max()) if kind == "class" else None,
+        },
+        "stages": run.stages,
+        "notes": [],
+    }
