@@ -1,0 +1,23 @@
+"""Singing with known ground truth: 20 synthetic singers, ten techniques, five vowels.
+
+Every clip is made by source and filter from parameters that are kept, so that what a model's features say about
+pitch, vibrato, breath or formants can be held against what truly made the sound.
+"""
+
+from otoscope.datasets.synthsing.factors import FACTORS, ground_truth
+from otoscope.datasets.synthsing.folder import DESCRIPTION, LICENCE, VERSION, load
+from otoscope.datasets.synthsing.plan import (
+    DURATIONS_S,
+    SINGERS,
+    TECHNIQUES,
+    VOWELS,
+    draw_voice,
+    plan_clips,
+    voice_of,
+)
+from otoscope.datasets.synthsing.voice import SAMPLE_RATE, Voice, render
+
+__all__ = [
+    "DESCRIPTION", "DURATIONS_S", "FACTORS", "LICENCE", "SAMPLE_RATE", "SINGERS", "TECHNIQUES", "VERSION", "VOWELS",
+    "Voice", "draw_voice", "ground_truth", "load", "plan_clips", "render", "voice_of",
+]  # fmt: skip

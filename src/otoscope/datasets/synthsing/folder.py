@@ -1,0 +1,104 @@
+"""Render synthsing once into a folder of wav files, and return its clips."""
+
+import os
+from pathlib import Path
+
+import pandas as pd
+
+from otoscope.audio import write_audio
+from otoscope.clips import check_clips
+from otoscope.compute import progress, thread_map
+from otoscope.datasets.synthsing.plan import SINGERS, plan_clips, voice_of
+from otoscope.datasets.synthsing.voice import SAMPLE_RATE, render
+from otoscope.errors import InputError
+
+VERSION = "1"
+"""Changes whenever the same seed would sound different."""
+
+LICENCE = "CC0-1.0"
+
+DESCRIPTION = (
+    "Synthetic singing: 20 singers x 10 techniques x 5 vowels, 16 kHz mono, 1.6 to 2.4 s each, "
+    "with the parameters that made every clip."
+)
+
+
+def load(
+    root: str | Path | None = None,
+    *,
+    seed: int = 0,
+    n_singers: int = 20,
+    takes: int = 1,
+    show_progress: bool = True,
+) -> pd.DataFrame:
+    """Render the data set under `root`, unless it is there already, and return its clips.
+
+    Each file appears whole or not at all, so a rendering that was stopped goes on where it was.
+
+    Parameters
+    ----------
+    root : path, optional
+        Folder for the files; by default ``otoscope`` in the user's cache (``$XDG_CACHE_HOME`` or ``~/.cache``).
+    seed : int
+        Another seed gives other singers under the same names.
+    n_singers : int
+        3 to 20; the first three already fill the three sides of the split.
+    takes : int
+        Clips of each singer, technique and vowel: the data set has n_singers x 50 x takes clips.
+    show_progress : bool
+        False draws no bar.
+
+    Returns
+    -------
+    DataFrame
+        A clips table (``group`` is the singer) with the labels ``technique``, ``vowel`` and ``sex``. Twelve singers
+        train, three validate, five test: female2, female8, male3, male5, male10.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than three singers, or the folder cannot be written.
+    """
+    if n_singers < 3:
+        raise InputError(
+            f"n_singers must be 3 to {len(SINGERS)} to fill train, valid and test; got {n_singers}"
+        )
+    plan = plan_clips(seed=seed, n_singers=n_singers, takes=takes)
+    folder = (Path(root) if root is not None else _cache()) / f"synthsing-v{VERSION}" / f"seed{seed}"
+    plan["path"] = [str(folder / row.singer / f"{row.clip_id}.wav") for row in plan.itertuples()]
+    missing = plan[[not _is_whole(path, s) for path, s in zip(plan["path"], plan["duration_s"], strict=True)]]
+    try:
+        _render_all(missing, show_progress)
+    except OSError as error:
+        raise InputError(f"cannot write synthsing under {folder}: {error}; give another root") from error
+    clips = plan[["clip_id", "path"]].assign(
+        start_s=0.0, stop_s=plan["duration_s"], split=plan["singer"].map(dict(SINGERS)), group=plan["singer"],
+        technique=plan["technique"], vowel=plan["vowel"], sex=plan["sex"],
+    )  # fmt: skip
+    return check_clips(clips)
+
+
+def _render_all(plan: pd.DataFrame, show_progress: bool) -> None:
+    if plan.empty:
+        return
+    for folder in {Path(path).parent for path in plan["path"]}:
+        folder.mkdir(parents=True, exist_ok=True)
+    with progress("rendering synthsing", len(plan), unit="clips", show=show_progress) as bar:
+        for _ in thread_map(_render_one, (row for _, row in plan.iterrows())):
+            bar.advance()
+
+
+def _render_one(row: pd.Series) -> None:
+    path = Path(row["path"])
+    partial = path.with_name(f".{path.stem}.{os.getpid()}.wav")
+    write_audio(partial, render(voice_of(row)), SAMPLE_RATE)
+    partial.replace(path)
+
+
+def _is_whole(path: str, duration_s: float) -> bool:
+    """Tell whether a file has its 16-bit samples and a header (a copy cut short has not)."""
+    return os.path.isfile(path) and os.path.getsize(path) >= 2 * round(duration_s * SAMPLE_RATE) + 44
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "otoscope"
