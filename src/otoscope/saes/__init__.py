@@ -1,0 +1,18 @@
+"""Sparse autoencoders: the architectures, their training, their files.
+
+Every kind has one file with its config and its module, and the same three methods: ``encode``, ``decode``
+and ``forward``. :func:`train_saes` trains any number of them together.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "base": ["SAEConfig", "SparseAutoencoder"],
+        "topk": ["TopK", "TopKConfig"],
+        "metrics": ["reconstruction_metrics"],
+        "training": ["train_saes"],
+        "kinds": ["SAES", "build_sae", "make_config"],
+    },
+)

@@ -1,0 +1,43 @@
+"""The kinds of sparse autoencoder, found by name. Other packages add theirs as entry points ``otoscope.saes``."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from otoscope.errors import InputError, nearest
+from otoscope.registry import Registry
+
+if TYPE_CHECKING:
+    from otoscope.saes.base import SAEConfig, SparseAutoencoder
+
+SAES = Registry("SAE kind", "otoscope.saes")
+SAES.add("topk", "otoscope.saes.topk:TopK", "ReLU, then the k largest; no decoder bias (the paper, eq. 1)")
+
+
+def make_config(kind: str, **options: Any) -> SAEConfig:
+    """Build the config of `kind`, e.g. ``make_config("topk", n_latents=2048, sparsity=0.95)``.
+
+    Raises
+    ------
+    UnknownNameError
+        If no such kind is registered.
+    InputError
+        If the kind has no such option, or a value is out of range.
+    """
+    config_class = SAES.get(kind).config_class
+    known = [field.name for field in dataclasses.fields(config_class)]
+    for name in options:
+        if name not in known:
+            raise InputError(
+                f"SAE kind '{kind}' has no option '{name}'{nearest(name, known)} (it has: {', '.join(known)})"
+            )
+    try:
+        return config_class(**options)
+    except TypeError as error:  # a required option is missing: say which in our words
+        raise InputError(f"SAE kind '{kind}': {error}") from error
+
+
+def build_sae(config: SAEConfig, n_inputs: int, *, seed: int = 0) -> SparseAutoencoder:
+    """Build a fresh autoencoder of `config` for inputs of width `n_inputs`, initialised with `seed`."""
+    return SAES.get(config.kind)(config, n_inputs, seed=seed)
