@@ -48,6 +48,20 @@ def test_a_stage_that_failed_does_not_keep_what_it_overwrote(tmp_path):
     assert make(run, 1)
 
 
+def test_a_stage_follows_those_it_reads(tmp_path):
+    def both(settings) -> list[bool]:
+        run = directory(tmp_path)
+        with run.stage("first", settings) as first:
+            pass
+        with run.stage("second", after=["first"]) as second:
+            pass
+        return [first.needed, second.needed]
+
+    assert both(1) == [True, True]
+    assert both(1) == [False, False]
+    assert both(2) == [True, True]
+
+
 def test_tables_come_back(tmp_path):
     run = directory(tmp_path)
     table = pd.DataFrame({"layer": [0, 1], "accuracy": [0.5, 1 / 3]})

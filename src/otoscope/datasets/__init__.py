@@ -32,7 +32,7 @@ DATASETS.add(
 
 GROUND_TRUTHS = Registry("data set with true factors", "otoscope.ground_truths")
 """Functions ``clips -> (table, info)``: the factors that made each clip, and their unit and family."""
-GROUND_TRUTHS.add("synthsing", "otoscope.datasets.synthsing:ground_truth")
+GROUND_TRUTHS.add("synthsing", "otoscope.datasets.synthsing:true_factors")
 
 
 def load_clips(name_or_folder: str | Path, *, root: str | Path | None = None, **options) -> pd.DataFrame:

@@ -4,7 +4,7 @@ Every clip is made by source and filter from parameters that are kept, so that w
 pitch, vibrato, breath or formants can be held against what truly made the sound.
 """
 
-from otoscope.datasets.synthsing.factors import FACTORS, ground_truth
+from otoscope.datasets.synthsing.factors import FACTORS, ground_truth, true_factors
 from otoscope.datasets.synthsing.folder import DESCRIPTION, LICENCE, VERSION, load
 from otoscope.datasets.synthsing.plan import (
     DURATIONS_S,
@@ -19,5 +19,5 @@ from otoscope.datasets.synthsing.voice import SAMPLE_RATE, Voice, render
 
 __all__ = [
     "DESCRIPTION", "DURATIONS_S", "FACTORS", "LICENCE", "SAMPLE_RATE", "SINGERS", "TECHNIQUES", "VERSION", "VOWELS",
-    "Voice", "draw_voice", "ground_truth", "load", "plan_clips", "render", "voice_of",
+    "Voice", "draw_voice", "ground_truth", "load", "plan_clips", "render", "true_factors", "voice_of",
 ]  # fmt: skip

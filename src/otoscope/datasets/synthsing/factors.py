@@ -69,3 +69,8 @@ def ground_truth(clips: pd.DataFrame) -> pd.DataFrame:
         rows.append([made[factor] for factor in FACTORS["name"]])
     factors = pd.DataFrame(rows, columns=list(FACTORS["name"]), index=clips.index, dtype=float)
     return pd.concat([clips[["clip_id", "start_s", "stop_s"]], factors], axis=1)
+
+
+def true_factors(clips: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return `ground_truth` and what describes it (``name, unit, family``), as `otoscope.factors` takes them."""
+    return ground_truth(clips), FACTORS[["name", "unit", "family"]]

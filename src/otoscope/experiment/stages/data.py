@@ -73,11 +73,8 @@ def _extract(run: RunDirectory, table: pd.DataFrame, wanted: dict[str, Any]) -> 
     encoder = load_encoder(
         wanted["name"], revision=wanted["revision"], device=settings.device, dtype=settings.precision
     )
-    path = (
-        run.root
-        / "activations"
-        / f"{encoder.name}-{digest([encoder.provenance(), settings.model_dump(), run.fingerprints['recordings']])[:8]}"
-    )
+    made_from = digest([encoder.provenance(), settings.model_dump(), run.fingerprints["recordings"]])
+    path = run.root / "activations" / f"{encoder.name}-{made_from[:8]}"
     store = extract(
         table,
         encoder,
