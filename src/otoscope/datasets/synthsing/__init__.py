@@ -2,6 +2,9 @@
 
 Every clip is made by source and filter from parameters that are kept, so that what a model's features say about
 pitch, vibrato, breath or formants can be held against what truly made the sound.
+
+The ranges of techniques overlap, and half of what sets them apart is how the sound moves: on unseen singers, logistic
+regression on mean MFCCs names 0.48 of the techniques, on the true factors 0.97 (``benchmarks/synthsing_mfcc.py``).
 """
 
 from otoscope.datasets.synthsing.factors import FACTORS, ground_truth, true_factors

@@ -65,7 +65,8 @@ def load(
         )
     plan = plan_clips(seed=seed, n_singers=n_singers, takes=takes)
     folder = (Path(root) if root is not None else _cache()) / f"synthsing-v{VERSION}" / f"seed{seed}"
-    plan["path"] = [str(folder / row.singer / f"{row.clip_id}.wav") for row in plan.itertuples()]
+    names = zip(plan["singer"].astype(str), plan["clip_id"].astype(str), strict=True)
+    plan["path"] = [str(folder / singer / f"{name}.wav") for singer, name in names]
     missing = plan[[not _is_whole(path, s) for path, s in zip(plan["path"], plan["duration_s"], strict=True)]]
     try:
         _render_all(missing, show_progress)
