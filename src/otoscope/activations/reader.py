@@ -1,0 +1,141 @@
+"""Read a store: arrays, rows, shuffled batches."""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import zarr
+
+from otoscope.activations.store import Store, array_name
+from otoscope.encoders.tokens import Layer
+from otoscope.errors import InputError, nearest
+
+if TYPE_CHECKING:
+    import xarray
+
+
+class Activations:
+    """The pooled states of an encoder on a table of clips, as `extract` left them on disk.
+
+    Attributes
+    ----------
+    path : str
+        Folder or URL.
+    provenance : dict
+        What the numbers depend on.
+    """
+
+    def __init__(self, store: Store, *, partial: bool = False) -> None:
+        self._store = store
+        self.path = store.url
+        self.provenance: dict[str, Any] = store.provenance()
+        self._shards = sorted(store.done())
+        missing = int(self.provenance["shards"]) - len(self._shards)
+        if missing and not partial:
+            raise InputError(
+                f"{self.path} is not complete: {missing} of {self.provenance['shards']} shards are missing. Run the "
+                "same extraction again to finish it, or open it with partial=True"
+            )
+
+    @classmethod
+    def open(cls, path: str | os.PathLike, *, partial: bool = False) -> Activations:
+        """Open a store; one that still lacks shards only if `partial`.
+
+        Parameters
+        ----------
+        path : str or Path
+            A folder, or any URL that fsspec knows (``s3://...``).
+
+        Raises
+        ------
+        InputError
+            If there is no store, or it is not complete.
+        """
+        return cls(Store(path), partial=partial)
+
+    def __repr__(self) -> str:
+        return f"Activations({self.path!r}, {self.provenance['encoder']}, layers {self.layers}, {len(self.rows)} rows)"
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def layers(self) -> list[Layer]:
+        """Layers in the store, numbers first."""
+        return [layer if layer == "final" else int(layer) for layer in self.provenance["layers"]]
+
+    @cached_property
+    def widths(self) -> dict[Layer, int]:
+        """Features of each layer."""
+        return {layer: self.array(layer).shape[1] for layer in self.layers}
+
+    @cached_property
+    def rows(self) -> pd.DataFrame:
+        """What each row is: clip_id, crop, start_s, stop_s; with frames also time_s, with frequency patches band.
+
+        `start_s` and `stop_s` are in the file's time. A frame's stretch is one hop around its centre `time_s`.
+        """
+        return self._rows.drop(columns="array_row")
+
+    @cached_property
+    def skipped(self) -> pd.DataFrame:
+        """Clips that were left out because they could not be used: clip_id, path, reason."""
+        entries = [entry for shard in self._shards for entry in self._store.skipped(shard)]
+        return pd.DataFrame(entries, columns=["clip_id", "path", "reason"])
+
+    def layer(self, layer: Layer, *, dtype: str = "float32") -> np.ndarray:
+        """Return a layer whole, in memory: [rows, width], in the order of `rows`."""
+        array = self.array(layer)
+        values = np.empty((len(self), array.shape[1]), dtype)
+        start = 0
+        for first, stop in self.spans:
+            values[start : start + stop - first] = array[first:stop]
+            start += stop - first
+        return values
+
+    def array(self, layer: Layer) -> zarr.Array:
+        """Return a layer's Zarr array. Rows of it that no crop filled are in no `rows`: read it through `spans`."""
+        if layer not in self.layers:
+            raise InputError(
+                f"{self.path} has no layer '{layer}'{nearest(str(layer), map(str, self.layers))} (it has {self.layers})"
+            )
+        array = self._group[array_name(layer)]
+        assert isinstance(array, zarr.Array)
+        return array
+
+    @cached_property
+    def spans(self) -> list[tuple[int, int]]:
+        """Stretches (first, stop) of the arrays that hold rows, in order."""
+        index = self._rows.array_row.to_numpy()
+        breaks = np.flatnonzero(np.diff(index) != 1) + 1
+        return [(int(part[0]), int(part[-1]) + 1) for part in np.split(index, breaks) if len(part)]
+
+    def to_xarray(self) -> xarray.Dataset:
+        """Return an `xarray.Dataset`: one variable per layer, read when used, and the rows as coordinates.
+
+        Raises
+        ------
+        InputError
+            If xarray is not installed.
+        """
+        try:
+            import xarray
+        except ImportError as error:
+            raise InputError("to_xarray needs xarray: pip install 'otoscope[xarray]'") from error
+        dataset = xarray.open_zarr(self._group.store, consolidated=False, chunks=None, zarr_format=3)
+        dataset = dataset.isel(row=self._rows.array_row.to_numpy())
+        return dataset.assign_coords({name: ("row", column.to_numpy()) for name, column in self.rows.items()})
+
+    @cached_property
+    def _group(self) -> zarr.Group:
+        return self._store.group()
+
+    @cached_property
+    def _rows(self) -> pd.DataFrame:
+        if not self._shards:
+            return pd.DataFrame(columns=["clip_id", "crop", "start_s", "stop_s", "array_row"])
+        return pd.concat([self._store.rows(shard) for shard in self._shards], ignore_index=True)

@@ -1,0 +1,193 @@
+"""Load an encoder from a folder that holds a Hugging Face model; nothing in it is ever executed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import transformers
+from torch import nn
+
+from otoscope.compute import pick_device
+from otoscope.encoders.encoder import Encoder
+from otoscope.encoders.families import FAMILIES, Family
+from otoscope.encoders.precision import compute_dtype
+from otoscope.errors import ModelError, nearest
+
+NOT_USED_IN_EVAL = ("masked_spec_embed",)
+"""Weights that only training reads: their absence changes nothing here."""
+
+
+def load_folder(
+    folder: Path,
+    *,
+    name: str,
+    source: Mapping[str, Any] | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    as_family: str | None = None,
+) -> Encoder:
+    """Load the model in `folder`; see `otoscope.load_encoder` for what can go wrong.
+
+    Parameters
+    ----------
+    source : mapping, optional
+        What provenance says of where the weights are from. Default: the hash of their files.
+    """
+    raw_config = _read_json(folder / "config.json")
+    model_type = _model_type(raw_config, as_family, folder)
+    family = FAMILIES[model_type]
+    settings = _preprocessor(folder, raw_config, model_type)
+    place = pick_device(device)
+    config = _config(family, raw_config)
+    model, skipped = _load_weights(folder, family, config, may_drop=as_family is not None)
+    fitting = family.fit(model, config, settings)
+    if source is None:
+        source = {"model": name, "weights_sha256": _files_hash(folder)}
+    if as_family is not None:
+        source = {**source, "as_family": as_family}
+    return Encoder(
+        name=name,
+        sample_rate=settings["sampling_rate"],
+        family=model_type,
+        device=place,
+        dtype=compute_dtype(dtype, model_type, place),
+        dtype_asked=dtype,
+        source=source,
+        skipped_weights=skipped,
+        **vars(fitting),
+    )
+
+
+def _model_type(config: Mapping[str, Any], as_family: str | None, folder: Path) -> str:
+    own = str(config.get("model_type"))
+    if own not in FAMILIES:
+        raise ModelError(
+            f"{folder}: model type '{own}' is not served{nearest(own, FAMILIES)} (served: {', '.join(FAMILIES)}; "
+            "any other module can be wrapped with Encoder.from_module)"
+        )
+    if as_family is None:
+        return own
+    if (own, as_family) != ("wavlm", "wav2vec2"):
+        raise ModelError(
+            f"as_family='{as_family}' is the published code's fault with WavLM and exists for 'wavlm' as 'wav2vec2' "
+            f"only; this model is '{own}': leave as_family out"
+        )
+    return as_family
+
+
+def _config(family: Family, raw_config: Mapping[str, Any]) -> Any:
+    config_class = getattr(transformers, family.model_class).config_class
+    settings = {key: value for key, value in raw_config.items() if key not in ("auto_map", "model_type")}
+    config = config_class.from_dict(settings)
+    if "decoder_layers" in settings:
+        config.decoder_layers = (
+            0  # Whisper: decoder blocks are not even built; their weights count as left aside
+        )
+    if "decoder_num_hidden_layers" in settings:
+        config.decoder_num_hidden_layers = 0
+    return config
+
+
+def _load_weights(
+    folder: Path, family: Family, config: Any, *, may_drop: bool
+) -> tuple[nn.Module, tuple[str, ...]]:
+    """Return the model and the names of the weights left aside; a weight missing or too many is an error."""
+    model_class = getattr(transformers, family.model_class)
+    if not list(folder.glob("*.safetensors")) and not list(folder.glob("pytorch_model*.bin")):
+        raise ModelError(f"{folder} holds no weights (model.safetensors or pytorch_model.bin)")
+    try:
+        with _quiet():
+            model, report = model_class.from_pretrained(
+                folder, config=config, output_loading_info=True, dtype="float32", local_files_only=True
+            )
+    except (OSError, RuntimeError, ValueError, KeyError) as error:
+        raise ModelError(f"{folder}: the weights cannot be read ({error})") from error
+    inside = lambda key: _inside(key, family, model_class.base_model_prefix)  # noqa: E731
+    missing = sorted(
+        key for key in report["missing_keys"] if inside(key) and not key.endswith(NOT_USED_IN_EVAL)
+    )
+    wrong_shape = sorted(str(entry[0]) for entry in report["mismatched_keys"] if inside(str(entry[0])))
+    unexpected = sorted(key for key in report["unexpected_keys"] if inside(key))
+    if missing or wrong_shape or (unexpected and not may_drop):
+        raise ModelError(
+            f"{folder}: the weights do not fit {family.model_class}. "
+            + _listed("missing", missing)
+            + _listed("of another shape", wrong_shape)
+            + _listed("without a place in it", unexpected)
+            + "The checkpoint is incomplete, or config.json is another model's."
+        )
+    return model, tuple(sorted(report["unexpected_keys"]))
+
+
+def _inside(key: str, family: Family, prefix: str) -> bool:
+    """Whether a weight is the encoder's own: under one of its parts, with or without the prefix of a head's model."""
+    for before in (f"{prefix}.", "model.", "mert_model."):
+        key = key.removeprefix(before)
+    return key.split(".")[0] in family.parts
+
+
+def _preprocessor(folder: Path, config: Mapping[str, Any], model_type: str) -> dict[str, Any]:
+    settings: dict[str, Any] = {}
+    if (folder / "preprocessor_config.json").exists():
+        settings = _read_json(folder / "preprocessor_config.json")
+    elif (folder / "processor_config.json").exists():
+        settings = _read_json(folder / "processor_config.json").get("feature_extractor", {})
+    if "sampling_rate" not in settings:
+        raise ModelError(
+            f"{folder} does not say at which rate the model listens: preprocessor_config.json is missing or lacks "
+            "sampling_rate. Copy it from the pretrained model, or save the feature extractor beside the weights"
+        )
+    rate = settings["sampling_rate"]
+    if not isinstance(rate, int) or not 1000 <= rate <= 192_000:
+        raise ModelError(
+            f"{folder}: a sampling rate of {rate!r} Hz cannot be served; it must be 1,000 to 192,000"
+        )
+    return settings
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ModelError(f"{path.parent} is no model's folder: it holds no {path.name}") from error
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} cannot be read as JSON ({error})") from error
+
+
+def _files_hash(folder: Path) -> str:
+    """Return the SHA-256 of the weight files and the two configurations, names included."""
+    files = [*folder.glob("*.safetensors")] or [*folder.glob("pytorch_model*.bin")]
+    files += [folder / name for name in ("config.json", "preprocessor_config.json", "processor_config.json")]
+    digest = hashlib.sha256()
+    for path in sorted(file for file in files if file.exists()):
+        digest.update(path.name.encode())
+        with path.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _listed(what: str, names: list[str]) -> str:
+    if not names:
+        return ""
+    more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+    return f"{len(names)} {what}: {', '.join(names[:4])}{more}. "
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers from printing its bars and its table of keys: what matters is checked and said by us."""
+    log = transformers.utils.logging
+    level, bars = log.get_verbosity(), log.is_progress_bar_enabled()
+    log.set_verbosity(log.CRITICAL)
+    log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        log.set_verbosity(level)
+        if bars:
+            log.enable_progress_bar()

@@ -1,0 +1,72 @@
+"""What the tokens of a hidden state stand for: which moment of the sound, which frequency band.
+
+A grid is a function ``(n_samples, layer) -> Tokens``. `n_samples` is the length of what the model was given,
+padding included; which tokens hold sound and which hold padding follows from their times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+Layer = int | str
+"""0..L, or "final"."""
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """The tokens of one state, in its order.
+
+    Attributes
+    ----------
+    time_s : np.ndarray [tokens]
+        Centre of what each token looks at, in seconds from the start; NaN for class tokens.
+    band : np.ndarray [tokens]
+        Index of its frequency patch, from low to high; -1 where a token spans all frequencies.
+    hop_s : float
+        Time between one moment and the next.
+    """
+
+    time_s: np.ndarray
+    band: np.ndarray
+    hop_s: float
+
+    def __len__(self) -> int:
+        return len(self.time_s)
+
+    def inside(self, duration_s: float) -> np.ndarray:
+        """Return which tokens have their centre inside a clip of `duration_s` seconds; class tokens never do."""
+        return self.time_s < duration_s  # NaN compares as False
+
+
+Grid = Callable[[int, Layer], Tokens]
+
+
+def even_tokens(n_tokens: int, *, first_s: float, hop_s: float) -> Tokens:
+    """Return `n_tokens` moments, the first centred on `first_s`, one every `hop_s` seconds."""
+    return Tokens(first_s + hop_s * np.arange(n_tokens), np.full(n_tokens, -1), hop_s)
+
+
+def conv_grid(kernels: Sequence[int], strides: Sequence[int], sample_rate: int) -> Grid:
+    """Return the grid of unpadded convolutions in a row: each token is centred on its receptive field."""
+
+    def grid(n_samples: int, layer: Layer) -> Tokens:
+        n_tokens, hop, reach = n_samples, 1, 1
+        for kernel, stride in zip(kernels, strides):
+            n_tokens = max((n_tokens - kernel) // stride + 1, 0)
+            reach += (kernel - 1) * hop
+            hop *= stride
+        return even_tokens(n_tokens, first_s=(reach - 1) / 2 / sample_rate, hop_s=hop / sample_rate)
+
+    return grid
+
+
+def conv_reach(kernels: Sequence[int], strides: Sequence[int]) -> int:
+    """Return the receptive field of unpadded convolutions in a row, in samples: the shortest input they take."""
+    hop, reach = 1, 1
+    for kernel, stride in zip(kernels, strides):
+        reach += (kernel - 1) * hop
+        hop *= stride
+    return reach
