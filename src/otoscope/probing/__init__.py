@@ -1,0 +1,17 @@
+"""Probing: is the task still there? Linear probes on layers and codes; arrays in, scores with intervals out."""
+
+from otoscope.probing.intervals import bootstrap_mean, paired_difference, wilson
+from otoscope.probing.probe import STRENGTHS, Probe, probe
+from otoscope.probing.tables import best_layer, confusion_table, probe_row
+
+__all__ = [
+    "STRENGTHS",
+    "Probe",
+    "best_layer",
+    "bootstrap_mean",
+    "confusion_table",
+    "paired_difference",
+    "probe",
+    "probe_row",
+    "wilson",
+]

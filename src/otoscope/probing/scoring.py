@@ -1,0 +1,111 @@
+"""From outputs of a model to scores, for the three kinds of label."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from otoscope.clips import LabelKind
+from otoscope.errors import InputError
+from otoscope.probing.intervals import group_bootstrap
+
+_AP_DRAWS = 200  # average precision sorts anew for each draw
+
+
+def encode(labels: pd.Series, kind: LabelKind, *, train: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return targets [rows, outputs] and the names of the outputs: one-hot, 0/1 for each class, or the number."""
+    if kind == "number":
+        return labels.to_numpy(dtype=np.float64)[:, None], ()
+    if kind == "class":
+        classes = _in_order(labels.unique())
+        index = pd.Categorical(labels, categories=classes).codes
+        return np.eye(len(classes))[index], tuple(str(c) for c in classes)
+    sets = [{part.strip() for part in str(value).split(";") if part.strip()} for value in labels]
+    present = sorted({c for i in np.flatnonzero(train) for c in sets[i]})
+    if not present:
+        raise InputError("no row has a class; expected names separated by ';'")
+    return np.array([[float(c in s) for c in present] for s in sets]), tuple(present)
+
+
+def score(kind: LabelKind, outputs: np.ndarray, targets: np.ndarray) -> float:
+    """Return accuracy, R2 or macro average precision."""
+    if kind == "class":
+        return float((outputs.argmax(axis=1) == targets.argmax(axis=1)).mean())
+    if kind == "number":
+        spread = ((targets - targets.mean()) ** 2).sum()
+        return float(1 - ((targets - outputs) ** 2).sum() / spread) if spread > 0 else float("nan")
+    return _macro_average_precision(outputs, targets)
+
+
+def interval(
+    kind: LabelKind,
+    outputs: np.ndarray,
+    targets: np.ndarray,
+    groups: np.ndarray,
+    *,
+    seed: int,
+    n_bootstrap: int,
+) -> tuple[float, float]:
+    """Return the 95 % interval of `score`, groups drawn with replacement."""
+    if kind == "class":
+        correct = (outputs.argmax(axis=1) == targets.argmax(axis=1)).astype(float)
+        return group_bootstrap(lambda n: n @ correct / n.sum(axis=1), groups, seed=seed, n_bootstrap=n_bootstrap)
+    if kind == "number":
+        y, errors = targets[:, 0], (targets - outputs)[:, 0] ** 2
+
+        def r2(n: np.ndarray) -> np.ndarray:
+            spread = n @ y**2 - (n @ y) ** 2 / n.sum(axis=1)
+            return 1 - np.divide(n @ errors, spread, out=np.full(len(n), np.nan), where=spread > 1e-12)
+
+        return group_bootstrap(r2, groups, seed=seed, n_bootstrap=n_bootstrap)
+
+    def precision(n: np.ndarray) -> np.ndarray:
+        return np.array([_macro_average_precision(outputs, targets, draw) for draw in n])
+
+    return group_bootstrap(precision, groups, seed=seed, n_bootstrap=min(n_bootstrap, _AP_DRAWS))
+
+
+def per_row(
+    kind: LabelKind, outputs: np.ndarray, targets: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return predictions, truth, and what is right (1 or 0; NaN where a single row has no score)."""
+    if kind == "class":
+        predicted, true = outputs.argmax(axis=1), targets.argmax(axis=1)
+        return predicted, true, (predicted == true).astype(np.float64)
+    nothing = np.full(len(outputs), np.nan)
+    return (outputs[:, 0], targets[:, 0], nothing) if kind == "number" else (outputs, targets, nothing)
+
+
+def balanced_accuracy(predictions: np.ndarray, truth: np.ndarray) -> float:
+    """Return the mean over the classes that occur in `truth` of the share found."""
+    return float(np.mean([(predictions[truth == c] == c).mean() for c in np.unique(truth)]))
+
+
+def _macro_average_precision(
+    outputs: np.ndarray, targets: np.ndarray, weights: np.ndarray | None = None
+) -> float:
+    """Mean over the classes with at least one drawn row that has them and one that has not."""
+    from sklearn.metrics import average_precision_score
+
+    drawn = np.ones(len(targets)) if weights is None else weights
+    share = drawn @ targets / drawn.sum()
+    usable = (share > 0) & (share < 1)
+    if not usable.any():
+        return float("nan")
+    return float(
+        np.mean(
+            [
+                average_precision_score(targets[:, c], outputs[:, c], sample_weight=drawn)
+                for c in np.flatnonzero(usable)
+            ]
+        )
+    )
+
+
+def _in_order(values: Sequence) -> list:
+    try:
+        return sorted(values)
+    except TypeError:
+        return sorted(values, key=str)

@@ -1,0 +1,53 @@
+"""Probes as rows of tables."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from otoscope.errors import InputError
+from otoscope.probing.probe import Probe
+
+
+def probe_row(result: Probe) -> dict[str, float | int | str]:
+    """Return the columns ``accuracy, accuracy_low, accuracy_high, n_test``, then more; `metric` says what "accuracy" is."""
+    return {
+        "accuracy": result.score,
+        "accuracy_low": result.low,
+        "accuracy_high": result.high,
+        "n_test": result.n_test,
+        "balanced_accuracy": result.balanced_accuracy,
+        "valid_accuracy": result.valid_score,
+        "strength": result.strength,
+        "metric": {"class": "accuracy", "number": "r2", "multi": "macro_average_precision"}[result.kind],
+    }
+
+
+def confusion_table(result: Probe) -> pd.DataFrame:
+    """Return how many test rows of each class (index) were taken for each (columns)."""
+    if result.kind != "class":
+        raise InputError(f"a label of kind '{result.kind}' has no confusion matrix")
+    n = len(result.classes)
+    counts = np.bincount(result.truth * n + result.predictions, minlength=n * n).reshape(n, n)
+    return pd.DataFrame(
+        counts,
+        index=pd.Index(result.classes, name="class"),
+        columns=pd.Index(result.classes, name="predicted"),
+    )
+
+
+def best_layer(table: pd.DataFrame, *, by: str = "valid_accuracy", n: int = 1) -> list:
+    """Return the `n` layers of highest mean `by`, best first; the lower layer of two equals.
+
+    Parameters
+    ----------
+    table : DataFrame
+        ``layer`` and `by`: "valid_accuracy" is sound; "accuracy" picks on the test rows, as published. Several rows of a
+        layer (seeds) are averaged.
+    """
+    if by not in table or "layer" not in table:
+        raise InputError(f"picking a layer needs the columns 'layer' and '{by}'; got {', '.join(map(str, table.columns))}")
+    means = table.groupby("layer", sort=False)[by].mean()
+    if means.isna().all():
+        raise InputError(f"no layer has a '{by}'; are there validation rows?")
+    return list(means.sort_values(ascending=False, kind="stable").index[:n])
