@@ -1,0 +1,226 @@
+"""What all figures share: colours, type, panels, labels at the ends of lines, and saving.
+
+Colours are Okabe and Ito's (https://jfly.uni-koeln.de/color/), told apart with every common colour vision. Figures
+are matplotlib `Figure` objects, without pyplot, so that drawing one leaves no trace in the caller's session.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Iterable
+from functools import wraps
+from pathlib import Path
+from typing import ParamSpec
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex, to_rgb
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from otoscope.report.runs import layer_order
+
+INK, MUTED, GRID, PAPER = "#1b1f24", "#626c77", "#e1e5ea", "#ffffff"
+_CSS = {INK: "var(--ink)", MUTED: "var(--muted)", GRID: "var(--grid)", PAPER: "var(--card)"}
+
+HUES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+"""Curves: a hue for each layer, or for each encoder where there are several."""
+
+FAMILIES = {
+    "pitch": ("#0072b2", "o"),
+    "formants": ("#d55e00", "s"),
+    "mfcc": ("#009e73", "^"),
+    "spectral": ("#cc79a7", "D"),
+    "quality": ("#e69f00", "v"),
+    "loudness": ("#56b4e9", "P"),
+    "rhythm": ("#7f7f7f", "X"),
+}
+"""Colour and marker of each family of factors, in the order they are always shown."""
+
+WIDE_IN, NARROW_IN = 7.4, 3.7
+_RC = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib: the same letters everywhere
+    "font.size": 8,
+    "axes.titlesize": 8.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.titlepad": 8,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.7,
+    "text.color": INK,
+    "text.parse_math": False,  # names of factors and classes are plain text, also with a $ in them
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "ytick.minor.size": 0,
+    "lines.linewidth": 1.5,
+    "lines.markersize": 4,
+    "legend.frameon": False,
+    "figure.facecolor": PAPER,
+    "axes.facecolor": PAPER,
+    "savefig.facecolor": PAPER,
+    "savefig.dpi": 200,
+    "pdf.fonttype": 42,
+    "figure.constrained_layout.use": True,
+}
+
+P = ParamSpec("P")
+
+
+def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+    """Draw under our settings, and give the caller's back."""
+
+    @wraps(draw)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> Figure:
+        with matplotlib.rc_context(_RC):
+            return draw(*args, **kwargs)
+
+    return wrapper
+
+
+def new_figure(
+    n_panels: int, *, stacked: bool, per_row: int = 3, height_in: float = 2.7, sharey: bool = False
+) -> tuple[Figure, list[Axes]]:
+    """Return a figure and its panels: side by side, or one under another for a narrow screen."""
+    columns = 1 if stacked else min(n_panels, per_row)
+    rows = -(-n_panels // columns)
+    width = NARROW_IN if stacked else WIDE_IN if columns > 1 else 0.62 * WIDE_IN
+    figure = Figure(figsize=(width, height_in * rows))
+    grid = figure.subplots(rows, columns, squeeze=False, sharey=sharey)
+    panels = list(grid.flat)
+    for extra in panels[n_panels:]:
+        extra.set_axis_off()
+    return figure, panels[:n_panels]
+
+
+def curve_styles(places: pd.DataFrame) -> dict[tuple[str, int | str], dict]:
+    """Give each (encoder, layer) of a table its colour and marker, and its short name.
+
+    One encoder: a hue per layer. Several: a hue per encoder, and lighter, other markers for its later layers.
+    """
+    encoders = list(dict.fromkeys(places["encoder"]))
+    styles: dict[tuple[str, int | str], dict] = {}
+    for e, encoder in enumerate(encoders):
+        layers = sorted(set(places.loc[places["encoder"] == encoder, "layer"]), key=layer_order)
+        for i, layer in enumerate(layers):
+            hue = HUES[(i if len(encoders) == 1 else e) % len(HUES)]
+            shade = 0.0 if len(encoders) == 1 else min(0.45 * i, 0.6)
+            name = str(layer) if layer == "final" else f"layer {layer}"
+            styles[encoder, layer] = {
+                "color": lighter(hue, shade),
+                "marker": "osD^v"[i % 5],
+                "label": name if len(encoders) == 1 else f"{encoder}, {name}",
+            }
+    return styles
+
+
+def lighter(color: str, amount: float) -> str:
+    """Blend a colour with white."""
+    return to_hex([channel + (1 - channel) * amount for channel in to_rgb(color)])
+
+
+def sparsity_axis(axes: Axes, sparsities: Iterable[float]) -> None:
+    """Sparsities in percent; every one has a tick."""
+    ticks = sorted({round(100 * s, 2) for s in sparsities if s == s})
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.set_xlabel("sparsity of the code (%)")
+    if len(ticks) == 1:
+        axes.set_xlim(ticks[0] - 5, ticks[0] + 5)
+
+
+def score_axis(axes: Axes, metric: str, *, least_span: float = 0.1) -> None:
+    """A score on y: in percent if it is an accuracy; never so magnified that noise looks like news."""
+    low, high = axes.get_ylim()
+    missing = max(0.0, least_span - (high - low)) / 2
+    axes.set_ylim(low - missing, high + missing)
+    axes.yaxis.set_major_locator(MaxNLocator(6))
+    if metric == "accuracy":
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f}"))
+
+
+def label_ends(axes: Axes, labels: list[tuple[float, str, str]], *, gap_pt: float = 9.5) -> None:
+    """Write a name right of the panel at each line's end, moved apart where they would overlap.
+
+    Parameters
+    ----------
+    axes : Axes
+        With its final limits.
+    labels : list of (y, text, colour)
+    gap_pt : float
+        Least distance between two names, in points.
+    """
+    if not labels:
+        return
+    figure_height_pt = 72 * axes.figure.get_figheight() / axes.get_subplotspec().get_gridspec().nrows
+    gap = gap_pt / (0.72 * figure_height_pt)  # panels fill about that much of their row
+    labels = sorted(labels)
+    to_fraction = axes.transData + axes.transAxes.inverted()
+    wanted = [float(np.clip(to_fraction.transform((0, y))[1], 0.0, 1.0)) for y, _, _ in labels]
+    for (_, text, color), y in zip(labels, _spread(wanted, gap)):
+        axes.annotate(
+            text,
+            (1, y),
+            xycoords="axes fraction",
+            xytext=(3, 0),
+            textcoords="offset points",
+            va="center",
+            color=color,
+            fontsize=7.5,
+        )
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Save as PNG or PDF by suffix; the same figure gives the same bytes."""
+    metadata = {"Software": None} if path.suffix == ".png" else {"CreationDate": None}
+    figure.savefig(path, metadata=metadata)
+
+
+def inline_svg(figure: Figure, *, name: str, title: str) -> str:
+    """Return an ``<svg>`` element whose ink follows the page's light or dark colours.
+
+    Letters are drawn as outlines, so no font is needed. `name` keeps its ids apart from other figures' ids.
+    """
+    buffer = io.StringIO()
+    with matplotlib.rc_context({"svg.hashsalt": name, "svg.fonttype": "path"}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    svg = buffer.getvalue()
+    svg = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+    svg = re.sub(r'(<svg [^>]*?)width="[^"]*pt"', r"\1", svg, count=1)
+    svg = re.sub(r'(<svg [^>]*?)height="[^"]*pt"', r"\1", svg, count=1)
+    svg = re.sub(r' xmlns:(?:xlink|cc|dc|rdf)="[^"]*"', "", svg).replace("xlink:href", "href")
+    svg = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', svg)
+    svg = re.sub(r'href="#([^"]+)"', rf'href="#{name}-\1"', svg)
+    svg = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", svg)
+    for color, variable in _CSS.items():
+        svg = svg.replace(color, variable)
+    return svg.replace("<svg ", f'<svg role="img" aria-label="{_attribute(title)}" ', 1)
+
+
+def _spread(wanted: list[float], gap: float) -> list[float]:
+    """Move increasing positions until neighbours are `gap` apart, with the least squared movement."""
+    blocks: list[tuple[float, int]] = []  # names that touch: (sum of what each asks of the lowest, how many)
+    for y in wanted:
+        total, n = y, 1
+        while blocks and blocks[-1][0] / blocks[-1][1] + blocks[-1][1] * gap > total / n:
+            below, m = blocks.pop()
+            total, n = below + total - n * m * gap, m + n
+        blocks.append((total, n))
+    return [total / n + i * gap for total, n in blocks for i in range(n)]
+
+
+def _attribute(text: str) -> str:
+    return text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;").replace(">", "&gt;")

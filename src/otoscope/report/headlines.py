@@ -1,0 +1,222 @@
+"""The few numbers a run is known by: one row per encoder. Sentences, tiles and comparisons all read them here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from otoscope.report.runs import NULLS, Run, codes_of, layer_order, nearest_sparsity, over_seeds
+
+SPARSITY = 0.95
+"""Codes are summarised at the sparsity nearest to this, as in the paper."""
+
+
+@dataclass(frozen=True)
+class Best:
+    """The layer an encoder is judged by, and how its probe did on test clips."""
+
+    encoder: str
+    layer: int | str
+    score: float
+    low: float
+    high: float
+    peak_layer: int | str
+    peak_score: float
+
+
+@dataclass(frozen=True)
+class Drop:
+    """What probing codes instead of dense states costs, for one layer and sparsity (dense minus codes)."""
+
+    encoder: str
+    layer: int | str
+    sparsity: float
+    drop: float
+    dense_in_interval: bool
+
+
+def best_layers(run: Run) -> list[Best]:
+    """Return each encoder's best layer: the one the run chose where it says so, else the best on test clips."""
+    table = run.table("layer_probing")
+    if table is None:
+        return []
+    points = over_seeds(table, "accuracy", by=("encoder", "layer"), low="accuracy_low", high="accuracy_high")
+    found = []
+    for encoder, here in points.groupby("encoder", sort=False):
+        peak = here.loc[here["mean"].idxmax()]
+        chosen = here[here["layer"] == chosen_layer(run, str(encoder))]
+        row = chosen.iloc[0] if len(chosen) else peak
+        found.append(
+            Best(
+                str(encoder), row["layer"], row["mean"], row["low"], row["high"], peak["layer"], peak["mean"]
+            )
+        )
+    return sorted(found, key=lambda best: -best.score)
+
+
+def chosen_layer(run: Run, encoder: str) -> int | str | None:
+    """Return the layer that the run itself calls best, None if it does not say."""
+    row = comparison(run, encoder)
+    if row is not None:
+        name = str(row["a"]).removeprefix("layer").strip()
+        return int(name) if name.isdigit() else name
+    confusion = run.table("confusion")
+    layers = confusion.loc[confusion["encoder"] == encoder, "layer"].unique() if confusion is not None else []
+    return layers[0] if len(layers) == 1 else None
+
+
+def comparison(run: Run, encoder: str) -> pd.Series | None:
+    """Return the row "best layer minus layer 0" of an encoder."""
+    table = run.table("comparisons")
+    if table is None:
+        return None
+    rows = table[(table["encoder"] == encoder) & (table["comparison"] == "best layer minus layer 0")]
+    return rows.iloc[0] if len(rows) else None
+
+
+def code_drops(run: Run) -> list[Drop]:
+    """Return what codes cost a probe, for every layer and sparsity; means over seeds."""
+    codes, dense = run.table("sae_probing"), run.table("layer_probing")
+    if codes is None or dense is None:
+        return []
+    by = ("encoder", "layer", "sparsity")
+    points = over_seeds(codes, "accuracy", by=by, low="accuracy_low", high="accuracy_high")
+    levels = dense.groupby(["encoder", "layer"], sort=False)["accuracy"].mean().to_dict()
+    return [
+        Drop(p.encoder, p.layer, p.sparsity, level - p.mean, bool(p.low <= level <= p.high))
+        for p in points.itertuples()
+        if (level := levels.get((p.encoder, p.layer))) is not None
+    ]
+
+
+def main_selection(summary: pd.DataFrame) -> str:
+    """Return the selection of factors that figure 2 and the sentences use."""
+    known = list(dict.fromkeys(summary["selection"]))
+    return "top10_r2" if "top10_r2" in known else known[0]
+
+
+def representations(run: Run, encoder: str, layer: int | str | None) -> pd.DataFrame:
+    """Return one layer's ``representation, sparsity, r2, completeness, effective_dims, n_factors``: codes, dense, nulls.
+
+    Codes and nulls at the sparsity nearest to 95 %; means over seeds of the main selection. ``n_factors`` may be
+    below ten, where fewer are predicted at all.
+    """
+    columns = {
+        "r2_mean": "r2",
+        "completeness_mean": "completeness",
+        "effective_dims_mean": "effective_dims",
+        "n_factors": "n_factors",
+    }
+    names = ["representation", "sparsity", *columns.values()]
+    summary = run.table("disentanglement_summary")
+    if summary is None:
+        return pd.DataFrame(columns=names)
+    here = summary[(summary["encoder"] == encoder) & (summary["layer"] == layer)]
+    here = here[here["selection"] == main_selection(summary)]
+    codes = codes_of(here)
+    kept = [codes[codes["sparsity"] == nearest_sparsity(codes, SPARSITY)]]
+    kept += [here[here["representation"] == name] for name in ("dense", *NULLS)]
+    rows = []
+    for part in kept:
+        for name, group in part.groupby("representation", sort=False):
+            sparsity = nearest_sparsity(group, SPARSITY)
+            if sparsity is not None:
+                group = group[group["sparsity"] == sparsity]
+            means = group.reindex(columns=list(columns)).astype(float).mean().rename(columns)
+            rows.append({"representation": name, "sparsity": sparsity, **means})
+    return pd.DataFrame(rows, columns=names).astype({"sparsity": float})
+
+
+def studied_layers(run: Run) -> list[tuple[str, int | str]]:
+    """Return the (encoder, layer) pairs that were split into latents."""
+    names = ("sae_probing", "reconstruction", "disentanglement_summary")
+    places = {
+        (row.encoder, row.layer)
+        for name in names
+        if (table := run.table(name)) is not None
+        for row in table[["encoder", "layer"]].drop_duplicates().itertuples()
+    }
+    return sorted(places, key=lambda place: (place[0], layer_order(place[1])))
+
+
+def main_layer(run: Run, encoder: str | None = None) -> tuple[str, int | str] | None:
+    """Return the studied (encoder, layer) that sentences are about, of all encoders or of one.
+
+    The best layer if it was studied, else the studied one whose probe did best.
+    """
+    places = [place for place in studied_layers(run) if encoder in (None, place[0])]
+    if not places:
+        return None
+    for best in best_layers(run):
+        if (best.encoder, best.layer) in places:
+            return best.encoder, best.layer
+    table = run.table("layer_probing")
+    if table is None:
+        return places[0]
+    levels = table.groupby(["encoder", "layer"], sort=False)["accuracy"].mean().to_dict()
+    return max(places, key=lambda place: levels.get(place, float("-inf")))
+
+
+def r2_column(table: pd.DataFrame) -> str:
+    """Return the R2 that counts in a disentanglement table: held out, or in-sample where nothing was held out."""
+    return "r2_cv" if table["r2_cv"].notna().any() else "r2"
+
+
+def best_factors(run: Run) -> pd.DataFrame:
+    """Return ``encoder, layer, representation, sparsity, factor, family, score``: where each factor is predicted best.
+
+    ``score`` is the R2 of `r2_column`, a mean over seeds. Nulls are left out; the best predicted comes first.
+    """
+    by = ["encoder", "layer", "representation", "sparsity", "factor", "family"]
+    table = run.table("disentanglement")
+    if table is None:
+        return pd.DataFrame(columns=[*by, "score"])
+    real = table[~table["representation"].isin(NULLS) & (table["importance"] == "lasso")]
+    means = real.groupby(by, dropna=False, sort=False)[r2_column(table)].mean().rename("score")
+    means = means.dropna().reset_index()
+    best = means.loc[means.groupby("factor", sort=False)["score"].idxmax()]
+    return best.sort_values("score", ascending=False, ignore_index=True)
+
+
+def headlines(run: Run) -> pd.DataFrame:
+    """Return one row per encoder: best layer and score, gain over layer 0, cost of codes, FVU, R2, completeness.
+
+    Codes are those of the main studied layer of that encoder, at the sparsity nearest to 95 %.
+    """
+    rows = []
+    drops = code_drops(run)
+    for best in best_layers(run):
+        place = main_layer(run, best.encoder)
+        layer = place[1] if place else None
+        row = {
+            "encoder": best.encoder,
+            "layer": best.layer,
+            "score": best.score,
+            "low": best.low,
+            "high": best.high,
+        }
+        gain = comparison(run, best.encoder)
+        row["gain"] = gain["difference"] if gain is not None else float("nan")
+        row["gain_low"] = gain["difference_low"] if gain is not None else float("nan")
+        row["gain_high"] = gain["difference_high"] if gain is not None else float("nan")
+        row["studied"] = layer
+        here = [drop for drop in drops if (drop.encoder, drop.layer) == (best.encoder, layer)]
+        row["code_change"] = (
+            -min(here, key=lambda d: abs(d.sparsity - SPARSITY)).drop if here else float("nan")
+        )
+        row["fvu"] = _fvu(run, best.encoder, layer)
+        table = representations(run, best.encoder, layer)
+        codes, dense = codes_of(table), table[table["representation"] == "dense"]
+        row["r2"] = codes["r2"].mean()
+        row["completeness_gain"] = codes["completeness"].mean() - dense["completeness"].mean()
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _fvu(run: Run, encoder: str, layer: int | str | None) -> float:
+    table = run.table("reconstruction")
+    if table is None:
+        return float("nan")
+    here = table[(table["encoder"] == encoder) & (table["layer"] == layer)]
+    return here.loc[here["sparsity"] == nearest_sparsity(here, SPARSITY), "fvu"].mean()

@@ -1,0 +1,227 @@
+"""A run directory with made-up but realistic tables: what a demo of ten techniques could leave on disk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+SPARSITIES = (0.75, 0.8, 0.85, 0.9, 0.95, 0.99)
+FACTORS = {
+    "f0_hz": ("pitch", 0.94, 8.1),
+    "f0_glide_cents": ("pitch", 0.71, 6.0),
+    "extent_cents": ("pitch", 0.55, 6.7),
+    "f1_hz": ("formants", 0.82, 7.9),
+    "f2_hz": ("formants", 0.88, 8.6),
+    "f3_hz": ("formants", 0.47, 8.4),
+    "tilt_db_per_octave": ("spectral", 0.77, 3.2),
+    "breathiness_db": ("quality", 0.69, 4.6),
+    "jitter": ("quality", 0.31, -1.9),
+    "shimmer": ("quality", 0.05, -1.2),
+    "level_dbfs": ("loudness", 0.90, 4.1),
+    "am_depth": ("loudness", 0.42, 0.8),
+    "am_rate_hz": ("rhythm", 0.36, 2.9),
+    "vibrato_rate_hz": ("rhythm", 0.48, 1.7),
+}
+TECHNIQUES = "belt breathy inhaled lip_trill spoken straight trill trillo vibrato vocal_fry".split()
+
+
+@pytest.fixture
+def make_run(tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that writes a run and returns its directory."""
+
+    def make(
+        name: str = "demo",
+        *,
+        encoders: dict[str, tuple[int, ...]] | None = None,
+        seeds: tuple[int, ...] = (0,),
+        n_layers: int = 4,
+        classes: list[str] | None = None,
+        factors: dict[str, tuple[str, float, float]] | None = None,
+        gain: float = 0.12,
+        protocol: str = "sound",
+        metric: str = "accuracy",
+    ) -> Path:
+        folder = tmp_path / name
+        (folder / "results").mkdir(parents=True)
+        tables = make_tables(
+            encoders or {"otoscope-mini": (2, 4)},
+            seeds,
+            n_layers,
+            classes or TECHNIQUES,
+            factors or FACTORS,
+            gain,
+        )
+        for table_name, table in tables.items():
+            table.to_csv(folder / "results" / f"{table_name}.csv", index=False)
+        names = list(encoders or {"otoscope-mini": ()})
+        (folder / "spec.yaml").write_text(
+            yaml.safe_dump(make_spec(name, names, seeds, protocol), sort_keys=False)
+        )
+        (folder / "run.json").write_text(json.dumps(make_record(classes or TECHNIQUES, metric)))
+        return folder
+
+    return make
+
+
+def make_spec(name: str, encoders: list[str], seeds: tuple[int, ...], protocol: str) -> dict:
+    return {
+        "name": name,
+        "protocol": protocol,
+        "seed": 0,
+        "dataset": {"name": "synthsing", "root": "clips", "label": "technique", "group": "singer"},
+        "encoders": [{"name": encoder, "layers": ["best", "last"]} for encoder in encoders],
+        "saes": {
+            "kind": "topk",
+            "n_latents": 512,
+            "sparsities": list(SPARSITIES),
+            "seeds": list(seeds),
+            "epochs": 60,
+        },
+        "factors": {"name": "ground_truth"},
+        "disentanglement": {"min_r2": 0.1, "top": 10, "null_sparsity": 0.95},
+        "versions": {"otoscope": "0.1.0", "torch": "2.13.0", "numpy": "2.3.0"},
+    }
+
+
+def make_record(classes: list[str], metric: str) -> dict:
+    return {
+        "summary": {
+            "n_clips": 2000,
+            "n_groups": 20,
+            "n_train": 1200,
+            "n_valid": 300,
+            "n_test": 500,
+            "n_left_out": 1,
+            "left_out": ["clips/broken.wav"],
+            "label": "technique",
+            "label_kind": "class",
+            "classes": classes,
+            "chance": 1 / len(classes) if metric == "accuracy" else 0.0,
+            "metric": metric,
+        },
+        "stages": [
+            {"stage": "clips", "seconds": 9.4, "status": "made"},
+            {"stage": "extract", "seconds": 41.0, "status": "made"},
+            {"stage": "saes", "seconds": 132.0, "status": "kept"},
+        ],
+        "notes": ["512 latents instead of the paper's 2,048, to stay within minutes on two cores."],
+    }
+
+
+def make_tables(
+    encoders: dict[str, tuple[int, ...]],
+    seeds: tuple[int, ...],
+    n_layers: int,
+    classes: list[str],
+    factors: dict[str, tuple[str, float, float]],
+    gain: float,
+) -> dict[str, pd.DataFrame]:
+    rng = np.random.default_rng(7)
+    rows: dict[str, list[dict]] = {
+        name: []
+        for name in (
+            "layer_probing reconstruction sae_probing disentanglement disentanglement_summary "
+            "factor_families comparisons confusion"
+        ).split()
+    }
+    for e, (encoder, chosen) in enumerate(encoders.items()):
+        dense = {
+            layer: 0.52 - 0.04 * e + gain * np.sin(np.pi * layer / (1.4 * n_layers))
+            for layer in range(n_layers + 1)
+        }
+        for layer, accuracy in dense.items():
+            for seed in seeds:
+                value = round(accuracy + 0.004 * seed, 4)
+                rows["layer_probing"].append(
+                    {"encoder": encoder, "layer": layer, "seed": seed, **interval(value), "n_test": 500}
+                )
+        best = max(dense, key=dense.__getitem__)
+        rows["comparisons"].append(
+            {
+                "encoder": encoder,
+                "comparison": "best layer minus layer 0",
+                "a": f"layer {best}",
+                "b": "layer 0",
+                "difference": dense[best] - dense[0],
+                "difference_low": dense[best] - dense[0] - 0.05,
+                "difference_high": dense[best] - dense[0] + 0.045,
+                "n_test": 500,
+            }
+        )
+        for truth in classes:
+            guesses = rng.multinomial(50, rng.dirichlet([10.0 if c == truth else 0.4 for c in classes]))
+            rows["confusion"] += [
+                {"encoder": encoder, "layer": best, "truth": truth, "predicted": predicted, "count": n}
+                for predicted, n in zip(classes, guesses)
+            ]
+        for layer in chosen:
+            add_codes(rows, encoder, layer, dense[layer], seeds, factors, rng)
+    tables = {name: pd.DataFrame(values) for name, values in rows.items()}
+    tables["factor_entropy"] = pd.DataFrame(
+        [
+            {"factor": f, "family": family, "entropy_knn_bits": bits, "entropy_hist_bits": 2.5}
+            for f, (family, _, bits) in factors.items()
+        ]
+    )
+    return tables
+
+
+def add_codes(rows: dict, encoder: str, layer: int, dense: float, seeds: tuple, factors: dict, rng) -> None:
+    """Add what one chosen layer's codes, dense states and nulls give."""
+    represented = [("dense", float("nan"))] + [("topk", s) for s in SPARSITIES]
+    represented += [(null, 0.95) for null in ("untrained", "pca", "random")] + [("shuffled", 0.95)]
+    for seed in seeds:
+        key = {"encoder": encoder, "layer": layer}
+        for s in SPARSITIES:
+            loss = 0.004 + 0.02 * layer / 4 + 0.05 * ((s - 0.75) / 0.24) ** 4
+            sae = {"sae": f"topk-512-s{s}-seed{seed}", "sparsity": s, "k": int((1 - s) * 512), "seed": seed}
+            rows["reconstruction"].append(
+                {**key, **sae, "mse": loss / 40, "fvu": loss, "l0": sae["k"] - 0.4, "dead_fraction": 0.11}
+            )
+            accuracy = round(dense - 0.01 - 0.06 * (s == 0.99) + rng.normal(0, 0.006), 4)
+            rows["sae_probing"].append({**key, **sae, **interval(accuracy), "n_test": 500})
+        for representation, s in represented:
+            add_factors(
+                rows, {**key, "representation": representation, "sparsity": s, "seed": seed}, factors, rng
+            )
+
+
+def add_factors(rows: dict, key: dict, factors: dict, rng: np.random.Generator) -> None:
+    lost = {"dense": 0, "topk": 0.02, "untrained": 0.08, "pca": 0.01, "random": 0.1, "shuffled": 1.0}
+    dims = {"dense": 46, "topk": 12, "untrained": 24, "pca": 19, "random": 52, "shuffled": 60}
+    name = key["representation"]
+    table = []
+    for factor, (family, r2, bits) in factors.items():
+        held_out = r2 * (1 - lost[name]) - 0.02 * key["layer"] + rng.normal(0, 0.02)
+        effective = (
+            dims[name] * (1 + 0.08 * bits) * rng.uniform(0.8, 1.2) * (0.6 if key["sparsity"] == 0.99 else 1)
+        )
+        row = {"factor": factor, "family": family, "r2": min(held_out + 0.07, 0.99), "r2_cv": held_out}
+        row |= {"completeness": 1 - np.log(effective) / np.log(512), "effective_dims": effective}
+        table.append({**key, **row, "n_nonzero": int(2 * effective), "importance": "lasso"})
+    rows["disentanglement"] += table
+    top = pd.DataFrame(table).nlargest(10, "r2_cv")
+    rows["disentanglement_summary"].append(
+        {
+            **key,
+            "selection": "top10_r2",
+            "r2_mean": top["r2_cv"].mean(),
+            "r2_std": top["r2_cv"].std(),
+            "completeness_mean": top["completeness"].mean(),
+            "completeness_std": top["completeness"].std(),
+        }
+    )
+    families = ("pitch", "formants", "mfcc", "spectral", "quality", "loudness", "rhythm")
+    rows["factor_families"].append(
+        {**key, **{family: int((top["family"] == family).sum()) for family in families}}
+    )
+
+
+def interval(accuracy: float) -> dict[str, float]:
+    return {"accuracy": accuracy, "accuracy_low": accuracy - 0.06, "accuracy_high": accuracy + 0.055}
