@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,8 @@ from otoscope.saes.kinds import build_sae
 
 CPU_STACK_BYTES = 16 * 2**20
 """Weights, gradients and Adam's moments of a stack are kept below this on a CPU, so that they stay in its cache."""
+SMALL_WEIGHTS = 500_000
+"""A lone autoencoder with fewer weights trains on one core: its products are too small to share."""
 VALIDATION_CHUNK = 1024
 
 
@@ -65,34 +68,41 @@ class Bank:
                     sae.layer = layer
                     self.saes.append(sae)
         self.stacks = [Stack(members) for members in _groups(self.saes, device)]
+        self._threads = _Threads(self.stacks, device)
 
     def train_block(self, block: dict[Layer, Tensor], batch_size: int, schedule: Schedule) -> None:
-        """Take every stack through the batches of a block of rows, one stack after the other."""
-        for stacked in self.stacks:
+        """Take every stack through the batches of a block of rows."""
+
+        def train(stacked: Stack) -> None:
             for x in block[stacked.layer].split(batch_size):
                 stacked.step(x, schedule)
 
+        self._threads.each(train)
+
     def end_epoch(self, validation: dict[Layer, Tensor] | None, batch_size: int, select: str) -> None:
         """Validate every autoencoder, and keep the weights of those that came out best."""
-        if validation is None:
-            for stacked in self.stacks:
+        scores: dict[int, np.ndarray] = {}
+
+        def judge(stacked: Stack) -> None:
+            if validation is None:
                 stacked.record(None)
-                stacked.keep(np.full(stacked.n_members, True))
-            return
-        last_batch = {}
-        for stacked in self.stacks:
+                scores[id(stacked)] = np.full(stacked.n_members, -float(len(stacked.log)))  # later is better
+                return
             x = validation[stacked.layer]
-            stacked.record(stacked.validate(x))
+            whole = stacked.validate(x)
+            stacked.record(whole)
             start = (len(x) - 1) // batch_size * batch_size
-            last_batch[id(stacked)] = stacked.validate(x[start:])[0] if select == "paper" else None
-        scores = {id(s): s.last_validation_mse() for s in self.stacks}
+            scores[id(stacked)] = (stacked.validate(x[start:]) if select == "paper" else whole)[0]
+
+        self._threads.each(judge)
         if select == "paper":
-            scores = _shared_over_layers(self.stacks, last_batch)
+            scores = _shared_over_layers(self.stacks, scores)
         for stacked in self.stacks:
-            stacked.keep(stacked.improves(scores[id(stacked)]))
+            stacked.keep(scores[id(stacked)])
 
     def finish(self) -> list[SparseAutoencoder]:
         """Return all autoencoders with their best weights, in eval mode."""
+        self._threads.close()
         for stacked in self.stacks:
             stacked.restore_best()
         return self.saes
@@ -103,7 +113,7 @@ class Stack:
 
     def __init__(self, saes: list[SparseAutoencoder]) -> None:
         self.saes = saes
-        self.layer = saes[0].layer
+        self.layer: Layer = saes[0].layer if saes[0].layer is not None else 0
         self.n_members = len(saes)
         self.module = stack(saes)
         self.optimiser = torch.optim.Adam(self.module.parameters(), fused=True)
@@ -158,18 +168,10 @@ class Stack:
         )
         self._mse_sum, self._mse_rows = 0.0, 0
 
-    def last_validation_mse(self) -> np.ndarray:
-        """Return the validation error of each member at its latest epoch."""
-        return self.log[-1]["validation_mse"].to_numpy()
-
-    def improves(self, score: np.ndarray) -> np.ndarray:
-        """Return which members' `score` is the lowest so far."""
+    def keep(self, score: np.ndarray) -> None:
+        """Remember the present weights of the members whose `score` is their lowest so far."""
         better = score < self.best_score
         self.best_score = np.where(better, score, self.best_score)
-        return better
-
-    def keep(self, better: np.ndarray) -> None:
-        """Remember the present weights of the members that are `better`."""
         self.best_epoch[better] = len(self.log) - 1
         for name, value in self.module.state_dict().items():
             if self.n_members == 1:
@@ -192,8 +194,48 @@ class Stack:
                 parameter.grad = None
 
 
+class _Threads:
+    """Runs a function on every stack; on a CPU in threads, each of which computes with one core.
+
+    That needs no barrier within an operation, so it also holds up on a busy machine. A single stack gets all cores
+    if its products are large enough to share.
+    """
+
+    def __init__(self, stacks: list[Stack], device: torch.device) -> None:
+        self._stacks = stacks
+        self._n_before = torch.get_num_threads()
+        n_workers = min(self._n_before, len(stacks)) if device.type == "cpu" else 1
+        self._alone_small = (
+            device.type == "cpu" and len(stacks) == 1 and _n_weights(stacks[0]) < SMALL_WEIGHTS
+        )
+        self._pool = None
+        if n_workers > 1:
+            self._pool = ThreadPoolExecutor(
+                n_workers, "saes", initializer=torch.set_num_threads, initargs=(1,)
+            )
+
+    def each(self, function: Callable[[Stack], None]) -> None:
+        """Call `function` on every stack; the first exception is raised here."""
+        if self._pool is not None:
+            list(self._pool.map(function, self._stacks))
+            return
+        if self._alone_small:
+            torch.set_num_threads(1)
+        try:
+            for stacked in self._stacks:
+                function(stacked)
+        finally:
+            torch.set_num_threads(self._n_before)
+
+    def close(self) -> None:
+        """End the threads."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(self._n_before)  # what threads set for themselves, later threads would inherit
+
+
 def _groups(saes: list[SparseAutoencoder], device: torch.device) -> list[list[SparseAutoencoder]]:
-    """Group autoencoders that can be stacked; on a CPU no group outgrows the cache."""
+    """Group autoencoders that can be stacked; on a CPU into stacks that fit the cache and occupy all cores."""
     by_key: dict = defaultdict(list)
     for index, sae in enumerate(saes):
         by_key[(sae.layer, sae.stack_key() if sae.stackable else index)].append(sae)
@@ -202,9 +244,14 @@ def _groups(saes: list[SparseAutoencoder], device: torch.device) -> list[list[Sp
         size = len(members)
         if device.type == "cpu":
             state_bytes = 4 * sum(p.numel() * p.element_size() for p in members[0].parameters())
-            size = max(1, CPU_STACK_BYTES // state_bytes)
+            for_cores = -(-len(saes) // torch.get_num_threads())
+            size = max(1, min(for_cores, CPU_STACK_BYTES // state_bytes))
         groups += [members[start : start + size] for start in range(0, len(members), size)]
     return groups
+
+
+def _n_weights(stacked: Stack) -> int:
+    return sum(parameter.numel() for parameter in stacked.module.parameters())
 
 
 def _shared_over_layers(stacks: list[Stack], scores: dict[int, np.ndarray]) -> dict[int, np.ndarray]:

@@ -59,6 +59,7 @@ class TopK(SparseAutoencoder):
 
     def __init__(self, config: TopKConfig, n_inputs: int, *, seed: int = 0) -> None:
         super().__init__(config, n_inputs, seed=seed)
+        self._layouts: dict[tuple[int, torch.device], tuple[Tensor, Tensor]] = {}
         generator = torch.Generator().manual_seed(seed)
         self.encoder_weight = nn.Parameter(linear_weight(config.n_latents, n_inputs, generator))
         self.encoder_bias = nn.Parameter(linear_bias(config.n_latents, n_inputs, generator))
@@ -129,19 +130,26 @@ class TopK(SparseAutoencoder):
         """Find the active entries of the codes of `x`, without writing the codes."""
         n_latents, n_rows = self.config.n_latents, x.shape[-2]
         pre = self._pre_codes(x).view(-1, n_rows, n_latents)
-        values, columns, lengths = [], [], []
+        values, columns = [], []
         for index, member in enumerate(self.members):
             top = pre[index].topk(member.active, dim=-1, sorted=False)
-            values.append(top.values.relu_().view(-1))
+            values.append(top.values.view(-1))
             columns.append(top.indices.view(-1) + index * n_latents)
-            lengths += [member.active] * n_rows
-        repeats = torch.tensor(lengths, device=x.device)
-        return kernels.Active(
-            values=torch.cat(values),
-            columns=torch.cat(columns),
-            starts=torch.cat([repeats.new_zeros(1), repeats.cumsum(0)]),
-            rows=torch.repeat_interleave(repeats),
-        )
+        starts, rows = self._layout(n_rows, x.device)
+        return kernels.Active(torch.cat(values).relu_(), torch.cat(columns), starts, rows)
+
+    def _layout(self, n_rows: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Return where each row's entries start, and the row of each entry: the same for every batch of a size."""
+        key = (n_rows, device)
+        if key not in self._layouts:
+            per_row = torch.tensor([member.active for member in self.members], device=device)
+            lengths = per_row.repeat_interleave(n_rows)
+            starts = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
+            self._layouts = {
+                key: (starts, torch.repeat_interleave(lengths)),
+                **dict([*self._layouts.items()][:3]),
+            }
+        return self._layouts[key]
 
 
 def keep_largest(z: Tensor, ks: list[int]) -> Tensor:
@@ -164,7 +172,7 @@ def check_k(config: SAEConfig) -> None:
         raise InputError(f"give k or sparsity, one of the two (got k={k}, sparsity={sparsity})")
     if sparsity is not None and not 0 <= sparsity < 1:
         raise InputError(f"sparsity is a fraction from 0 to below 1 (0.95 for 95 %), got {sparsity}")
-    active = k if k is not None else k_of_sparsity(sparsity, config.n_latents)
+    active = k if k is not None else k_of_sparsity(sparsity or 0.0, config.n_latents)
     if not 1 <= active <= config.n_latents:
         raise InputError(f"k must be from 1 to n_latents = {config.n_latents}, got k = {active}")
 
