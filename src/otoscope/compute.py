@@ -72,6 +72,25 @@ def thread_map(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
+@contextmanager
+def one_thread_each() -> Iterator[None]:
+    """Let torch and the BLAS use one thread each while the block runs: for work that is itself spread over threads.
+
+    Many small products on several threads each wait for one another; on a busy machine that is tens of times slower.
+    The setting is the process's, so enter the block where the threads are started, not inside each of them.
+    """
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(limits=1):
+            yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 class Progress:
     """A handle on one bar: `advance` it, and `note` a short text beside it."""
 

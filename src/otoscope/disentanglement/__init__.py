@@ -1,7 +1,8 @@
 """Disentanglement: how well, and by how many dimensions, is each physical factor held?
 
-Arrays in, tables out: informativeness (R2), completeness and disentanglement (DCI, Eastwood & Williams 2018), by a Lasso
-whose penalty is chosen on held-out groups, or as published; nulls to put beside; entropy of the factors.
+Arrays in, tables out: informativeness (R2), completeness and disentanglement (DCI, Eastwood & Williams 2018),
+by a Lasso whose penalty is chosen on held-out groups, or as published; nulls to put beside; entropy of the
+factors.
 """
 
 from otoscope.disentanglement.entropy import factor_entropy, histogram_entropy, knn_entropy
@@ -10,10 +11,11 @@ from otoscope.disentanglement.measure import (
     ALPHAS,
     R2_FLOOR,
     Disentanglement,
+    measure_all,
     measure_disentanglement,
     measure_in_sample,
 )
-from otoscope.disentanglement.nulls import pca_codes, random_codes, shuffle_factors
+from otoscope.disentanglement.nulls import pca_codes, random_codes, shuffle_rows
 from otoscope.disentanglement.scores import completeness, disentanglement, effective_dims
 from otoscope.disentanglement.summary import SELECTIONS, family_counts, select_factors, summarise
 
@@ -31,11 +33,12 @@ __all__ = [
     "knn_entropy",
     "lasso_gram",
     "lasso_path",
+    "measure_all",
     "measure_disentanglement",
     "measure_in_sample",
     "pca_codes",
     "random_codes",
     "select_factors",
-    "shuffle_factors",
+    "shuffle_rows",
     "summarise",
 ]

@@ -1,9 +1,9 @@
 """Grouped, nested cross-validation of the Lasso, from fold Gram matrices.
 
-The rows are cut once into folds of whole groups. For the outer fold i, the penalty is chosen by predicting each other fold j from
-the rows outside i and j. That fit serves the pair both ways, so 5 folds need 10 + 5 paths, not 25; and its
-Gram matrix is a difference: everything, less fold i, less fold j. Features and factors are standardised by the rows
-that train, each time.
+The rows are cut once into folds of whole groups. For the outer fold i, the penalty is chosen by predicting
+each other fold j from the rows outside i and j. That fit serves the pair both ways, so 5 folds need 10 + 5
+paths, not 25; and its Gram matrix is a difference: everything, less fold i, less fold j. Features and factors
+are standardised by the rows that train, each time.
 """
 
 from __future__ import annotations
@@ -56,7 +56,9 @@ def group_folds(groups: np.ndarray, n_folds: int) -> np.ndarray:
     n_folds = min(max(n_folds, 3), len(names))
     load = np.zeros(n_folds)
     fold_of = np.zeros(len(names), dtype=int)
-    for name in np.argsort(-sizes, kind="stable"):  # the largest group to the emptiest fold, as scikit-learn's GroupKFold
+    for name in np.argsort(
+        -sizes, kind="stable"
+    ):  # the largest group to the emptiest fold, as scikit-learn's GroupKFold
         fold_of[name] = load.argmin()
         load[fold_of[name]] += sizes[name]
     return fold_of[index]
@@ -83,7 +85,9 @@ def cross_validate(
     x, y = _scaled(x), _scaled(y)
     parts = [_Moments.of(x[folds == fold], y[folds == fold]) for fold in range(n_folds)]
     whole = sum(parts[1:], parts[0])
-    squares = np.zeros((n_folds, n_folds, y.shape[1], len(alphas)))  # of the errors on fold j, trained without i and j
+    squares = np.zeros(
+        (n_folds, n_folds, y.shape[1], len(alphas))
+    )  # of the errors on fold j, trained without i and j
     for i, j in combinations(range(n_folds), 2):
         model = _fit(whole - parts[i] - parts[j], alphas, workers)
         for test, other in ((i, j), (j, i)):

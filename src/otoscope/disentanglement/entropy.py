@@ -15,10 +15,11 @@ _LN2 = np.log(2.0)
 def knn_entropy(values: np.ndarray, *, k: int = 3) -> float:
     """Estimate the differential entropy of a sample of one variable, in bits, from its k-th nearest neighbours.
 
-    ``H = psi(n) - psi(k) + log 2 + mean(log r_k)``, over log 2, with r_k the distance of each value to its k-th nearest
-    neighbour (Kraskov et al. 2004, eq. 20, one dimension). A density has no repeated values: values with
-    more than k equal ones have r_k = 0 and say minus infinity. They count here as rounded: r_k is set to half the smallest
-    gap between different values, so that ties lower the estimate, but to a finite number.
+    ``H = psi(n) - psi(k) + log 2 + mean(log r_k)``, over log 2, with r_k the distance of each value to its
+    k-th nearest neighbour (Kraskov et al. 2004, eq. 20, one dimension). A density has no repeated values:
+    values with more than k equal ones have r_k = 0 and say minus infinity. They count here as rounded: r_k is
+    set to half the smallest gap between different values, so that ties lower the estimate, but to a finite
+    number.
 
     Parameters
     ----------
@@ -49,7 +50,7 @@ def knn_entropy(values: np.ndarray, *, k: int = 3) -> float:
 
 
 def histogram_entropy(values: np.ndarray, *, bins: int = 10) -> float:
-    """Return the entropy of a histogram of equal bins from the smallest to the largest value, in bits (0 to log2 bins)."""
+    """Return the entropy of a histogram of equal bins over the range of the values, in bits (0 to log2 bins)."""
     x = np.asarray(values, dtype=np.float64).ravel()
     x = x[np.isfinite(x)]
     if len(x) == 0:
@@ -67,7 +68,7 @@ def factor_entropy(
     bins: int = 10,
     z_score: bool = True,
 ) -> pd.DataFrame:
-    """Return ``factor, family, entropy_knn_bits, entropy_hist_bits``, and ``n_rows, n_tied``: rows used, and rows equal to another.
+    """Return ``factor, family, entropy_knn_bits, entropy_hist_bits``, then how many rows count and how many are tied.
 
     Parameters
     ----------
@@ -78,8 +79,9 @@ def factor_entropy(
     k, bins : int
         Of the two estimators.
     z_score : bool
-        Standardise each factor first, so that entropies compare shapes, not units: in raw units a factor in Hz has log2(1000) bits
-        more than the same one in kHz. False keeps the units. The histogram has no units either way.
+        Standardise each factor first, so that entropies compare shapes, not units: in raw units a factor in
+        Hz has log2(1000) bits more than the same one in kHz. False keeps the units. The histogram has no
+        units either way.
     """
     rows = []
     for name in factors.columns:
@@ -101,7 +103,7 @@ def factor_entropy(
 
 
 def _kth_distance(x: np.ndarray, k: int) -> np.ndarray:
-    """Distance of each of the sorted values to its k-th nearest neighbour: the best window of k + 1 values that holds it."""
+    """Distance of each of the sorted values to its k-th nearest: the best window of k + 1 values that holds it."""
     n = len(x)
     best = np.full(n, np.inf)
     for below in range(k + 1):  # so many of the k neighbours lie below

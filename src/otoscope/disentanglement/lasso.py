@@ -2,10 +2,11 @@
 
 Minimises, for each target y, scikit-learn's objective ``||y - X w||^2 / (2 n) + alpha ||w||_1`` by coordinate
 descent on the Gram matrix (Friedman, Hastie & Tibshirani 2010, "covariance updates"), over a working set that
-grows by the coordinates that violate the optimality conditions, along a decreasing path of penalties, until the duality gap is
-below `tol` of the objective. The Gram matrix is made once and shared by all factors, penalties and threads,
-and folds of a cross-validation are differences of Gram matrices: this is where the time is won over one solver call per
-factor (``benchmarks/lasso.py``). Compiled by numba, which librosa brings along.
+grows by the coordinates that violate the optimality conditions, along a decreasing path of penalties, until
+the duality gap is below `tol` of the objective. The Gram matrix is made once and shared by all factors,
+penalties and threads, and folds of a cross-validation are differences of Gram matrices: this is where the
+time is won over one solver call per factor (``benchmarks/lasso.py``). Compiled by numba, which librosa brings
+along.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ def lasso_path(
     x : np.ndarray [rows, features]
     y : np.ndarray [rows, targets]
     alphas : np.ndarray [penalties] or [targets, penalties]
-        Above 0, shared by the targets or each its own. Results come in the order given; they are computed from the largest to the smallest.
+        Above 0, shared by the targets or each its own. Results come in the order given; they are computed
+        from the largest to the smallest.
     tol : float
         Stop when the duality gap is below this fraction of the objective.
     max_sweeps : int
@@ -72,7 +74,7 @@ def lasso_gram(
     max_sweeps: int = MAX_SWEEPS,
     workers: int | None = None,
 ) -> np.ndarray:
-    """As `lasso_path`, from ``gram = X'X/n [features, features]``, ``xy = Y'X/n [targets, features]``, ``yy = diag(Y'Y)/n``."""
+    """As `lasso_path`, from ``X'X/n [features, features]``, ``Y'X/n [targets, features]`` and ``diag(Y'Y)/n [targets]``."""
     alphas = np.asarray(alphas, dtype=np.float64)
     if alphas.size == 0 or not (alphas > 0).all():
         raise InputError(f"Lasso penalties must be above 0; got {alphas}")
@@ -84,7 +86,9 @@ def lasso_gram(
 
     def fit(target: int) -> None:
         down = order[target]
-        coefs[target, down] = _path(gram, xy[target], float(yy[target]), alphas[target, down], tol, max_sweeps)
+        coefs[target, down] = _path(
+            gram, xy[target], float(yy[target]), alphas[target, down], tol, max_sweeps
+        )
 
     for _ in thread_map(fit, range(len(xy)), workers=workers or cpu_count()):
         pass
@@ -138,7 +142,7 @@ def _path(gram, xy, yy, alphas, tol, max_sweeps):  # pragma: no cover (compiled)
 
 @njit(cache=True, nogil=True, fastmath=True)
 def _grow(gram, gradient, w, in_set, members, size, alpha):  # pragma: no cover (compiled)
-    """Keep what is active, add the worst violators of ``|gradient| <= alpha``, at most as many again; return the size."""
+    """Keep what is active, add the worst violators of ``|gradient| <= alpha``, at most as many; return the size."""
     p = len(w)
     kept = 0
     for i in range(size):

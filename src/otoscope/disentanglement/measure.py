@@ -1,17 +1,21 @@
-"""Measure disentanglement: one Lasso per factor, held out (`measure_disentanglement`) or in-sample (`measure_in_sample`)."""
+"""Measure disentanglement by one Lasso per factor: `measure_disentanglement` holds out, `measure_in_sample` does not."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
 
+from otoscope.compute import cpu_count, one_thread_each, thread_map
 from otoscope.disentanglement import scores
 from otoscope.disentanglement.crossval import cross_validate, group_folds
 from otoscope.disentanglement.lasso import lasso_gram
 from otoscope.errors import InputError
+
+Key = TypeVar("Key", bound=Hashable)
 
 ALPHAS = (0.2, 0.1, 0.05, 0.02, 0.01, 0.005)
 """Penalties to choose from, for standardised codes and factors; 0.1 is the paper's."""
@@ -29,8 +33,8 @@ class Disentanglement:
     Attributes
     ----------
     factors : DataFrame
-        ``factor, family, r2, r2_cv, completeness, effective_dims, n_nonzero, importance``, then ``alpha, n_rows, ranked``: a row
-        per factor. ``r2`` is in-sample; ``r2_cv`` is NaN where nothing was held out.
+        ``factor, family, r2, r2_cv, completeness, effective_dims, n_nonzero, importance``, then ``alpha,
+        n_rows, ranked``: a row per factor. ``r2`` is in-sample; ``r2_cv`` is NaN where nothing was held out.
     latents : DataFrame
         ``latent, importance, disentanglement``: the latents that hold something of a ranked factor.
     disentanglement : float
@@ -58,9 +62,10 @@ def measure_disentanglement(
 ) -> Disentanglement:
     """Measure what `codes` say about each factor on groups they were not fitted on.
 
-    ``r2_cv`` is the R2 of pooled out-of-fold predictions, folds being whole groups and the penalty chosen inside
-    each. ``r2``, completeness and effective dimensions come from one refit on all rows. A factor under `r2_floor` is not ranked, and one
-    without a coefficient has no completeness (NaN). NaN in a factor leaves its row out, for that factor.
+    ``r2_cv`` is the R2 of pooled out-of-fold predictions, folds being whole groups and the penalty chosen
+    inside each. ``r2``, completeness and effective dimensions come from one refit on all rows. A factor under
+    `r2_floor` is not ranked, and one without a coefficient has no completeness (NaN). NaN in a factor leaves
+    its row out, for that factor.
 
     Parameters
     ----------
@@ -113,8 +118,9 @@ def measure_in_sample(
 ) -> Disentanglement:
     """Fit one Lasso per factor at a fixed penalty and score it on the rows it was fitted on, as published.
 
-    Every factor is ranked, and one without a coefficient has the completeness `empty_completeness`: 1.0 in the
-    published code (0/eps has no entropy). Nothing is held out; `measure_disentanglement` says what generalises.
+    Every factor is ranked, and one without a coefficient has the completeness `empty_completeness`: 1.0 in
+    the published code (0/eps has no entropy). Nothing is held out; `measure_disentanglement` says what
+    generalises.
 
     Parameters, Returns and Raises are those of `measure_disentanglement`.
     """
@@ -130,6 +136,45 @@ def measure_in_sample(
     return _scored(table, weights, empty=empty_completeness)
 
 
+def measure_all(
+    representations: Mapping[Key, np.ndarray],
+    factors: pd.DataFrame,
+    *,
+    measure: Callable[..., Disentanglement] = measure_disentanglement,
+    workers: int | None = None,
+    on_done: Callable[[Key], None] | None = None,
+    **options,
+) -> dict[Key, Disentanglement]:
+    """Measure many representations of the same rows, several at a time.
+
+    Parameters
+    ----------
+    representations : mapping to np.ndarray [rows, latents]
+        Dense activations, codes, nulls, by any key.
+    factors : DataFrame [rows, factors]
+    measure : callable
+        `measure_disentanglement` or `measure_in_sample`.
+    workers : int, optional
+        Representations at a time, each on one core; default: as many as there are cores.
+    on_done : callable, optional
+        Called with each key once it is measured, in order.
+    **options
+        Of `measure`.
+    """
+
+    def one(key: Key) -> Disentanglement:
+        return measure(representations[key], factors, workers=1, **options)
+
+    results = {}
+    with one_thread_each():
+        found = thread_map(one, representations, workers=workers or cpu_count())
+        for key, result in zip(representations, found):
+            results[key] = result
+            if on_done:
+                on_done(key)
+    return results
+
+
 def _check(codes: np.ndarray, factors: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     x = np.asarray(codes, dtype=np.float64)
     if x.ndim != 2 or len(x) != len(factors):
@@ -141,7 +186,7 @@ def _check(codes: np.ndarray, factors: pd.DataFrame) -> tuple[np.ndarray, np.nda
 
 
 def _patterns(y: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return (rows, columns) of the factors that are measurable in the same rows and vary there: they share a Gram matrix."""
+    """Return (rows, columns) of factors measurable in the same rows, where they vary: these share a Gram matrix."""
     there = np.isfinite(y)
     masks: dict[bytes, list[int]] = {}
     for column in range(y.shape[1]):
@@ -197,6 +242,8 @@ def _scored(table: pd.DataFrame, weights: np.ndarray, *, empty: float) -> Disent
     table["n_nonzero"] = np.count_nonzero(weights, axis=0)
     ranked = table.ranked.to_numpy()
     per_latent, shares = scores.disentanglement(weights[:, ranked])
-    latents = pd.DataFrame({"latent": np.arange(len(shares)), "importance": shares, "disentanglement": per_latent})
+    latents = pd.DataFrame(
+        {"latent": np.arange(len(shares)), "importance": shares, "disentanglement": per_latent}
+    )
     whole = scores.weighted_mean(per_latent, shares)
     return Disentanglement(table, latents[shares > 0].reset_index(drop=True), whole, weights)

@@ -1,4 +1,4 @@
-"""The scores of DCI from an importance matrix (Eastwood & Williams 2018, section 3), and the effective number of dimensions.
+"""DCI scores of an importance matrix (Eastwood & Williams 2018, section 3), and the effective number of dimensions.
 
 An importance matrix R is [latents, factors], not negative: how much latent i matters for factor j.
 """
@@ -18,7 +18,8 @@ def completeness(importance: np.ndarray, *, empty: float = np.nan) -> np.ndarray
     ----------
     importance : np.ndarray [latents, factors]
     empty : float
-        The score of a factor that no latent holds. The published code gives 1.0; nothing is complete about it, so NaN here.
+        The score of a factor that no latent holds. The published code gives 1.0; nothing is complete about
+        it, so NaN here.
 
     Returns
     -------
@@ -35,7 +36,7 @@ def effective_dims(importance: np.ndarray) -> np.ndarray:
 
 
 def disentanglement(importance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return how few factors each latent holds, ``1 - H(p) / log(factors)`` with ``p = R[i] / sum R[i]``, and its weight.
+    """Return how few factors each latent holds, ``1 - H(R[i] / sum R[i]) / log(factors)``, and its weight.
 
     Returns
     -------

@@ -14,9 +14,7 @@ SELECTIONS = ("top10_r2", "top10_completeness", "r2_floor")
 FAMILY_COLUMNS = ("pitch", "formants", "mfcc", "spectral", "quality", "loudness", "rhythm")
 
 
-def select_factors(
-    table: pd.DataFrame, selection: str, *, score: str = "r2_cv", n: int = 10
-) -> pd.DataFrame:
+def select_factors(table: pd.DataFrame, selection: str, *, score: str = "r2_cv", n: int = 10) -> pd.DataFrame:
     """Return the rows of `Disentanglement.factors` that a summary is made of.
 
     Parameters
@@ -36,7 +34,9 @@ def select_factors(
         If the selection or score is unknown.
     """
     if selection not in SELECTIONS:
-        raise InputError(f"no selection '{selection}'{nearest(selection, SELECTIONS)} ({', '.join(SELECTIONS)})")
+        raise InputError(
+            f"no selection '{selection}'{nearest(selection, SELECTIONS)} ({', '.join(SELECTIONS)})"
+        )
     if score not in ("r2_cv", "r2"):
         raise InputError(f"score must be 'r2_cv' or 'r2'; got '{score}'")
     ranked = table[table.ranked]
@@ -53,8 +53,9 @@ def summarise(
 ) -> pd.DataFrame:
     """Return a row per selection: ``selection, r2_mean, r2_std, completeness_mean, completeness_std``, then more.
 
-    ``r2_mean`` is of `score`; ``r2_cv_mean`` and ``r2_in_sample_mean`` name theirs. Deviations are over factors (ddof 0).
-    ``n_factors`` may be below `n`: a factor under the floor is not ranked. NaN where none is selected.
+    ``r2_mean`` is of `score`; ``r2_cv_mean`` and ``r2_in_sample_mean`` name theirs. Deviations are over
+    factors (ddof 0). ``n_factors`` may be below `n`: a factor under the floor is not ranked. NaN where none
+    is selected.
     """
     rows = []
     for selection in selections:

@@ -1,9 +1,9 @@
 """The open factor set: about 40 acoustic descriptors of a clip, on librosa and numpy.
 
-Audio is analysed at 16 kHz in frames of 64 ms every 16 ms. Pitch is YIN's (de Cheveigné & Kawahara 2002); a frame
-is voiced if its autocorrelation at the pitch period is above 0.5 and it is no more than 40 dB below the loudest
-frame. Harmonics-to-noise ratio from that autocorrelation as in Boersma (1993). Pitch and quality are NaN in a clip
-without voiced frames: a whisper has no pitch of 0 Hz.
+Audio is analysed at 16 kHz in frames of 64 ms every 16 ms. Pitch is YIN's (de Cheveigné & Kawahara 2002); a
+frame is voiced if its autocorrelation at the pitch period is above 0.5 and it is no more than 40 dB below the
+loudest frame. Harmonics-to-noise ratio from that autocorrelation as in Boersma (1993). Pitch and quality are
+NaN in a clip without voiced frames: a whisper has no pitch of 0 Hz.
 """
 
 from __future__ import annotations

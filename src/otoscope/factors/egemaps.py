@@ -1,8 +1,8 @@
 """eGeMAPSv02 by openSMILE: the 88 functionals of the paper.
 
-The package `opensmile` is an extra and its licence is research-only, so it is imported when this set is asked for,
-and at no other time. openSMILE reads the first channel of a stereo file; here it is given the mean of the
-channels, as every other part of Otoscope hears a file. Below about 0.1 s most functionals are NaN.
+The package `opensmile` is an extra and its licence is research-only, so it is imported when this set is asked
+for, and at no other time. openSMILE reads the first channel of a stereo file; here it is given the mean of
+the channels, as every other part of Otoscope hears a file. Below about 0.1 s most functionals are NaN.
 """
 
 from __future__ import annotations

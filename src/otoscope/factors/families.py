@@ -7,8 +7,8 @@ Two family tables, written out so that nothing depends on how a name is spelt:
 - "corrected": the four ``logRelF0-H1-*`` functionals are harmonic differences (voice quality, not pitch), and
   ``loudnessPeaksPerSec`` is a rate (rhythm, not loudness).
 
-Names and units: Eyben et al., "The Geneva Minimalistic Acoustic Parameter Set (GeMAPS)", 2016. A coefficient of
-variation (``stddevNorm``) and an MFCC have no unit.
+Names and units: Eyben et al., "The Geneva Minimalistic Acoustic Parameter Set (GeMAPS)", 2016. A coefficient
+of variation (``stddevNorm``) and an MFCC have no unit.
 """
 
 from __future__ import annotations

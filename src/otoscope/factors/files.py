@@ -28,12 +28,13 @@ def build(
     clips : DataFrame
         A clips table.
     path : str or Path
-        ``.csv`` or ``.parquet`` with a column ``clip_id``, maybe ``start_s`` and ``stop_s`` (else a row is about the
-        whole clip), and a numeric column per factor. An empty cell is NaN.
+        ``.csv`` or ``.parquet`` with a column ``clip_id``, maybe ``start_s`` and ``stop_s`` (else a row is
+        about the whole clip), and a numeric column per factor. An empty cell is NaN.
     columns : sequence of str, optional
         Which columns are factors; default: all but the keys, and all must be numeric.
     families : str or Path, optional
-        CSV with columns ``name, family`` and maybe ``unit``. Factors it does not name have the family "other".
+        CSV with columns ``name, family`` and maybe ``unit``. Factors it does not name have the family
+        "other".
     workers, progress
         Not used: nothing is computed.
 

@@ -47,7 +47,8 @@ def compute_factors(
     Returns
     -------
     Factors
-        One row per clip, in the order of `clips`; what could not be measured is NaN and listed in `.problems`.
+        One row per clip, in the order of `clips`; what could not be measured is NaN and listed in
+        `.problems`.
 
     Raises
     ------

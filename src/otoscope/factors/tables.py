@@ -24,7 +24,8 @@ class Factors:
     Attributes
     ----------
     table : DataFrame
-        ``clip_id, start_s, stop_s``, then a column of numbers per factor. NaN: not measurable in this stretch.
+        ``clip_id, start_s, stop_s``, then a column of numbers per factor. NaN: not measurable in this
+        stretch.
     info : DataFrame
         ``name, unit, family``: a row per factor, in the order of the columns.
     problems : DataFrame
@@ -83,8 +84,8 @@ def join_factors(
     names : sequence of str, optional
         Which factors; default: all.
     whole_clip : bool
-        Join on the clip alone, so that a factor of the whole clip stands at all of its rows (crops, frames). Not
-        done unless asked: a clip's mean pitch is not the pitch of each of its frames.
+        Join on the clip alone, so that a factor of the whole clip stands at all of its rows (crops, frames).
+        Not done unless asked: a clip's mean pitch is not the pitch of each of its frames.
 
     Returns
     -------
@@ -94,7 +95,8 @@ def join_factors(
     Raises
     ------
     InputError
-        If a row has no partner, a factor is unknown, or a clip has several factor rows to join all of its rows.
+        If a row has no partner, a factor is unknown, or a clip has several factor rows to join all of its
+        rows.
     """
     names = factors.names if names is None else list(names)
     for name in names:
@@ -114,8 +116,8 @@ def join_factors(
         row = rows[lost].iloc[0]
         known = factors.table[factors.table.clip_id == row.clip_id]
         hint = (
-            f"its factors cover {known.start_s.iloc[0]:g} to {known.stop_s.iloc[0]:g} s; join with whole_clip=True if a "
-            "factor of the whole clip may stand for each of its rows"
+            f"its factors cover {known.start_s.iloc[0]:g} to {known.stop_s.iloc[0]:g} s; join with whole_clip=True if "
+            "a factor of the whole clip may stand for each of its rows"
             if len(known)
             else "this clip has no factors at all"
         )

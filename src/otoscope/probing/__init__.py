@@ -1,7 +1,7 @@
 """Probing: is the task still there? Linear probes on layers and codes; arrays in, scores with intervals out."""
 
 from otoscope.probing.intervals import bootstrap_mean, paired_difference, wilson
-from otoscope.probing.probe import STRENGTHS, Probe, probe
+from otoscope.probing.probe import STRENGTHS, Probe, probe, probe_all
 from otoscope.probing.tables import best_layer, confusion_table, probe_row
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "confusion_table",
     "paired_difference",
     "probe",
+    "probe_all",
     "probe_row",
     "wilson",
 ]

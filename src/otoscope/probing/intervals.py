@@ -26,7 +26,8 @@ def group_bootstrap(
     Parameters
     ----------
     score : callable
-        From how often each example was drawn [draws, examples] to the scores [draws]; NaN where a draw has none.
+        From how often each example was drawn [draws, examples] to the scores [draws]; NaN where a draw has
+        none.
     groups : sequence [examples]
         Which examples are drawn together.
     seed : int
@@ -50,7 +51,9 @@ def bootstrap_mean(
     """Return the mean of `values` [examples] and its 95 % interval, groups drawn with replacement."""
     values = np.asarray(values, dtype=np.float64)
     _check_lengths(values, groups)
-    low, high = group_bootstrap(lambda n: n @ values / n.sum(axis=1), groups, seed=seed, n_bootstrap=n_bootstrap)
+    low, high = group_bootstrap(
+        lambda n: n @ values / n.sum(axis=1), groups, seed=seed, n_bootstrap=n_bootstrap
+    )
     return float(values.mean()), low, high
 
 
@@ -64,8 +67,8 @@ def paired_difference(
 ) -> tuple[float, float, float]:
     """Return the mean of ``a - b`` on the same examples and its 95 % interval, groups drawn with replacement.
 
-    Pairing takes out what makes an example or a singer hard for both: the interval is tighter than that of two
-    separate scores.
+    Pairing takes out what makes an example or a singer hard for both: the interval is tighter than that of
+    two separate scores.
 
     Parameters
     ----------
@@ -99,4 +102,6 @@ def wilson(n_correct: float, n: int, *, level: float = 0.95) -> tuple[float, flo
 
 def _check_lengths(values: np.ndarray, others) -> None:
     if len(values) != len(others) or len(values) == 0:
-        raise InputError(f"expected as many values as groups, and at least one; got {len(values)} and {len(others)}")
+        raise InputError(
+            f"expected as many values as groups, and at least one; got {len(values)} and {len(others)}"
+        )

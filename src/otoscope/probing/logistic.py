@@ -1,9 +1,10 @@
-"""Many logistic regressions on one set of features, as one batch: the folds of a cross-validation, or many masks of rows.
+"""Many logistic regressions on one set of features, as one batch: the folds of a cross-validation.
 
-Problem b minimises scikit-learn's objective ``||W||^2 / 2 + C_b sum_i m_bi loss(x_i W + v, y_i)``, intercept v free, where m_b
-says which rows train it. The problems share the features, so an iteration is two matrix products for
-the whole batch. L-BFGS (Nocedal & Wright 2006, alg. 7.4) runs in the principal axes of the features, each axis scaled by the
-curvature expected there, in which the problems are nearly round: ten to thirty iterations do.
+Problem b minimises scikit-learn's objective ``||W||^2 / 2 + C_b sum_i m_bi loss(x_i W + v, y_i)``, intercept
+v free, where m_b says which rows train it. The problems share the features, so an iteration is two matrix
+products for the whole batch. L-BFGS (Nocedal & Wright 2006, alg. 7.4) runs in the principal axes of the
+features, each axis scaled by the curvature expected there, in which the problems are nearly round: ten to
+thirty iterations do.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _MAX_ITERATIONS = 500
 
 @dataclass(frozen=True)
 class PrincipalAxes:
-    """Features in their principal axes: ``x = scores @ axes + mean``, with scores [rows, rank], axes [rank, features]."""
+    """Features in their principal axes: ``x = scores @ axes + mean``; scores [rows, rank], axes [rank, features]."""
 
     scores: np.ndarray
     axes: np.ndarray
@@ -77,10 +78,13 @@ def fit_logistic(
     """
     scores = np.column_stack([features.scores, np.ones(len(features.scores))])
     design, y, mask, c = (
-        torch.from_numpy(np.ascontiguousarray(values)).to(dtype) for values in (scores, targets, masks, strengths)
+        torch.from_numpy(np.ascontiguousarray(values)).to(dtype)
+        for values in (scores, targets, masks, strengths)
     )
     share = y.mean(dim=0).clamp(1e-3, 1 - 1e-3)
-    curvature = (share * (1 - share)).mean() * (1.0 if multi_label else 0.5)  # of the loss, at the shares of the outputs
+    curvature = (share * (1 - share)).mean() * (
+        1.0 if multi_label else 0.5
+    )  # of the loss, at the shares of the outputs
     expected = c[:, None] * mask.mean(dim=1)[:, None] * (design**2).sum(dim=0) * curvature
     penalised = torch.ones(design.shape[1], dtype=dtype)
     penalised[-1] = 0.0  # the intercept
@@ -109,7 +113,13 @@ class _Problem:
 
     def pick(self, which: torch.Tensor) -> _Problem:
         return _Problem(
-            self.design, self.y, self.mask[which], self.c[which], self.penalised, self.scale[which], self.multi_label
+            self.design,
+            self.y,
+            self.mask[which],
+            self.c[which],
+            self.penalised,
+            self.scale[which],
+            self.multi_label,
         )
 
     def __call__(self, parameters: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -133,7 +143,7 @@ class _Problem:
 
 
 def _minimise(problem: _Problem, at: torch.Tensor, tol: float) -> torch.Tensor:
-    """Return the parameters [problems, axes + 1, outputs] by L-BFGS, each problem with its own step; those done leave."""
+    """Return the parameters [problems, axes + 1, outputs]; each problem has its own step, and leaves when done."""
     rounding = 50 * torch.finfo(at.dtype).eps  # of an objective
     result = at.clone()
     alive = torch.arange(len(at))
@@ -151,7 +161,9 @@ def _minimise(problem: _Problem, at: torch.Tensor, tol: float) -> torch.Tensor:
                 break
             rate[short] *= 0.5
             part = problem.pick(short)
-            new_value[short], new_gradient[short] = part(at[short] + rate[short, None, None] * direction[short])
+            new_value[short], new_gradient[short] = part(
+                at[short] + rate[short, None, None] * direction[short]
+            )
         step = rate[:, None, None] * direction
         steps.append(step)
         changes.append(new_gradient - gradient)
@@ -180,13 +192,17 @@ def _direction(
     kept = []
     for step, change in zip(reversed(steps), reversed(changes)):
         curvature = _dot(step, change)
-        rho = torch.where(curvature > 1e-12, 1 / curvature.clamp_min(1e-12), 0.0)  # a step without curvature is skipped
+        rho = torch.where(
+            curvature > 1e-12, 1 / curvature.clamp_min(1e-12), 0.0
+        )  # a step without curvature is skipped
         a = rho * _dot(step, q)
         q -= a[:, None, None] * change
         kept.append((step, change, rho, a))
     if steps:
         size = _dot(changes[-1], changes[-1])
-        gamma = torch.where(size > 0, _dot(steps[-1], changes[-1]) / size.clamp_min(1e-300), 1.0).clamp_min(1e-6)
+        gamma = torch.where(size > 0, _dot(steps[-1], changes[-1]) / size.clamp_min(1e-300), 1.0).clamp_min(
+            1e-6
+        )
         q *= gamma[:, None, None]
     for step, change, rho, a in reversed(kept):
         q += (a - rho * _dot(change, q))[:, None, None] * step

@@ -1,21 +1,25 @@
 """The sound probe: a regularised linear model whose penalty is chosen on held-out groups.
 
-Classes: multinomial logistic regression, accuracy. Several classes per clip: a logistic regression for each, macro average
-precision. Numbers: ridge regression, R2. Features are standardised by the rows that train.
+Classes: multinomial logistic regression, accuracy. Several classes per clip: a logistic regression for each,
+macro average precision. Numbers: ridge regression, R2. Features are standardised by the rows that train.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
 
 from otoscope.clips import LabelKind, label_kind
+from otoscope.compute import cpu_count, one_thread_each, thread_map
 from otoscope.errors import InputError
 from otoscope.probing import scoring
 from otoscope.probing.logistic import PrincipalAxes, fit_logistic, principal_axes
+
+Key = TypeVar("Key", bound=Hashable)
 
 STRENGTHS = tuple(float(c) for c in 10.0 ** np.arange(-4, 1.1, 0.5))
 """Inverse penalties C to choose from, of scikit-learn's meaning, weakest fit first."""
@@ -38,7 +42,8 @@ class Probe:
     n_test : int
         How many test rows.
     valid_score : float
-        On the validation rows, of the model that never saw them: pick layers by it. NaN without validation rows.
+        On the validation rows, of the model that never saw them: pick layers by it. NaN without validation
+        rows.
     strength : float
         The C chosen (classes) or the inverse of the penalty (numbers).
     classes : tuple of str
@@ -80,9 +85,10 @@ def probe(
 ) -> Probe:
     """Fit on the training rows, choose on held-out groups, score on the test rows.
 
-    The penalty is chosen by cross-validation over the training groups, by the held-out log-loss (squared error for numbers), going
-    from strong to weak until it gets worse. A first model, fitted on the training rows, gives `valid_score`; a
-    second, fitted on training and validation rows at the same penalty, is scored on the test rows.
+    The penalty is chosen by cross-validation over the training groups, by the held-out log-loss (squared
+    error for numbers), going from strong to weak until it gets worse. A first model, fitted on the training
+    rows, gives `valid_score`; a second, fitted on training and validation rows at the same penalty, is scored
+    on the test rows.
 
     Parameters
     ----------
@@ -145,6 +151,42 @@ def probe(
     )
 
 
+def probe_all(
+    representations: Mapping[Key, np.ndarray],
+    labels: pd.Series | Sequence,
+    *,
+    workers: int | None = None,
+    on_done: Callable[[Key], None] | None = None,
+    **options,
+) -> dict[Key, Probe]:
+    """Probe many representations of the same rows, several at a time.
+
+    Parameters
+    ----------
+    representations : mapping to np.ndarray [rows, features]
+        Layers, codes, by any key.
+    labels : sequence [rows]
+    workers : int, optional
+        Representations at a time, each on one core; default: as many as there are cores.
+    on_done : callable, optional
+        Called with each key once it is probed, in order.
+    **options
+        Of `probe`: `split` and `groups` are needed.
+    """
+    results = {}
+    with one_thread_each():
+        found = thread_map(
+            lambda key: probe(representations[key], labels, **options),
+            representations,
+            workers=workers or cpu_count(),
+        )
+        for key, result in zip(representations, found):
+            results[key] = result
+            if on_done:
+                on_done(key)
+    return results
+
+
 class _LogisticModel:
     """Multinomial, or one logistic regression per class."""
 
@@ -152,7 +194,7 @@ class _LogisticModel:
         self.targets, self.multi_label = targets, multi_label
 
     def choose(self, x: np.ndarray, train: np.ndarray, folds: np.ndarray, strengths: list[float]) -> float:
-        """Return the strength of lowest held-out log-loss; the folds are one batch, each strength starts from the last."""
+        """Return the strength of lowest held-out log-loss; folds are one batch, each strength starts from the last."""
         import torch
 
         if folds.max() < 1 or len(strengths) == 1:
@@ -239,7 +281,7 @@ def _ridge_path(x: np.ndarray, y: np.ndarray, strengths: Sequence[float], at: np
 
 
 def _training_folds(groups: np.ndarray, n_folds: int) -> np.ndarray:
-    """Return the fold of each training row: whole groups, largest first to the emptiest fold; single rows where there is one group."""
+    """Return the fold of each training row: whole groups, the largest first to the emptiest; rows if one group."""
     names, index, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     if len(names) < 2:
         return np.arange(len(groups)) % max(min(n_folds, len(groups)), 1)

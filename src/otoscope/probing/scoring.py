@@ -11,8 +11,6 @@ from otoscope.clips import LabelKind
 from otoscope.errors import InputError
 from otoscope.probing.intervals import group_bootstrap
 
-_AP_DRAWS = 200  # average precision sorts anew for each draw
-
 
 def encode(labels: pd.Series, kind: LabelKind, *, train: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
     """Return targets [rows, outputs] and the names of the outputs: one-hot, 0/1 for each class, or the number."""
@@ -36,7 +34,7 @@ def score(kind: LabelKind, outputs: np.ndarray, targets: np.ndarray) -> float:
     if kind == "number":
         spread = ((targets - targets.mean()) ** 2).sum()
         return float(1 - ((targets - outputs) ** 2).sum() / spread) if spread > 0 else float("nan")
-    return _macro_average_precision(outputs, targets)
+    return float(_macro_average_precision(outputs, targets, np.ones((1, len(targets))))[0])
 
 
 def interval(
@@ -51,7 +49,9 @@ def interval(
     """Return the 95 % interval of `score`, groups drawn with replacement."""
     if kind == "class":
         correct = (outputs.argmax(axis=1) == targets.argmax(axis=1)).astype(float)
-        return group_bootstrap(lambda n: n @ correct / n.sum(axis=1), groups, seed=seed, n_bootstrap=n_bootstrap)
+        return group_bootstrap(
+            lambda n: n @ correct / n.sum(axis=1), groups, seed=seed, n_bootstrap=n_bootstrap
+        )
     if kind == "number":
         y, errors = targets[:, 0], (targets - outputs)[:, 0] ** 2
 
@@ -61,10 +61,9 @@ def interval(
 
         return group_bootstrap(r2, groups, seed=seed, n_bootstrap=n_bootstrap)
 
-    def precision(n: np.ndarray) -> np.ndarray:
-        return np.array([_macro_average_precision(outputs, targets, draw) for draw in n])
-
-    return group_bootstrap(precision, groups, seed=seed, n_bootstrap=min(n_bootstrap, _AP_DRAWS))
+    return group_bootstrap(
+        lambda n: _macro_average_precision(outputs, targets, n), groups, seed=seed, n_bootstrap=n_bootstrap
+    )
 
 
 def per_row(
@@ -83,25 +82,26 @@ def balanced_accuracy(predictions: np.ndarray, truth: np.ndarray) -> float:
     return float(np.mean([(predictions[truth == c] == c).mean() for c in np.unique(truth)]))
 
 
-def _macro_average_precision(
-    outputs: np.ndarray, targets: np.ndarray, weights: np.ndarray | None = None
-) -> float:
-    """Mean over the classes with at least one drawn row that has them and one that has not."""
-    from sklearn.metrics import average_precision_score
+def _macro_average_precision(outputs: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the mean over classes for each draw of `weights` [draws, rows]; a class needs drawn rows with and without.
 
-    drawn = np.ones(len(targets)) if weights is None else weights
-    share = drawn @ targets / drawn.sum()
-    usable = (share > 0) & (share < 1)
-    if not usable.any():
-        return float("nan")
-    return float(
-        np.mean(
-            [
-                average_precision_score(targets[:, c], outputs[:, c], sample_weight=drawn)
-                for c in np.flatnonzero(usable)
-            ]
-        )
-    )
+    Average precision is ``sum (recall_i - recall_i-1) precision_i`` over thresholds, equal outputs being one
+    threshold.
+    """
+    draws, n = weights.shape
+    total, counted = np.zeros(draws), np.zeros(draws)
+    for c in range(targets.shape[1]):
+        order = np.argsort(-outputs[:, c], kind="stable")
+        ends = np.append(np.flatnonzero(np.diff(outputs[order, c])), n - 1)
+        drawn = weights[:, order]
+        found = np.cumsum(drawn * targets[order, c], axis=1)[:, ends]
+        taken = np.cumsum(drawn, axis=1)[:, ends]
+        precision = np.divide(found, taken, out=np.zeros_like(found), where=taken > 0)
+        area = (np.diff(found, axis=1, prepend=0) * precision).sum(axis=1)
+        usable = (found[:, -1] > 0) & (found[:, -1] < taken[:, -1])
+        total += np.divide(area, found[:, -1], out=np.zeros(draws), where=usable)
+        counted += usable
+    return np.divide(total, counted, out=np.full(draws, np.nan), where=counted > 0)
 
 
 def _in_order(values: Sequence) -> list:

@@ -10,7 +10,7 @@ from otoscope.probing.probe import Probe
 
 
 def probe_row(result: Probe) -> dict[str, float | int | str]:
-    """Return the columns ``accuracy, accuracy_low, accuracy_high, n_test``, then more; `metric` says what "accuracy" is."""
+    """Return ``accuracy, accuracy_low, accuracy_high, n_test``, then more; `metric` says what "accuracy" is."""
     return {
         "accuracy": result.score,
         "accuracy_low": result.low,
@@ -42,11 +42,13 @@ def best_layer(table: pd.DataFrame, *, by: str = "valid_accuracy", n: int = 1) -
     Parameters
     ----------
     table : DataFrame
-        ``layer`` and `by`: "valid_accuracy" is sound; "accuracy" picks on the test rows, as published. Several rows of a
-        layer (seeds) are averaged.
+        ``layer`` and `by`: "valid_accuracy" is sound; "accuracy" picks on the test rows, as published.
+        Several rows of a layer (seeds) are averaged.
     """
     if by not in table or "layer" not in table:
-        raise InputError(f"picking a layer needs the columns 'layer' and '{by}'; got {', '.join(map(str, table.columns))}")
+        raise InputError(
+            f"picking a layer needs the columns 'layer' and '{by}'; got {', '.join(map(str, table.columns))}"
+        )
     means = table.groupby("layer", sort=False)[by].mean()
     if means.isna().all():
         raise InputError(f"no layer has a '{by}'; are there validation rows?")
