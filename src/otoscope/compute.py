@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from threading import Lock
 from typing import TYPE_CHECKING, TypeVar
 
 from otoscope.errors import InputError
@@ -74,21 +75,32 @@ def thread_map(
 
 @contextmanager
 def one_thread_each() -> Iterator[None]:
-    """Let torch and the BLAS use one thread each while the block runs: for work that is itself spread over threads.
+    """Let torch and the BLAS use one thread each while the block runs: for many small products.
 
-    Many small products on several threads each wait for one another; on a busy machine that is tens of times slower.
-    The setting is the process's, so enter the block where the threads are started, not inside each of them.
+    Threads that share a small product mostly wait for one another; on a busy machine that is tens of times slower.
+    The setting is the process's. Blocks may be nested, and overlap in several threads: the last to leave restores it.
     """
     import torch
     from threadpoolctl import threadpool_limits
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    with _LIMITS:
+        if not _inside:
+            threads, limits = torch.get_num_threads(), threadpool_limits(limits=1)
+            torch.set_num_threads(1)
+            _restore.extend([lambda: torch.set_num_threads(threads), limits.restore_original_limits])
+        _inside.append(True)
     try:
-        with threadpool_limits(limits=1):
-            yield
+        yield
     finally:
-        torch.set_num_threads(threads)
+        with _LIMITS:
+            _inside.pop()
+            while _restore and not _inside:
+                _restore.pop()()
+
+
+_LIMITS = Lock()
+_inside: list[bool] = []
+_restore: list[Callable[[], None]] = []
 
 
 class Progress:

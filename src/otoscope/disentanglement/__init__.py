@@ -15,7 +15,7 @@ from otoscope.disentanglement.measure import (
     measure_disentanglement,
     measure_in_sample,
 )
-from otoscope.disentanglement.nulls import pca_codes, random_codes, shuffle_rows
+from otoscope.disentanglement.nulls import pca_codes, random_codes, shuffle_factors
 from otoscope.disentanglement.scores import completeness, disentanglement, effective_dims
 from otoscope.disentanglement.summary import SELECTIONS, family_counts, select_factors, summarise
 
@@ -39,6 +39,6 @@ __all__ = [
     "pca_codes",
     "random_codes",
     "select_factors",
-    "shuffle_rows",
+    "shuffle_factors",
     "summarise",
 ]

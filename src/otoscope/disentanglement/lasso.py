@@ -74,7 +74,7 @@ def lasso_gram(
     max_sweeps: int = MAX_SWEEPS,
     workers: int | None = None,
 ) -> np.ndarray:
-    """As `lasso_path`, from ``X'X/n [features, features]``, ``Y'X/n [targets, features]`` and ``diag(Y'Y)/n [targets]``."""
+    """As `lasso_path`, from ``X'X/n [features, features]``, ``Y'X/n [targets, features]``, ``diag(Y'Y)/n``."""
     alphas = np.asarray(alphas, dtype=np.float64)
     if alphas.size == 0 or not (alphas > 0).all():
         raise InputError(f"Lasso penalties must be above 0; got {alphas}")

@@ -1,4 +1,4 @@
-"""Measure disentanglement by one Lasso per factor: `measure_disentanglement` holds out, `measure_in_sample` does not."""
+"""Disentanglement by one Lasso per factor: `measure_disentanglement` holds out, `measure_in_sample` does not."""
 
 from __future__ import annotations
 
@@ -99,7 +99,10 @@ def measure_disentanglement(
     weights = np.zeros((x.shape[1], y.shape[1]))
     for rows, columns in _patterns(y):
         folds = group_folds(groups[rows], n_folds)
-        held_out = cross_validate(x[rows], y[rows][:, columns], folds, np.asarray(alphas), workers=workers)
+        with one_thread_each():
+            held_out = cross_validate(
+                x[rows], y[rows][:, columns], folds, np.asarray(alphas), workers=workers
+            )
         fitted, r2 = _refit(x[rows], y[rows][:, columns], held_out.alpha, workers)
         weights[:, columns] = fitted
         _fill(table, columns, r2=r2, r2_cv=held_out.r2_cv, alpha=held_out.alpha, n_rows=len(rows))
@@ -138,7 +141,7 @@ def measure_in_sample(
 
 def measure_all(
     representations: Mapping[Key, np.ndarray],
-    factors: pd.DataFrame,
+    factors: pd.DataFrame | Mapping[Key, pd.DataFrame],
     *,
     measure: Callable[..., Disentanglement] = measure_disentanglement,
     workers: int | None = None,
@@ -151,7 +154,8 @@ def measure_all(
     ----------
     representations : mapping to np.ndarray [rows, latents]
         Dense activations, codes, nulls, by any key.
-    factors : DataFrame [rows, factors]
+    factors : DataFrame [rows, factors] or mapping
+        Shared, or one for each key (the null "shuffled" has its own).
     measure : callable
         `measure_disentanglement` or `measure_in_sample`.
     workers : int, optional
@@ -163,7 +167,8 @@ def measure_all(
     """
 
     def one(key: Key) -> Disentanglement:
-        return measure(representations[key], factors, workers=1, **options)
+        own = factors if isinstance(factors, pd.DataFrame) else factors[key]
+        return measure(representations[key], own, workers=1, **options)
 
     results = {}
     with one_thread_each():

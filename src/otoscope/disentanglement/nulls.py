@@ -1,4 +1,4 @@
-"""What a score has to beat: representations of equal width that learnt nothing, and codes that meet the wrong factors.
+"""What a score has to beat: representations of equal width that learnt nothing, and factors of the wrong clips.
 
 An untrained SAE, the fourth null, is the caller's to make: it has the architecture of the trained one.
 """
@@ -6,6 +6,7 @@ An untrained SAE, the fourth null, is the caller's to make: it has the architect
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 
 from otoscope.errors import InputError
 
@@ -41,9 +42,10 @@ def pca_codes(dense: np.ndarray, width: int, *, train: np.ndarray | None = None)
     return (x - centre) @ axes[: min(width, rank)].T
 
 
-def shuffle_rows(codes: np.ndarray, *, seed: int) -> np.ndarray:
-    """Return `codes` with its rows in a random order, so that they meet other clips' factors: the null "shuffled"."""
-    return np.asarray(codes)[np.random.default_rng(seed).permutation(len(codes))]
+def shuffle_factors(factors: pd.DataFrame, *, seed: int) -> pd.DataFrame:
+    """Return `factors` with its rows in a random order, each to meet another clip's codes: the null "shuffled"."""
+    order = np.random.default_rng(seed).permutation(len(factors))
+    return factors.iloc[order].set_axis(factors.index, axis=0)
 
 
 def _standardised(dense: np.ndarray) -> np.ndarray:

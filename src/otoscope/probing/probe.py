@@ -126,11 +126,12 @@ def probe(
         raise InputError("the training rows have one class only; a probe needs at least two")
     model = _RidgeModel if kind == "number" else _LogisticModel
     fitter = model(targets, multi_label=kind == "multi")
-    strength = fitter.choose(x, train, _training_folds(groups[train], n_folds), sorted(strengths))
-    outputs = fitter.fit(x, train, strength)
-    valid_score = scoring.score(kind, outputs[valid], targets[valid]) if valid.any() else float("nan")
-    if refit and valid.any():
-        outputs = fitter.fit(x, train | valid, strength)
+    with one_thread_each():
+        strength = fitter.choose(x, train, _training_folds(groups[train], n_folds), sorted(strengths))
+        outputs = fitter.fit(x, train, strength)
+        valid_score = scoring.score(kind, outputs[valid], targets[valid]) if valid.any() else float("nan")
+        if refit and valid.any():
+            outputs = fitter.fit(x, train | valid, strength)
     low, high = scoring.interval(
         kind, outputs[test], targets[test], groups[test], seed=seed, n_bootstrap=n_bootstrap
     )
