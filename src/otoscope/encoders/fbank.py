@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -21,16 +22,18 @@ def kaldi_fbank(*, n_mels: int, sample_rate: int, window: str) -> Callable[[np.n
     """
     from transformers.audio_utils import mel_filter_bank, window_function
 
-    filters = mel_filter_bank(
-        num_frequency_bins=_FFT_SAMPLES // 2 + 1,
-        num_mel_filters=n_mels,
-        min_frequency=20,
-        max_frequency=sample_rate // 2,
-        sampling_rate=sample_rate,
-        norm=None,
-        mel_scale="kaldi",
-        triangularize_in_mel_space=True,
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # AST asks for more filters than its low frequencies have bins
+        filters = mel_filter_bank(
+            num_frequency_bins=_FFT_SAMPLES // 2 + 1,
+            num_mel_filters=n_mels,
+            min_frequency=20,
+            max_frequency=sample_rate // 2,
+            sampling_rate=sample_rate,
+            norm=None,
+            mel_scale="kaldi",
+            triangularize_in_mel_space=True,
+        )
     shape = window_function(FRAME_SAMPLES, window, periodic=False).astype(np.float64)
 
     def fbank(waveform: np.ndarray) -> np.ndarray:

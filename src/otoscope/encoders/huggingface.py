@@ -7,9 +7,11 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import transformers
+from safetensors import SafetensorError
 from torch import nn
 
 from otoscope.compute import pick_device
@@ -105,7 +107,7 @@ def _load_weights(
             model, report = model_class.from_pretrained(
                 folder, config=config, output_loading_info=True, dtype="float32", local_files_only=True
             )
-    except (OSError, RuntimeError, ValueError, KeyError) as error:
+    except (OSError, RuntimeError, ValueError, KeyError, SafetensorError, UnpicklingError) as error:
         raise ModelError(f"{folder}: the weights cannot be read ({error})") from error
     inside = lambda key: _inside(key, family, model_class.base_model_prefix)  # noqa: E731
     missing = sorted(

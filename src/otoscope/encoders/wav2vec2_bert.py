@@ -28,9 +28,12 @@ def fit_wav2vec2_bert(model: Any, config: Any, settings: Mapping[str, Any]) -> F
 
     def frontend(waveform: np.ndarray) -> torch.Tensor:
         features = fbank(waveform * np.float32(2**15))  # Kaldi counts in 16 bit integers
+        features = np.asfortranarray(
+            features
+        )  # numpy sums along contiguous memory in pairs, which rounds less
         features = (features - features.mean(axis=0)) / np.sqrt(features.var(axis=0, ddof=1) + 1e-7)
         whole = len(features) // stride * stride
-        return torch.from_numpy(features[:whole].reshape(-1, n_mels * stride))
+        return torch.from_numpy(np.ascontiguousarray(features[:whole]).reshape(-1, n_mels * stride))
 
     first_s = (FRAME_SAMPLES + (stride - 1) * HOP_SAMPLES) / 2 / rate
 
