@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from otoscope.registry import Registry
+
 app = typer.Typer(
     help="Look inside the neural networks that listen: which layers know what, and in which sparse features.",
     no_args_is_help=True,
@@ -84,15 +86,25 @@ def _summaries(family: str) -> dict[str, str]:
         from otoscope.experiment.spec import recipes
 
         return recipes()
+    return _registry(family).summaries()
+
+
+def _registry(family: str) -> Registry:
     if family == "encoders":
-        from otoscope.encoders import ENCODERS as registry
-    elif family == "datasets":
-        from otoscope.datasets import DATASETS as registry
-    elif family == "saes":
-        from otoscope.saes import SAES as registry
-    else:
-        from otoscope.factors import FACTORS as registry
-    return registry.summaries()
+        from otoscope.encoders import ENCODERS
+
+        return ENCODERS
+    if family == "datasets":
+        from otoscope.datasets import DATASETS
+
+        return DATASETS
+    if family == "saes":
+        from otoscope.saes import SAES
+
+        return SAES
+    from otoscope.factors import FACTOR_SETS
+
+    return FACTOR_SETS
 
 
 def _run(recipe_or_spec: str, out: Path | None, settings: list[str] | None) -> None:

@@ -53,8 +53,8 @@ def run(
     factors = stages.factors(directory, clips)
     chosen = stages.layer_probing(directory, clips, stores)
     saes = stages.saes(directory, clips, stores, chosen)
-    stages.sae_probing(directory, clips, stores, chosen, saes)
-    stages.disentanglement(directory, clips, stores, chosen, saes, factors)
+    stages.sae_probing(directory, clips, stores, saes)
+    stages.disentanglement(directory, clips, stores, saes, factors)
     summary = stages.summary(directory, clips, stores)
     directory.write_text("run.json", json.dumps(summary, indent=2) + "\n")
     return directory.root

@@ -63,26 +63,26 @@ class ExtractionSpec(_Section):
 class ProbingSpec(_Section):
     regularisation: list[float] = [0.001, 0.01, 0.1, 1.0]
     """Candidate inverse strengths C of the logistic regression, chosen by grouped cross-validation."""
-    folds: int = pydantic.Field(5, ge=2)
+    folds: int = pydantic.Field(default=5, ge=2)
     """Folds of that cross-validation."""
-    n_bootstrap: int = pydantic.Field(2000, ge=100)
+    n_bootstrap: int = pydantic.Field(default=2000, ge=100)
     """Resamples of the test groups behind each interval."""
 
 
 class SaesSpec(_Section):
     kind: Literal["topk"] = "topk"
     """Kind of sparse autoencoder."""
-    n_latents: int = pydantic.Field(2048, ge=2)
+    n_latents: int = pydantic.Field(default=2048, ge=2)
     """Latents of each dictionary."""
     sparsities: list[float] = [0.75, 0.8, 0.85, 0.9, 0.95, 0.99]
     """Fractions of the latents that are silent on every row."""
     seeds: list[int] = [0]
     """One dictionary is trained per seed."""
-    epochs: int = pydantic.Field(100, ge=1)
+    epochs: int = pydantic.Field(default=100, ge=1)
     """Passes over the training rows; the best by validation error is kept."""
-    batch_size: int = pydantic.Field(32, ge=1)
+    batch_size: int = pydantic.Field(default=32, ge=1)
     """Rows per step."""
-    lr: float = pydantic.Field(1e-3, gt=0)
+    lr: float = pydantic.Field(default=1e-3, gt=0)
     """Learning rate of Adam."""
 
 
@@ -97,11 +97,11 @@ class FactorsSpec(_Section):
 class DisentanglementSpec(_Section):
     alphas: list[float] = [0.2, 0.1, 0.05, 0.02, 0.01, 0.005]
     """Candidate Lasso penalties, for standardised codes and factors, chosen inside each fold."""
-    folds: int = pydantic.Field(5, ge=2)
+    folds: int = pydantic.Field(default=5, ge=2)
     """Folds over the groups for the held-out R2."""
     min_r2: float = 0.1
     """Factors under this held-out R2 are not ranked."""
-    top: int = pydantic.Field(10, ge=1)
+    top: int = pydantic.Field(default=10, ge=1)
     """How many factors a summary averages over."""
     nulls: list[Literal["untrained", "pca", "random", "shuffled"]] = [
         "untrained",
@@ -112,7 +112,7 @@ class DisentanglementSpec(_Section):
     """Representations of equal width that no training shaped, measured beside the codes."""
     null_sparsity: float = 0.95
     """The sparsity (nearest trained one) whose width and k the nulls share."""
-    entropy_neighbours: int = pydantic.Field(3, ge=1)
+    entropy_neighbours: int = pydantic.Field(default=3, ge=1)
     """Neighbours of the Kozachenko-Leonenko entropy."""
 
 
