@@ -117,7 +117,7 @@ class RunDirectory:
 
     def write_table(self, name: str, table: pd.DataFrame) -> None:
         """Write ``results/<name>.csv``, whole or not at all."""
-        self.write_text(Path("results") / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
+        self.write_text(Path("results") / f"{name}.csv", table.to_csv(index=False, float_format="%.10g"))
 
     def table(self, name: str) -> pd.DataFrame:
         """Read ``results/<name>.csv``."""
@@ -150,7 +150,8 @@ class RunDirectory:
     def _refuse_another(self, old: dict[str, Any]) -> None:
         new = self.spec.model_dump(mode="json")
         for keys in (("protocol",), ("dataset", "name"), ("dataset", "root"), ("dataset", "label")):
-            before, now = old, new
+            before: Any = old
+            now: Any = new
             for key in keys:
                 before, now = (before or {}).get(key), now[key]
             if before != now:

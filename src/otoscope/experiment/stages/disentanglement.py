@@ -15,6 +15,7 @@ from otoscope.experiment.stages.rows import encode_rows, layer_rows
 
 if TYPE_CHECKING:
     from otoscope.activations import Activations
+    from otoscope.disentanglement import Disentanglement
     from otoscope.experiment.spec import DisentanglementSpec
     from otoscope.experiment.stages.saes import Trained
     from otoscope.factors import Factors
@@ -38,7 +39,7 @@ def disentanglement(
     run: RunDirectory, clips: pd.DataFrame, stores: dict[str, Activations], trained: Trained, factors: Factors
 ) -> None:
     """Write disentanglement.csv, its summary, latents and families, and factor_entropy.csv."""
-    from otoscope.disentanglement import factor_entropy
+    from otoscope.disentanglement import factor_entropy, measure_all
     from otoscope.factors import join_factors
 
     settings = run.spec.disentanglement
@@ -62,41 +63,30 @@ def disentanglement(
                 values = join_factors(rows, factors, whole_clip=whole_clip)
                 for layer, saes in layers.items():
                     dense = stores[encoder].layer(layer)
-                    for representation in _representations(dense, values, saes, rows, settings):
-                        where = {"encoder": encoder, "layer": layer, "representation": representation.name}
-                        where |= {"sparsity": representation.sparsity, "seed": representation.seed}
-                        _measure(found, where, representation, rows.group, factors, settings)
-                        bar.advance()
+                    representations = list(_representations(dense, values, saes, rows, settings))
+                    results = measure_all(
+                        {index: item.codes for index, item in enumerate(representations)},
+                        {index: item.factors for index, item in enumerate(representations)},
+                        groups=rows.group.to_numpy(),
+                        families=factors.families,
+                        alphas=settings.alphas,
+                        n_folds=settings.folds,
+                        r2_floor=settings.min_r2,
+                        on_done=lambda index: bar.advance(),
+                    )
+                    for index, item in enumerate(representations):
+                        where = {"encoder": encoder, "layer": layer, "representation": item.name}
+                        where |= {"sparsity": item.sparsity, "seed": item.seed}
+                        _append(found, where, results[index], settings.top)
         for name, parts in found.items():
             run.write_table(name, pd.concat(parts, ignore_index=True))
 
 
-def _measure(
-    found: dict[str, list[pd.DataFrame]],
-    where: dict,
-    representation: Representation,
-    groups: pd.Series,
-    factors: Factors,
-    settings: DisentanglementSpec,
-) -> None:
+def _append(found: dict[str, list[pd.DataFrame]], where: dict, result: Disentanglement, top: int) -> None:
     """Append one representation's rows to every table."""
-    from otoscope.disentanglement import family_counts, measure_disentanglement, summarise
+    from otoscope.disentanglement import family_counts, summarise
 
-    result = measure_disentanglement(
-        representation.codes,
-        representation.factors,
-        groups=groups,
-        families=factors.families,
-        alphas=settings.alphas,
-        n_folds=settings.folds,
-        r2_floor=settings.min_r2,
-    )
-    tables = (
-        result.factors,
-        summarise(result, n=settings.top),
-        result.latents,
-        family_counts(result, n=settings.top),
-    )
+    tables = (result.factors, summarise(result, n=top), result.latents, family_counts(result, n=top))
     for name, table in zip(TABLES, tables):
         found[name].append(pd.DataFrame([where] * len(table), columns=list(where)).join(table))
 

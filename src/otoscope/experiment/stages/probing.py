@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from otoscope.compute import progress
+from otoscope.compute import Progress, progress
 from otoscope.errors import SpecError
 from otoscope.experiment.run_directory import RunDirectory
 from otoscope.experiment.stages.rows import encode_rows, layer_rows
@@ -42,13 +42,11 @@ def layer_probing(
             ) as bar:
                 for encoder, store in stores.items():
                     table = layer_rows(store, clips)
-                    fitted = {}
-                    for layer in store.layers:
-                        fitted[layer] = _probe(run, store.layer(layer), table)
+                    fitted = _probes(run, {layer: store.layer(layer) for layer in store.layers}, table, bar)
+                    for layer, result in fitted.items():
                         where = {"encoder": encoder, "layer": layer, "seed": run.spec.seed}
-                        rows.append(where | probe_row(fitted[layer]))
-                        predictions.append(_predictions(where, table, fitted[layer]))
-                        bar.advance()
+                        rows.append(where | probe_row(result))
+                        predictions.append(_predictions(where, table, result))
                     own = pd.DataFrame([row for row in rows if row["encoder"] == encoder])
                     best[encoder] = int(best_layer(own)[0])
                     if fitted[best[encoder]].kind == "class":
@@ -87,15 +85,15 @@ def sae_probing(
                 comparisons += _layer_comparisons(run, encoder, correct, table)
                 for layer, saes in found.items():
                     dense = stores[encoder].layer(layer)
+                    fitted = _probes(run, {sae.name: encode_rows(sae, dense) for sae in saes}, table, bar)
                     for sae in saes:
-                        fitted = _probe(run, encode_rows(sae, dense), table)
+                        result = fitted[sae.name]
                         where = {"encoder": encoder, "layer": layer, **describe(sae)}
-                        rows.append(where | probe_row(fitted))
-                        if fitted.kind == "class":
+                        rows.append(where | probe_row(result))
+                        if result.kind == "class":
                             name = f"layer {layer} codes {where['sparsity']:.0%} seed {sae.seed}"
-                            pair = (name, fitted.correct, f"layer {layer} dense", correct[layer])
+                            pair = (name, result.correct, f"layer {layer} dense", correct[layer])
                             comparisons.append(_comparison(run, encoder, "codes minus dense", *pair, table))
-                        bar.advance()
         run.write_table("sae_probing", pd.DataFrame(rows))
         if comparisons:
             run.write_table("comparisons", pd.DataFrame(comparisons, columns=list(COMPARISON)))
@@ -105,19 +103,21 @@ def _settings(run: RunDirectory) -> list:
     return [run.spec.probing.model_dump(), run.spec.dataset.label, run.spec.seed]
 
 
-def _probe(run: RunDirectory, x: np.ndarray, table: pd.DataFrame) -> Probe:
-    from otoscope.probing import probe
+def _probes(run: RunDirectory, representations: dict, table: pd.DataFrame, bar: Progress) -> dict:
+    """Return the fitted probe of each representation of the rows of `table`."""
+    from otoscope.probing import probe_all
 
     settings = run.spec.probing
-    return probe(
-        x,
+    return probe_all(
+        representations,
         table[run.spec.dataset.label],
-        split=table.split,
-        groups=table.group,
+        split=table.split.to_numpy(),
+        groups=table.group.to_numpy(),
         strengths=settings.regularisation,
         n_folds=settings.folds,
         n_bootstrap=settings.n_bootstrap,
         seed=run.spec.seed,
+        on_done=lambda name: bar.advance(),
     )
 
 
@@ -177,7 +177,7 @@ def _comparison(
 ) -> dict:
     from otoscope.probing import paired_difference
 
-    groups = table.group[table.split == "test"]
+    groups = table.group[table.split == "test"].to_numpy()
     difference = paired_difference(
         correct_a, correct_b, groups, seed=run.spec.seed, n_bootstrap=run.spec.probing.n_bootstrap
     )

@@ -89,7 +89,7 @@ def _loaded(run: RunDirectory, folders: list[str], layers: list[int]) -> dict[in
     found: dict[int, list[SparseAutoencoder]] = {layer: [] for layer in layers}
     for folder in folders:
         sae = SparseAutoencoder.from_pretrained(run.root / folder)
-        found[int(sae.layer)].append(sae)  # type: ignore[arg-type]
+        found[int(sae.layer)].append(sae)
     return found
 
 

@@ -22,8 +22,7 @@ def summary(run: RunDirectory, clips: pd.DataFrame, stores: dict[str, Activation
     sides = clips.split.value_counts()
     left_out = list(clips.attrs.get("left_out", []))
     for store in stores.values():
-        heard = set(store.rows.clip_id)
-        left_out += [f"{clip_id}: could not be decoded" for clip_id in clips.clip_id if clip_id not in heard]
+        left_out += [f"{path}: {reason}" for path, reason in zip(store.skipped.path, store.skipped.reason)]
     left_out = list(dict.fromkeys(left_out))
     test = clips[clips.split == "test"]
     return {
