@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,7 +29,10 @@ FACTORS = {
     "am_rate_hz": ("rhythm", 0.36, 2.9),
     "vibrato_rate_hz": ("rhythm", 0.48, 1.7),
 }
-TECHNIQUES = "belt breathy inhaled lip_trill spoken straight trill trillo vibrato vocal_fry".split()
+TECHNIQUES = [
+    *("belt", "breathy", "inhaled", "lip_trill", "spoken"),
+    *("straight", "trill", "trillo", "vibrato", "vocal_fry"),
+]
 
 
 @pytest.fixture
@@ -49,21 +53,13 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
     ) -> Path:
         folder = tmp_path / name
         (folder / "results").mkdir(parents=True)
-        tables = make_tables(
-            encoders or {"otoscope-mini": (2, 4)},
-            seeds,
-            n_layers,
-            classes or TECHNIQUES,
-            factors or FACTORS,
-            gain,
-        )
+        models, labels = encoders or {"otoscope-mini": (3, 4)}, classes or TECHNIQUES
+        tables = make_tables(models, seeds, n_layers, labels, factors or FACTORS, gain)
         for table_name, table in tables.items():
             table.to_csv(folder / "results" / f"{table_name}.csv", index=False)
-        names = list(encoders or {"otoscope-mini": ()})
-        (folder / "spec.yaml").write_text(
-            yaml.safe_dump(make_spec(name, names, seeds, protocol), sort_keys=False)
-        )
-        (folder / "run.json").write_text(json.dumps(make_record(classes or TECHNIQUES, metric)))
+        spec = make_spec(name, list(models), seeds, protocol)
+        (folder / "spec.yaml").write_text(yaml.safe_dump(spec, sort_keys=False))
+        (folder / "run.json").write_text(json.dumps(make_record(labels, metric)))
         return folder
 
     return make
@@ -123,13 +119,7 @@ def make_tables(
     gain: float,
 ) -> dict[str, pd.DataFrame]:
     rng = np.random.default_rng(7)
-    rows: dict[str, list[dict]] = {
-        name: []
-        for name in (
-            "layer_probing reconstruction sae_probing disentanglement disentanglement_summary "
-            "factor_families comparisons confusion"
-        ).split()
-    }
+    rows: dict[str, list[dict]] = defaultdict(list)
     for e, (encoder, chosen) in enumerate(encoders.items()):
         dense = {
             layer: 0.52 - 0.04 * e + gain * np.sin(np.pi * layer / (1.4 * n_layers))
@@ -142,18 +132,13 @@ def make_tables(
                     {"encoder": encoder, "layer": layer, "seed": seed, **interval(value), "n_test": 500}
                 )
         best = max(dense, key=dense.__getitem__)
-        rows["comparisons"].append(
-            {
-                "encoder": encoder,
-                "comparison": "best layer minus layer 0",
-                "a": f"layer {best}",
-                "b": "layer 0",
-                "difference": dense[best] - dense[0],
-                "difference_low": dense[best] - dense[0] - 0.05,
-                "difference_high": dense[best] - dense[0] + 0.045,
-                "n_test": 500,
-            }
-        )
+        pair = {
+            "encoder": encoder,
+            "comparison": "best layer minus layer 0",
+            "a": f"layer {best}",
+            "b": "layer 0",
+        }
+        rows["comparisons"].append(pair | difference(dense[best] - dense[0]))
         for truth in classes:
             guesses = rng.multinomial(50, rng.dirichlet([10.0 if c == truth else 0.4 for c in classes]))
             rows["confusion"] += [
@@ -175,7 +160,8 @@ def make_tables(
 def add_codes(rows: dict, encoder: str, layer: int, dense: float, seeds: tuple, factors: dict, rng) -> None:
     """Add what one chosen layer's codes, dense states and nulls give."""
     represented = [("dense", float("nan"))] + [("topk", s) for s in SPARSITIES]
-    represented += [(null, 0.95) for null in ("untrained", "pca", "random")] + [("shuffled", 0.95)]
+    represented += [(null, 0.95) for null in ("untrained", "shuffled")]
+    represented += [(null, float("nan")) for null in ("pca", "random")]
     for seed in seeds:
         key = {"encoder": encoder, "layer": layer}
         for s in SPARSITIES:
@@ -186,6 +172,9 @@ def add_codes(rows: dict, encoder: str, layer: int, dense: float, seeds: tuple, 
             )
             accuracy = round(dense - 0.01 - 0.06 * (s == 0.99) + rng.normal(0, 0.006), 4)
             rows["sae_probing"].append({**key, **sae, **interval(accuracy), "n_test": 500})
+            names = {"a": f"layer {layer} codes {s:.0%} seed {seed}", "b": f"layer {layer} dense"}
+            pair = {"encoder": encoder, "comparison": "codes minus dense", **names}
+            rows["comparisons"].append(pair | difference(accuracy - dense))
         for representation, s in represented:
             add_factors(
                 rows, {**key, "representation": representation, "sparsity": s, "seed": seed}, factors, rng
@@ -198,7 +187,7 @@ def add_factors(rows: dict, key: dict, factors: dict, rng: np.random.Generator) 
     name = key["representation"]
     table = []
     for factor, (family, r2, bits) in factors.items():
-        held_out = r2 * (1 - lost[name]) - 0.02 * key["layer"] + rng.normal(0, 0.02)
+        held_out = r2 * (1 - lost[name]) - 0.02 * key["layer"] + rng.normal(0, 0.015)
         effective = (
             dims[name] * (1 + 0.08 * bits) * rng.uniform(0.8, 1.2) * (0.6 if key["sparsity"] == 0.99 else 1)
         )
@@ -206,21 +195,24 @@ def add_factors(rows: dict, key: dict, factors: dict, rng: np.random.Generator) 
         row |= {"completeness": 1 - np.log(effective) / np.log(512), "effective_dims": effective}
         table.append({**key, **row, "n_nonzero": int(2 * effective), "importance": "lasso"})
     rows["disentanglement"] += table
-    top = pd.DataFrame(table).nlargest(10, "r2_cv")
-    rows["disentanglement_summary"].append(
-        {
-            **key,
-            "selection": "top10_r2",
-            "r2_mean": top["r2_cv"].mean(),
-            "r2_std": top["r2_cv"].std(),
-            "completeness_mean": top["completeness"].mean(),
-            "completeness_std": top["completeness"].std(),
-        }
-    )
+    ranked = pd.DataFrame(table).query("r2_cv >= 0.1")
+    top = ranked.nlargest(10, "r2_cv")
+    summary = {"selection": "top10_r2", "r2_mean": top["r2_cv"].mean(), "r2_std": top["r2_cv"].std(ddof=0)}
+    summary |= {
+        "completeness_mean": top["completeness"].mean(),
+        "completeness_std": top["completeness"].std(ddof=0),
+    }
+    summary |= {"effective_dims_mean": top["effective_dims"].mean(), "n_factors": len(top)}
+    rows["disentanglement_summary"].append({**key, **summary})
     families = ("pitch", "formants", "mfcc", "spectral", "quality", "loudness", "rhythm")
     rows["factor_families"].append(
         {**key, **{family: int((top["family"] == family).sum()) for family in families}}
     )
+
+
+def difference(value: float) -> dict[str, float]:
+    ends = {"difference_low": value - 0.05, "difference_high": value + 0.045}
+    return {"difference": value, **ends, "n_test": 500}
 
 
 def interval(accuracy: float) -> dict[str, float]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from otoscope.report import wording
-from otoscope.report.headlines import SPARSITY
-from otoscope.report.runs import Run, codes_of, nearest_sparsity
+from otoscope.report.headlines import SPARSITY, main_selection, min_r2, n_top
+from otoscope.report.runs import NULLS, Run, codes_of, nearest_sparsity
 
 
 @dataclass(frozen=True)
@@ -23,85 +23,86 @@ def caption(run: Run, number: int) -> Caption:
     return {1: _figure1, 2: _figure2, 3: _figure3, 4: _figure4}[number](run)
 
 
-def selection_name(run: Run, selection: str) -> str:
-    """Return what a selection of factors is, in words."""
-    top = (run.spec.get("disentanglement") or {}).get("top", 10)
-    names = {
-        "top10_r2": f"the {top} best-predicted factors of each representation",
-        "top10_completeness": f"the {top} factors of highest completeness of each representation",
-        "r2_floor": "all factors that are predicted at all",
-    }
-    return names.get(selection, selection)
-
-
 def r2_kind(run: Run) -> str:
     """Return "in-sample" or "held-out": what the R2 of this run's summaries is."""
     return "in-sample" if run.protocol == "paper" else "held-out"
 
 
 def _figure1(run: Run) -> Caption:
-    metric = wording.METRICS.get(str(run.summary.get("metric") or "accuracy"), "score")
-    several = _n_seeds(run) > 1
+    metric = wording.METRICS.get(str(run.summary.get("metric") or "accuracy"), "probe score")
+    seeds = (
+        " Curves are means over seeds; the bands on the right are their range." if _n_seeds(run) > 1 else ""
+    )
+    few = len(_places(run, "sae_probing")) <= 3
+    whiskers = ", thin upright lines are 95\u00a0% intervals" if few else ""
     return Caption(
         "Is the label in there, and does it survive in sparse codes?",
-        f"Left: {metric} on test clips for each layer, with its 95\u00a0% interval as a band; large markers are the layers that "
-        "were split into latents, in the same colours as on the right. Middle: the same probe on the sparse codes of those "
-        "layers; the dashed line of the same colour is the dense layer, thin upright lines are 95\u00a0% intervals. Right: the "
-        "share of variance that the codes fail to reconstruct (FVU; the plain squared error, MSE, depends on each layer's scale "
-        "and stands in the table below)."
-        + (" Curves are means over seeds, the band on the right their range." if several else ""),
-        "A layer far above chance holds the label in a form that a straight line can read. Where the solid curve stays near its "
-        "dashed line, the sparse code keeps what the probe needs. Further right fewer latents are active on each clip, so the "
-        "error on the right should rise.",
+        f"Left: {metric} on test clips for each layer, with its 95\u00a0% interval as a band. Large markers: "
+        "the layers that were split into latents, in the colours they keep on the right. Middle: the same "
+        f"kind of probe on the sparse codes of those layers; dashed is the dense layer{whiskers}. "
+        "Right: the share of variance that is lost when the layer is rebuilt from its codes (FVU). FVU can be "
+        "compared between layers; the plain squared error (MSE) depends on each layer's scale, and stands in "
+        f"the table below.{seeds}",
+        "A layer far above chance holds the label in a form that a linear model can read. Where a solid curve "
+        "stays near the dashed line of its colour, the codes keep what the probe needs. Towards the right fewer "
+        "latents are active on each clip, so the error should rise.",
     )
 
 
 def _figure2(run: Run) -> Caption:
     summary = run.table("disentanglement_summary")
-    nulls = (
-        summary is not None
-        and summary["representation"].isin(("untrained", "random", "pca", "shuffled")).any()
-    )
-    from otoscope.report.headlines import main_selection
-
-    chosen = selection_name(run, main_selection(summary)) if summary is not None else "selected factors"
+    selection = main_selection(summary) if summary is not None else ""
+    chosen = {
+        "top10_r2": f"the {n_top(run)} best-predicted factors of each representation",
+        "top10_completeness": f"the {n_top(run)} factors of highest completeness of each representation",
+        "r2_floor": "all factors that are predicted at all",
+    }.get(selection, "the selected factors")
+    nulls = ""
+    if summary is not None and summary["representation"].isin(NULLS).any():
+        nulls = (
+            " Grey: nulls, which learnt nothing about these sounds, at one sparsity and as means over the layers "
+            "shown; “none” where no factor could be predicted."
+        )
     return Caption(
         "Which physical properties are in the codes, and in how few latents?",
-        f"Left: mean {r2_kind(run)} R² of {chosen}, predicted by a Lasso (a linear model that keeps few inputs). Right: mean "
-        "completeness of the same factors. Solid: sparse codes; dashed: the dense layer."
-        + (
-            " Thin grey lines are nulls, means over the layers shown: representations that learnt nothing from this data."
-            if nulls
-            else ""
-        ),
-        "High on the left: the property can be read off. High on the right: it is read off from few dimensions. Both together "
-        "are what a disentangled code looks like. Codes that are no higher than an untrained SAE or a random projection owe "
-        "nothing to training. Completeness is scaled by the number of dimensions, which differs between dense and codes: "
-        "compare effective dimensions in the table as well.",
+        f"Left: mean {r2_kind(run)} R² of {chosen}, each predicted by a Lasso (a linear model that uses few "
+        f"inputs). Right: mean completeness of the same factors. Solid: sparse codes; dashed: the dense layer.{nulls}",
+        "High on the left: the properties can be read off. High on the right: each is read off from few "
+        "dimensions. Both at once is what “disentangled” means. What an untrained SAE or a random projection "
+        "reaches as well, training cannot take the credit for. Completeness counts on a scale that depends on how "
+        "many dimensions there are, which differs between dense and codes: compare the effective dimensions in "
+        "the table too.",
     )
 
 
 def _figure3(run: Run) -> Caption:
     table = run.table("disentanglement")
     found = nearest_sparsity(codes_of(table), SPARSITY) if table is not None else None
-    floor = float((run.spec.get("disentanglement") or {}).get("min_r2") or 0.0)
     return Caption(
-        "Do properties with more information need more latents?",
-        f"Each point is a factor: its completeness in the codes at {wording.sparsity(found or SPARSITY)} sparsity, against its "
-        "entropy over the clips (nearest-neighbour estimate, factors scaled to unit variance, so bits can be negative). "
-        f"Colour and shape: its family. Hollow: R² below {wording.number(floor)}, so where it is held says little.",
-        "A falling cloud, ρ well below 0, means that factors which vary in richer ways are spread over more latents.",
+        "Do properties that vary more richly need more latents?",
+        f"Each point is a factor: its completeness in the codes at {wording.sparsity(found or SPARSITY)} sparsity, "
+        "against its entropy over the clips (estimated from nearest neighbours, factors scaled to unit variance, "
+        "so that bits can be negative). Colour and shape: its family. "
+        f"Hollow: R² below {wording.number(min_r2(run))}; where such a factor is held says little.",
+        "A cloud that falls to the right, with ρ well below 0, means that factors which vary more richly are "
+        "spread over more latents.",
     )
 
 
 def _figure4(run: Run) -> Caption:
-    top = (run.spec.get("disentanglement") or {}).get("top", 10)
     return Caption(
         "What kind of property does each layer hold best?",
-        f"Of the {top} factors predicted best, how many belong to each family; a bar for the dense layer and for each sparsity.",
-        "A long block of one colour: that layer is mostly about that kind of property. Bars that look alike from top to bottom: "
-        "sparsity does not change what the code is about. A bar that stops early had fewer factors that were predicted at all.",
+        f"Of the {n_top(run)} factors predicted best, how many belong to each family; one bar for the dense layer, "
+        "then one for each sparsity.",
+        "A long block of one colour: the layer is mostly about that kind of property. Bars that look alike from "
+        "top to bottom: sparsity does not change what the codes are about. A bar that stops early: fewer factors "
+        "than that could be predicted at all.",
     )
+
+
+def _places(run: Run, name: str) -> set[tuple[str, int | str]]:
+    table = run.table(name)
+    return set() if table is None else set(zip(table["encoder"], table["layer"]))
 
 
 def _n_seeds(run: Run) -> int:

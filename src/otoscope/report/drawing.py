@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable
 from functools import wraps
 from pathlib import Path
-from typing import ParamSpec
+from typing import Any, ParamSpec
 
 import matplotlib
 import numpy as np
@@ -40,8 +40,11 @@ FAMILIES = {
 }
 """Colour and marker of each family of factors, in the order they are always shown."""
 
+OTHER, OTHER_COLOR = "other", "#b5b5b5"
+"""Factors that are of none of those families."""
+
 WIDE_IN, NARROW_IN = 7.4, 3.7
-_RC = {
+_RC: Any = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same letters everywhere
     "font.size": 8,
     "axes.titlesize": 8.5,
@@ -76,31 +79,38 @@ _RC = {
     "savefig.dpi": 200,
     "pdf.fonttype": 42,
     "figure.constrained_layout.use": True,
+    "figure.constrained_layout.w_pad": 0.07,
+    "figure.constrained_layout.h_pad": 0.05,
 }
 
 P = ParamSpec("P")
+Look = dict[str, Any]
+"""Keyword arguments of a matplotlib artist."""
 
 
 def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Draw under our settings, and give the caller's back."""
+    """Draw under our settings, lay out once for all files to come, and give the caller's settings back."""
 
     @wraps(draw)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> Figure:
         with matplotlib.rc_context(_RC):
-            return draw(*args, **kwargs)
+            figure = draw(*args, **kwargs)
+            figure.draw_without_rendering()
+            figure.set_layout_engine("none")
+            return figure
 
     return wrapper
 
 
 def new_figure(
-    n_panels: int, *, stacked: bool, per_row: int = 3, height_in: float = 2.7, sharey: bool = False
+    n_panels: int, *, stacked: bool, per_row: int = 3, height_in: float = 2.7, share_y: bool = False
 ) -> tuple[Figure, list[Axes]]:
     """Return a figure and its panels: side by side, or one under another for a narrow screen."""
     columns = 1 if stacked else min(n_panels, per_row)
     rows = -(-n_panels // columns)
     width = NARROW_IN if stacked else WIDE_IN if columns > 1 else 0.62 * WIDE_IN
     figure = Figure(figsize=(width, height_in * rows))
-    grid = figure.subplots(rows, columns, squeeze=False, sharey=sharey)
+    grid = figure.subplots(rows, columns, squeeze=False, sharey=share_y)
     panels = list(grid.flat)
     for extra in panels[n_panels:]:
         extra.set_axis_off()
@@ -130,7 +140,14 @@ def curve_styles(places: pd.DataFrame) -> dict[tuple[str, int | str], dict]:
 
 def lighter(color: str, amount: float) -> str:
     """Blend a colour with white."""
-    return to_hex([channel + (1 - channel) * amount for channel in to_rgb(color)])
+    red, green, blue = (channel + (1 - channel) * amount for channel in to_rgb(color))
+    return to_hex((red, green, blue))
+
+
+def readable_on(color: str) -> str:
+    """Return black or white, whichever reads better on a colour; the same in light and dark."""
+    red, green, blue = to_rgb(color)
+    return "#000000" if 0.299 * red + 0.587 * green + 0.114 * blue > 0.5 else "#fffffe"
 
 
 def sparsity_axis(axes: Axes, sparsities: Iterable[float]) -> None:
@@ -147,9 +164,14 @@ def score_axis(axes: Axes, metric: str, *, least_span: float = 0.1) -> None:
     low, high = axes.get_ylim()
     missing = max(0.0, least_span - (high - low)) / 2
     axes.set_ylim(low - missing, high + missing)
-    axes.yaxis.set_major_locator(MaxNLocator(6))
+    axes.yaxis.set_major_locator(round_ticks())
     if metric == "accuracy":
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f}"))
+
+
+def round_ticks() -> MaxNLocator:
+    """Return a locator of about five ticks on round numbers."""
+    return MaxNLocator(6, steps=[1, 2, 2.5, 5, 10])
 
 
 def label_ends(axes: Axes, labels: list[tuple[float, str, str]], *, gap_pt: float = 9.5) -> None:
@@ -165,7 +187,10 @@ def label_ends(axes: Axes, labels: list[tuple[float, str, str]], *, gap_pt: floa
     """
     if not labels:
         return
-    figure_height_pt = 72 * axes.figure.get_figheight() / axes.get_subplotspec().get_gridspec().nrows
+    figure, spec = axes.get_figure(root=True), axes.get_subplotspec()
+    assert figure is not None
+    assert spec is not None
+    figure_height_pt = 72 * figure.get_figheight() / spec.get_gridspec().nrows
     gap = gap_pt / (0.72 * figure_height_pt)  # panels fill about that much of their row
     labels = sorted(labels)
     to_fraction = axes.transData + axes.transAxes.inverted()
@@ -183,10 +208,37 @@ def label_ends(axes: Axes, labels: list[tuple[float, str, str]], *, gap_pt: floa
         )
 
 
+def label_points(axes: Axes, x: pd.Series, y: pd.Series, names: pd.Series, *, size_pt: float = 6.5) -> None:
+    """Write a name beside each point where there is room; a name that would cover others is left out.
+
+    Lay the figure out before (``figure.draw_without_rendering()``), since room is counted on the page.
+    """
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    to_pt = 72 / figure.dpi
+    spots = axes.transData.transform(np.column_stack([x, y])) * to_pt
+    frame = np.asarray(axes.get_window_extent().extents) * to_pt
+    taken = [np.array([left - 3, low - 3, left + 3, low + 3]) for left, low in spots]
+    for where, spot, name in zip(zip(x, y), spots, names):
+        width, height = 0.58 * size_pt * len(name), 1.1 * size_pt
+        for dx, dy in ((5, 0), (-5 - width, 0), (-width / 2, 8), (-width / 2, -8)):
+            corner = spot + np.array([dx, dy - height / 2])
+            box = np.concatenate([corner, corner + np.array([width, height])])
+            inside = (box[:2] >= frame[:2]).all() and (box[2:] <= frame[2:]).all()
+            if inside and not any(_overlap(box, other) for other in taken):
+                look: Look = {"va": "center", "fontsize": size_pt, "color": MUTED}
+                axes.annotate(name, where, xytext=(dx, dy), textcoords="offset points", **look).set_in_layout(
+                    False
+                )
+                taken.append(box)
+                break
+
+
 def save(figure: Figure, path: Path) -> None:
     """Save as PNG or PDF by suffix; the same figure gives the same bytes."""
     metadata = {"Software": None} if path.suffix == ".png" else {"CreationDate": None}
-    figure.savefig(path, metadata=metadata)
+    with matplotlib.rc_context(_RC):
+        figure.savefig(path, metadata=metadata)
 
 
 def inline_svg(figure: Figure, *, name: str, title: str) -> str:
@@ -211,7 +263,7 @@ def inline_svg(figure: Figure, *, name: str, title: str) -> str:
 
 
 def _spread(wanted: list[float], gap: float) -> list[float]:
-    """Move increasing positions until neighbours are `gap` apart, with the least squared movement."""
+    """Move increasing positions within 0..1 until neighbours are `gap` apart, with the least squared movement."""
     blocks: list[tuple[float, int]] = []  # names that touch: (sum of what each asks of the lowest, how many)
     for y in wanted:
         total, n = y, 1
@@ -219,7 +271,14 @@ def _spread(wanted: list[float], gap: float) -> list[float]:
             below, m = blocks.pop()
             total, n = below + total - n * m * gap, m + n
         blocks.append((total, n))
-    return [total / n + i * gap for total, n in blocks for i in range(n)]
+    spread = [total / n + i * gap for total, n in blocks for i in range(n)]
+    kept = [min(y, 1 - (len(spread) - 1 - i) * gap) for i, y in enumerate(spread)]  # below the title
+    return [max(y, i * gap) for i, y in enumerate(kept)]
+
+
+def _overlap(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether two boxes (left, bottom, right, top) overlap."""
+    return bool((one[:2] < other[2:]).all() and (other[:2] < one[2:]).all())
 
 
 def _attribute(text: str) -> str:

@@ -5,21 +5,22 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import pandas as pd
-
 from otoscope.report import wording
-from otoscope.report.figures import NULL_NAMES, entropy_points, spearman
 from otoscope.report.headlines import (
     SPARSITY,
     best_factors,
     best_layers,
     code_drops,
     comparison,
+    entropy_points,
     main_layer,
+    metric_of,
+    min_r2,
     r2_column,
     representations,
+    spearman,
 )
-from otoscope.report.runs import NULLS, Run, over_seeds
+from otoscope.report.runs import NULLS, Run, codes_of, curves_of, over_seeds, rows_of
 
 
 @dataclass(frozen=True)
@@ -44,16 +45,6 @@ def findings(run: Run) -> list[Finding]:
     return [finding for finding in found if finding is not None]
 
 
-def metric_of(run: Run) -> str:
-    """Return what the probes are scored by."""
-    return str(run.summary.get("metric") or "accuracy")
-
-
-def min_r2(run: Run) -> float:
-    """Return the held-out R2 under which the run does not rank a factor."""
-    return float((run.spec.get("disentanglement") or {}).get("min_r2") or 0.0)
-
-
 def _best_layer(run: Run) -> Finding | None:
     bests = best_layers(run)
     if not bests:
@@ -63,21 +54,22 @@ def _best_layer(run: Run) -> Finding | None:
     what = f"the label “{label}”" if label else "the label"
     interval = wording.score_interval(best.low, best.high, metric)
     score = wording.score(best.score, metric) + (f" ({interval})" if interval else "")
-    where = _sentence_case(_place(run, best.encoder, best.layer))
+    text = f"{wording.sentence_case(_place(run, best.encoder, best.layer))} holds {what} best: "
     if metric == "accuracy":
-        text = f"{where} holds {what} best: a linear probe on it names {score} of the test clips correctly"
+        text += f"from it, a linear probe gets {score} of the test clips right"
     else:
-        text = f"{where} holds {what} best: {_metric_name(metric)} on the test clips is {score}"
+        text += f"{_metric_name(metric)} on the test clips is {score}"
     chance = run.summary.get("chance")
     if chance is not None and metric == "accuracy":
-        text += f"; always saying the commonest class would give {wording.score(chance, metric)}."
+        text += f"; always saying the commonest class would get {wording.score(chance, metric)}."
         if best.low <= chance:
-            text += " The interval reaches down to that, so the probe has not been shown to do better."
+            text += " The interval reaches down to that, so the probe is not shown to do better."
     else:
         text += "."
     if best.peak_layer != best.layer:
         peak = _place(run, best.encoder, best.peak_layer)
-        text += f" It was not picked by these clips: on them {peak} reaches {wording.score(best.peak_score, metric)}."
+        text += f" It was picked without these clips; on them {peak} does better "
+        text += f"({wording.score(best.peak_score, metric)})."
     elif run.protocol != "sound":
         text += " It was picked by the same test clips that score it, which flatters it a little."
     if len(bests) > 1:
@@ -87,31 +79,32 @@ def _best_layer(run: Run) -> Finding | None:
 
 
 def _gain(run: Run) -> Finding | None:
-    parts = []
-    for best in best_layers(run):
-        row = comparison(run, best.encoder)
-        if row is None:
-            continue
-        metric = metric_of(run)
-        change = row["difference"]
-        interval = wording.difference_interval(row["difference_low"], row["difference_high"], metric)
-        size = (
-            f"{wording.difference(change, metric)} ({interval})"
-            if interval
-            else wording.difference(change, metric)
-        )
-        name = f"{best.encoder}: {row['a']}" if len(best_layers(run)) > 1 else _sentence_case(str(row["a"]))
-        text = f"{name} against {row['b']}, which is what enters the first block: {size}"
-        if not interval:
-            text += "; no interval was computed."
-        elif row["difference_low"] <= 0 <= row["difference_high"]:
-            text += ". The interval includes 0: this run does not show that the blocks add anything for this label."
-        elif change > 0:
-            text += ". The interval is above 0: the blocks add something for this label."
-        else:
-            text += ". The interval is below 0: for this label the blocks lose something."
-        parts.append(text)
-    return Finding("What the blocks add", " ".join(parts)) if parts else None
+    metric = metric_of(run)
+    rows = [row for best in best_layers(run) if (row := comparison(run, best.encoder)) is not None]
+    if not rows:
+        return None
+    several = len(best_layers(run)) > 1
+    verdicts: dict[str, list[str]] = {}
+    for row in rows:
+        low, high = row["difference_low"], row["difference_high"]
+        interval = wording.difference_interval(low, high, metric)
+        size = wording.difference(row["difference"], metric) + (f" ({interval})" if interval else "")
+        name = wording.sentence_case(str(row["a"])) + (f" of {row['encoder']}" if several else "")
+        verdicts.setdefault(_verdict(low, high), []).append(f"{name} against {row['b']}: {size}")
+    said = [f"{'; '.join(names)}. {verdict}" for verdict, names in verdicts.items()]
+    said.append("Layer 0 is what enters the first block.")
+    return Finding("What the blocks add", " ".join(said))
+
+
+def _verdict(low: float, high: float) -> str:
+    """Say what an interval of a difference allows to claim."""
+    if math.isnan(low) or math.isnan(high):
+        return "No interval was computed, so nothing is claimed."
+    if low <= 0 <= high:
+        return "The interval includes 0: that the blocks add anything for this label is not shown."
+    if low > 0:
+        return "The interval is above 0: the blocks add something for this label."
+    return "The interval is below 0: for this label the blocks lose something."
 
 
 def _codes(run: Run) -> Finding | None:
@@ -120,25 +113,32 @@ def _codes(run: Run) -> Finding | None:
     drops = [drop for drop in everywhere if (drop.encoder, drop.layer) == place]
     if not drops or place is None:
         return None
-    usual = [drop for drop in drops if drop.sparsity <= 0.951] or drops
+    usual = [drop for drop in drops if drop.sparsity < SPARSITY + 0.01] or drops
     changes = [-drop.drop for drop in usual]
-    span = wording.sparsity(usual[0].sparsity)
+    text = (
+        f"Probing the sparse codes of {_place(run, *place)} instead of its dense state changes the score by "
+    )
     if len(usual) > 1:
-        span += f" to {wording.sparsity(usual[-1].sparsity)}"
-        changed = f"between {wording.difference(min(changes), metric)} and {wording.difference(max(changes), metric)}"
+        text += f"{wording.difference_range(min(changes), max(changes), metric)} "
+        text += (
+            f"at {wording.sparsity(usual[0].sparsity)} to {wording.sparsity(usual[-1].sparsity)} sparsity."
+        )
     else:
-        changed = f"by {wording.difference(changes[0], metric)}"
-    text = f"Reading {_place(run, *place)} from its sparse codes instead of its dense state changes the score {changed} "
-    text += f"at {span} sparsity."
+        text += f"{wording.difference(changes[0], metric)} at {wording.sparsity(usual[0].sparsity)} sparsity."
+    if all(drop.shown is not None for drop in usual):
+        shown, cases = sum(bool(drop.shown) for drop in usual), wording.count(len(usual), "case")
+        if shown:
+            text += f" In {shown} of these {cases} the interval of the difference excludes 0."
+        else:
+            text += f" In none of these {cases} does the interval of the difference exclude 0."
     worst = max(everywhere, key=lambda drop: drop.drop)
     if worst.drop <= 0:
-        return Finding("What the codes keep", f"{text} No code of any layer does worse than its dense state.")
-    where = f"{_place(run, worst.encoder, worst.layer)} at {wording.sparsity(worst.sparsity)} sparsity"
-    text += f" The largest drop anywhere is {wording.difference(worst.drop, metric).lstrip('+')} ({where})"
-    if worst.dense_in_interval:
-        text += "; even there the dense score lies inside the codes' 95\u00a0% interval, so it may be chance."
-    else:
-        text += "; there the dense score lies outside the codes' 95\u00a0% interval."
+        return Finding("What the codes keep", f"{text} In no layer do codes do worse than the dense state.")
+    size = wording.difference(worst.drop, metric).lstrip("+")
+    interval = wording.difference_interval(worst.low, worst.high, metric)
+    where = f"{_place(run, worst.encoder, worst.layer)} at {wording.sparsity(worst.sparsity)}"
+    text += f" The largest drop of all is {size} ({where}{f'; {interval}' if interval else ''})"
+    text += ", which is not shown to be more than chance." if worst.shown is False else "."
     return Finding("What the codes keep", text)
 
 
@@ -146,86 +146,78 @@ def _reconstruction(run: Run) -> Finding | None:
     table, place = run.table("reconstruction"), main_layer(run)
     if table is None or place is None:
         return None
-    points = over_seeds(table, "fvu", by=("encoder", "layer", "sparsity"))
-    curves = {where: curve for where, curve in points.groupby(["encoder", "layer"], sort=False)}
+    curves = curves_of(over_seeds(table, "fvu", by=("encoder", "layer", "sparsity")))
     curve = curves.get(place)
     if curve is None or len(curve) < 2:
         return None
     first, last = curve.iloc[0], curve.iloc[-1]
-    text = (
-        f"The codes of {_place(run, *place)} leave {wording.percent(first['mean'])} of the variance of unseen clips "
-        f"unexplained at {wording.sparsity(first['sparsity'])} sparsity and {wording.percent(last['mean'])} at "
-        f"{wording.sparsity(last['sparsity'])} (FVU)."
-    )
-    steady = [where for where, other in curves.items() if other["mean"].is_monotonic_increasing]
-    overall = [where for where, other in curves.items() if other["mean"].iloc[-1] > other["mean"].iloc[0]]
-    many = len(curves) > 1
-    if len(steady) == len(curves):
-        text += f" The loss rises with every step of sparsity{', in every layer' if many else ''}."
-    elif len(overall) == len(curves):
-        text += f" The loss rises from the lowest to the highest sparsity{' in every layer' if many else ''}, not at every step."
+    text = f"Rebuilt from its codes, {_place(run, *place)} lacks {wording.percent(first['mean'])} of its variance on "
+    text += f"test clips (FVU) at {wording.sparsity(first['sparsity'])} sparsity and {wording.percent(last['mean'])} "
+    text += f"at {wording.sparsity(last['sparsity'])}."
+    steady = sum(bool(other["mean"].is_monotonic_increasing) for other in curves.values())
+    rising = sum(bool(other["mean"].iloc[-1] > other["mean"].iloc[0]) for other in curves.values())
+    of_all = " in every layer" if len(curves) > 1 else ""
+    if steady == len(curves):
+        text += f" The loss rises with every step of sparsity{of_all}."
+    elif rising == len(curves):
+        text += f" The loss rises from the lowest to the highest sparsity{of_all}, though not at every step."
+    elif len(curves) == 1:
+        text += " The loss does not rise from the lowest to the highest sparsity."
     else:
-        text += f" The loss rises from the lowest to the highest sparsity in {len(overall)} of {len(curves)} layers."
+        text += (
+            f" The loss rises from the lowest to the highest sparsity in {rising} of {len(curves)} layers."
+        )
     return Finding("What the codes lose", text)
 
 
 def _factors(run: Run) -> Finding | None:
-    best = best_factors(run)
-    if best.empty:
+    table, best = run.table("disentanglement"), best_factors(run)
+    if table is None or best.empty:
         return None
-    table = run.table("disentanglement")
-    assert table is not None  # or there were no best factors
     named = []
-    for row in best.head(3).itertuples():
+    for row in rows_of(best.head(3)):
         source = "dense" if row.representation == "dense" else f"codes at {wording.sparsity(row.sparsity)}"
-        place = wording.place(str(row.encoder), row.layer, encoders=table["encoder"].nunique())
+        place = wording.place(row.encoder, row.layer, encoders=table["encoder"].nunique())
         named.append(f"{row.factor} ({wording.number(row.score)}; {place}, {source})")
     how = "on groups that were held out (cross-validated R²)"
     if r2_column(table) == "r2":
-        how = "in-sample, on the very clips they were fitted on (R²; nothing was held out)"
+        how = "on the very clips they were fitted on (in-sample R²; nothing was held out)"
     above = int((best["score"] >= 0.7).sum())
-    text = f"Best predicted {how}: {wording.listing(named)}. "
-    text += f"{above} of {wording.count(len(best), 'factor')} {'reaches' if above == 1 else 'reach'} 0.70 or more somewhere"
-    floor = min_r2(run)
-    below = list(best.loc[best["score"] < floor, "factor"])
+    text = f"Best predicted {how}: {wording.listing(named)}. Of {wording.count(len(best), 'factor')}, "
+    text += f"{above} {'reaches' if above == 1 else 'reach'} 0.70 from some layer or code"
+    below = list(best.loc[best["score"] < min_r2(run), "factor"])
     if below:
-        text += f"; {wording.listing(below[:4])}{' and others' if len(below) > 4 else ''} stay below {wording.number(floor)} everywhere"
-    return Finding("Which properties of sound are there", text + ".")
+        names = wording.listing([*below[:4], *(["others"] if len(below) > 4 else [])])
+        text += f"; {names} {'stays' if len(below) == 1 else 'stay'} below {wording.number(min_r2(run))} everywhere"
+    return Finding("Which properties of the sound are there", text + ".")
 
 
 def _disentanglement(run: Run) -> Finding | None:
-    place = main_layer(run)
-    if place is None:
+    place, summary = main_layer(run), run.table("disentanglement_summary")
+    if place is None or summary is None:
         return None
-    table = representations(run, *place).dropna(subset=["completeness"]).set_index("representation")
-    names = [name for name in table.index if name not in ("dense", *NULLS)]
-    if not names or "dense" not in table.index:
+    table = representations(run, *place).dropna(subset=["completeness"])
+    rows = {row.representation: row for row in rows_of(table)}
+    codes, dense = next(iter(rows_of(codes_of(table))), None), rows.get("dense")
+    if codes is None or dense is None:
         return None
-    codes, dense = table.loc[names[0]], table.loc["dense"]
-    text = (
-        f"In {_place(run, *place)}, codes at {wording.sparsity(codes['sparsity'])} sparsity reach a mean completeness of "
-        f"{wording.number(codes['completeness'])} for their best-predicted factors, the dense state {wording.number(dense['completeness'])}"
-    )
-    if not math.isnan(codes["effective_dims"] + dense["effective_dims"]):
-        text += f"; a factor takes {_dims(codes)} effective dimensions in the codes, {_dims(dense)} in the dense state"
-    text += f" (mean R² {wording.number(codes['r2'])} and {wording.number(dense['r2'])})."
-    nulls = table[table.index.isin([name for name in NULLS if name != "shuffled"])]
-    if len(nulls):
-        listed = [
-            f"{NULL_NAMES[name][0]} {wording.number(row['completeness'])}" for name, row in nulls.iterrows()
-        ]
-        text += f" What learnt nothing gives: {wording.listing(listed)}."
-        better = [
-            NULL_NAMES[name][0]
-            for name, row in nulls.iterrows()
-            if row["completeness"] >= codes["completeness"]
-        ]
-        if better:
-            text += f" {_sentence_case(wording.listing(better))} does as well or better, so sparse training cannot take the credit."
-    n_seeds = run.table("disentanglement_summary")["seed"].nunique()  # type: ignore[index]
-    text += (
-        f" These means carry no interval ({wording.count(n_seeds, 'seed')}); small differences mean little."
-    )
+    text = f"In {_place(run, *place)}, mean completeness is {wording.number(codes.completeness)} in the codes at "
+    text += f"{wording.sparsity(codes.sparsity)} sparsity and {wording.number(dense.completeness)} in the dense state"
+    if not math.isnan(codes.effective_dims + dense.effective_dims):
+        text += f"; a factor takes {_dims(codes.effective_dims)} effective dimensions in the codes, "
+        text += f"{_dims(dense.effective_dims)} in the dense state"
+    text += f" (mean R² {wording.number(codes.r2)} and {wording.number(dense.r2)})."
+    nulls = {wording.NULLS[name]: rows[name].completeness for name in NULLS if name in rows}
+    if nulls:
+        listed = [f"{name} {wording.number(value)}" for name, value in nulls.items()]
+        text += f" The nulls: {wording.listing(listed)}."
+        as_good = [name for name, value in nulls.items() if value >= codes.completeness]
+        if as_good:
+            text += (
+                f" Codes do not beat {wording.listing(as_good)}, so sparse training cannot take the credit."
+            )
+    seeds = wording.count(summary["seed"].nunique(), "seed")
+    text += f" These means carry no interval ({seeds}): small differences mean little."
     return Finding("How disentangled the codes are", text)
 
 
@@ -235,20 +227,17 @@ def _entropy(run: Run) -> Finding | None:
         return None
     points = entropy_points(table, entropy, sparsity=SPARSITY)
     points = points[(points["encoder"] == place[0]) & (points["layer"] == place[1])]
-    rho = spearman(points["entropy"], points["completeness"])
+    rho, n = spearman(points["entropy"], points["completeness"]), len(points)
     if math.isnan(rho):
         return None
-    n = len(points)
     chance = min(1.96 / math.sqrt(n - 1), 1.0)  # the normal approximation to rho of two unrelated rankings
     numbers = f"Spearman's ρ = {wording.number(rho)} over {wording.count(n, 'factor')}"
+    text = f"In {_place(run, *place)}, "
     if abs(rho) < chance:
-        text = f"In {_place(run, *place)}, no relation of a factor's entropy and its completeness is shown: {numbers}; "
-        text += f"so few unrelated rankings reach ±{wording.number(chance)} by chance."
+        text += f"no relation of a factor's entropy and its completeness is shown: {numbers}; unrelated rankings of "
+        text += f"that many reach ±{wording.number(chance)} by chance."
     else:
-        direction = "lower" if rho < 0 else "higher"
-        text = (
-            f"In {_place(run, *place)}, factors of higher entropy have {direction} completeness: {numbers}; "
-        )
+        text += f"factors of higher entropy have {'lower' if rho < 0 else 'higher'} completeness: {numbers}; "
         text += f"unrelated rankings stay within ±{wording.number(chance)} in 95\u00a0% of cases."
     return Finding("Entropy", text)
 
@@ -265,11 +254,5 @@ def _metric_name(metric: str) -> str:
     )
 
 
-def _dims(row: pd.Series) -> str:
-    return wording.number(row["effective_dims"], 1 if row["effective_dims"] < 20 else 0)
-
-
-def _sentence_case(text: str) -> str:
-    """Capital first letter for our own words; an encoder's name stays as it is written."""
-    own = ("layer", "the ", "untrained", "random")
-    return text[0].upper() + text[1:] if text.startswith(own) else text
+def _dims(value: float) -> str:
+    return wording.number(value, 1 if value < 20 else 0)

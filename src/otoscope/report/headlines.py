@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
-from otoscope.report.runs import NULLS, Run, codes_of, layer_order, nearest_sparsity, over_seeds
+from otoscope.report.runs import NULLS, Run, codes_of, layer_order, nearest_sparsity, over_seeds, rows_of
 
 SPARSITY = 0.95
 """Codes are summarised at the sparsity nearest to this, as in the paper."""
@@ -33,7 +34,13 @@ class Drop:
     layer: int | str
     sparsity: float
     drop: float
-    dense_in_interval: bool
+    low: float
+    high: float
+
+    @property
+    def shown(self) -> bool | None:
+        """Whether the interval of the difference leaves 0 out; None without an interval."""
+        return None if self.low != self.low else not self.low <= 0 <= self.high
 
 
 def best_layers(run: Run) -> list[Best]:
@@ -61,9 +68,13 @@ def chosen_layer(run: Run, encoder: str) -> int | str | None:
     if row is not None:
         name = str(row["a"]).removeprefix("layer").strip()
         return int(name) if name.isdigit() else name
-    confusion = run.table("confusion")
-    layers = confusion.loc[confusion["encoder"] == encoder, "layer"].unique() if confusion is not None else []
-    return layers[0] if len(layers) == 1 else None
+    confusion, probes = run.table("confusion"), run.table("layer_probing")
+    if confusion is not None and encoder in set(confusion["encoder"]):
+        return confusion.loc[confusion["encoder"] == encoder, "layer"].iloc[0]
+    if run.protocol == "sound" and probes is not None and "valid_accuracy" in probes:
+        own = probes[probes["encoder"] == encoder]
+        return own.groupby("layer", sort=False)["valid_accuracy"].mean().idxmax()
+    return None
 
 
 def comparison(run: Run, encoder: str) -> pd.Series | None:
@@ -76,18 +87,19 @@ def comparison(run: Run, encoder: str) -> pd.Series | None:
 
 
 def code_drops(run: Run) -> list[Drop]:
-    """Return what codes cost a probe, for every layer and sparsity; means over seeds."""
+    """Return what codes cost a probe, for every layer and sparsity; means over seeds, also of the paired intervals."""
     codes, dense = run.table("sae_probing"), run.table("layer_probing")
     if codes is None or dense is None:
         return []
-    by = ("encoder", "layer", "sparsity")
-    points = over_seeds(codes, "accuracy", by=by, low="accuracy_low", high="accuracy_high")
     levels = dense.groupby(["encoder", "layer"], sort=False)["accuracy"].mean().to_dict()
-    return [
-        Drop(p.encoder, p.layer, p.sparsity, level - p.mean, bool(p.low <= level <= p.high))
-        for p in points.itertuples()
-        if (level := levels.get((p.encoder, p.layer))) is not None
-    ]
+    intervals = _paired_intervals(run)
+    found = []
+    for p in rows_of(over_seeds(codes, "accuracy", by=("encoder", "layer", "sparsity"))):
+        level = levels.get((p.encoder, p.layer))
+        if level is not None:
+            low, high = intervals.get((p.encoder, str(p.layer), f"{p.sparsity:.0%}"), (float("nan"),) * 2)
+            found.append(Drop(p.encoder, p.layer, p.sparsity, level - p.mean, -high, -low))
+    return found
 
 
 def main_selection(summary: pd.DataFrame) -> str:
@@ -96,11 +108,26 @@ def main_selection(summary: pd.DataFrame) -> str:
     return "top10_r2" if "top10_r2" in known else known[0]
 
 
-def representations(run: Run, encoder: str, layer: int | str | None) -> pd.DataFrame:
-    """Return one layer's ``representation, sparsity, r2, completeness, effective_dims, n_factors``: codes, dense, nulls.
+def metric_of(run: Run) -> str:
+    """Return what the probes are scored by."""
+    return str(run.summary.get("metric") or "accuracy")
 
-    Codes and nulls at the sparsity nearest to 95 %; means over seeds of the main selection. ``n_factors`` may be
-    below ten, where fewer are predicted at all.
+
+def min_r2(run: Run) -> float:
+    """Return the R2 under which the run does not rank a factor."""
+    return float((run.spec.get("disentanglement") or {}).get("min_r2") or 0.0)
+
+
+def n_top(run: Run) -> int:
+    """Return how many factors a "top" selection takes."""
+    return int((run.spec.get("disentanglement") or {}).get("top") or 10)
+
+
+def representations(run: Run, encoder: str, layer: int | str | None) -> pd.DataFrame:
+    """Return ``representation, sparsity, r2, completeness, effective_dims, n_factors`` of one layer.
+
+    A row for the codes, dense and each null; codes and nulls at the sparsity nearest to 95 %; means over seeds of
+    the main selection. ``n_factors`` may be below ten, where fewer are predicted at all.
     """
     columns = {
         "r2_mean": "r2",
@@ -135,7 +162,7 @@ def studied_layers(run: Run) -> list[tuple[str, int | str]]:
         (row.encoder, row.layer)
         for name in names
         if (table := run.table(name)) is not None
-        for row in table[["encoder", "layer"]].drop_duplicates().itertuples()
+        for row in rows_of(table[["encoder", "layer"]].drop_duplicates())
     }
     return sorted(places, key=lambda place: (place[0], layer_order(place[1])))
 
@@ -189,7 +216,7 @@ def headlines(run: Run) -> pd.DataFrame:
     for best in best_layers(run):
         place = main_layer(run, best.encoder)
         layer = place[1] if place else None
-        row = {
+        row: dict[str, Any] = {
             "encoder": best.encoder,
             "layer": best.layer,
             "score": best.score,
@@ -212,6 +239,44 @@ def headlines(run: Run) -> pd.DataFrame:
         row["completeness_gain"] = codes["completeness"].mean() - dense["completeness"].mean()
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def entropy_points(
+    disentanglement: pd.DataFrame, factor_entropy: pd.DataFrame, *, sparsity: float
+) -> pd.DataFrame:
+    """Return ``encoder, layer, factor, completeness, r2, family, entropy`` of the codes nearest to `sparsity`.
+
+    Means over seeds, of the Lasso's importances; R2 is that of `r2_column`. Factors without a completeness or an
+    entropy are left out.
+    """
+    codes = codes_of(disentanglement)
+    codes = codes[(codes["importance"] == "lasso") & (codes["sparsity"] == nearest_sparsity(codes, sparsity))]
+    groups = codes.groupby(["encoder", "layer", "factor"], sort=False)
+    means = groups.agg(completeness=("completeness", "mean"), r2=(r2_column(codes), "mean")).reset_index()
+    entropy = factor_entropy[["factor", "family"]].assign(entropy=factor_entropy["entropy_knn_bits"])
+    points = means.merge(entropy, on="factor").dropna(subset=["completeness", "entropy"])
+    depth = points["layer"].map(layer_order)
+    return points.iloc[depth.argsort(kind="stable")].sort_values("encoder", kind="stable", ignore_index=True)
+
+
+def spearman(x: pd.Series, y: pd.Series) -> float:
+    """Return Spearman's rank correlation; NaN if either side is constant or there are fewer than three points."""
+    if len(x) < 3 or x.nunique() == 1 or y.nunique() == 1:
+        return float("nan")
+    return float(x.rank().corr(y.rank()))
+
+
+def _paired_intervals(run: Run) -> dict[tuple[str, str, str], tuple[float, float]]:
+    """Return (encoder, layer, percent) -> interval of codes minus dense, a mean over seeds."""
+    table = run.table("comparisons")
+    if table is None:
+        return {}
+    own = table[table["comparison"] == "codes minus dense"]
+    names = own["a"].str.extract(r"^layer (?P<layer>\S+) codes (?P<percent>\S+) seed")
+    means = (
+        own.join(names).groupby(["encoder", "layer", "percent"])[["difference_low", "difference_high"]].mean()
+    )
+    return {place: (row["difference_low"], row["difference_high"]) for place, row in means.iterrows()}
 
 
 def _fvu(run: Run, encoder: str, layer: int | str | None) -> float:

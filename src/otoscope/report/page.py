@@ -13,11 +13,18 @@ import yaml
 from markupsafe import Markup
 
 from otoscope.errors import InputError
-from otoscope.report import figures, tables, wording
+from otoscope.report import figures, overview, tables, wording
 from otoscope.report.captions import Caption, caption, r2_kind
 from otoscope.report.drawing import inline_svg, save
-from otoscope.report.findings import findings, metric_of, min_r2
-from otoscope.report.headlines import headlines, main_selection, studied_layers
+from otoscope.report.findings import findings
+from otoscope.report.headlines import (
+    SPARSITY,
+    entropy_points,
+    headlines,
+    main_selection,
+    metric_of,
+    min_r2,
+)
 from otoscope.report.runs import Run, codes_of, read_run
 
 if TYPE_CHECKING:
@@ -95,7 +102,7 @@ def _draw3(run: Run, stacked: bool) -> Figure | None:
     factors, entropy = run.table("disentanglement"), run.table("factor_entropy")
     if factors is None or entropy is None:
         return None
-    if figures.entropy_points(factors, entropy, sparsity=0.95).empty:
+    if entropy_points(factors, entropy, sparsity=SPARSITY).empty:
         return None
     return figures.figure3(factors, entropy, min_r2=min_r2(run), stacked=stacked)
 
@@ -143,17 +150,18 @@ def _report(run: Run, views: list[FigureView]) -> str:
         "report.html",
         title=run.name,
         run=run,
-        intro=_intro(run),
-        tiles=_tiles(run),
+        intro=overview.intro(run),
+        tiles=overview.tiles(run),
         findings=findings(run),
         figures=views,
         at_a_glance=tables.headline_table([run]) if len(headlines(run)) > 1 else None,
         tables=tables.result_tables(run),
         confusions=tables.confusion(run),
-        settings=_settings(run),
+        settings=overview.settings(run),
         spec=yaml.safe_dump(run.spec, sort_keys=False, allow_unicode=True) if run.spec else "",
         stages=[
-            [s.get("stage", ""), wording.duration(s.get("seconds")), s.get("status", "")] for s in run.stages
+            [s.get("stage", ""), wording.duration(s.get("seconds", float("nan"))), s.get("status", "")]
+            for s in run.stages
         ],
     )
 
@@ -168,118 +176,6 @@ def _comparison(runs: list[Run]) -> str:
         figures=views,
         findings=[(run, findings(run)) for run in runs],
     )
-
-
-def _intro(run: Run) -> str:
-    """Say in plain words what was run."""
-    summary, spec = run.summary, run.spec
-    encoders = [str(encoder.get("name")) for encoder in spec.get("encoders") or []]
-    if not encoders and (table := run.table("layer_probing")) is not None:
-        encoders = list(dict.fromkeys(table["encoder"]))
-    models = wording.listing(encoders) or "an audio model"
-    dataset = spec.get("dataset") or {}
-    text = f"Clips of sound were played to {models}"
-    if summary.get("n_clips"):
-        text = f"{wording.count(summary['n_clips'], 'clip')} of “{dataset.get('name', 'a data set')}”"
-        if summary.get("n_groups"):
-            group = f" ({dataset['group']})" if dataset.get("group") else ""
-            text += f" from {wording.count(summary['n_groups'], 'group')}{group}"
-        text += f" were played to {models}"
-    label = summary.get("label") or dataset.get("label")
-    classes = summary.get("classes") or []
-    kind = f" ({len(classes)} classes)" if classes else ""
-    text += ". Linear probes ask which layers hold " + (
-        f"the label “{label}”{kind}." if label else "the label."
-    )
-    layers = sorted({str(layer) for _, layer in studied_layers(run)})
-    saes = spec.get("saes") or {}
-    if layers:
-        which = "Layer" if len(layers) == 1 else "Layers"
-        width = f" of {saes['n_latents']:,} latents" if saes.get("n_latents") else ""
-        text += f" {which} {wording.listing(layers)} were then rewritten by sparse autoencoders as codes{width}, few of them active at a time. "
-        text += "The rest of the page asks what these codes keep, what they lose, and whether single latents stand for single physical properties of the sound."
-    return text.replace("Layer ", "Layer ").replace(
-        " were then", " was then" if len(layers) == 1 else " were then"
-    )
-
-
-def _tiles(run: Run) -> list[tuple[str, str, str]]:
-    """Return (number, what it is, remark) of what a reader looks for first."""
-    table = headlines(run)
-    if table.empty:
-        return []
-    row, metric = table.iloc[0], metric_of(run)
-    low, high = wording.score(row["low"], metric), wording.score(row["high"], metric)
-    tiles = [
-        (
-            wording.score(row["score"], metric),
-            f"best probe: layer {row['layer']}",
-            f"95\u00a0% interval {low} to {high}",
-        )
-    ]
-    if row["code_change"] == row["code_change"]:
-        remark = f"layer {row['studied']}, codes at about 95\u00a0% sparsity"
-        tiles.append((wording.difference(row["code_change"], metric), "codes against dense", remark))
-    if row["fvu"] == row["fvu"]:
-        tiles.append(
-            (
-                wording.percent(row["fvu"]),
-                "variance the codes lose",
-                f"FVU, layer {row['studied']}, about 95\u00a0% sparsity",
-            )
-        )
-    if row["r2"] == row["r2"]:
-        tiles.append(
-            (
-                wording.number(row["r2"]),
-                f"mean {r2_kind(run)} R²",
-                "of the best-predicted factors, from the same codes",
-            )
-        )
-    return tiles
-
-
-def _settings(run: Run) -> list[tuple[str, str]]:
-    """Return the settings a reader wants without opening the whole spec."""
-    spec, summary = run.spec, run.summary
-    dataset, saes = spec.get("dataset") or {}, spec.get("saes") or {}
-    sizes = [f"{summary[key]:,} {name}" for key, name in _SIDES if summary.get(key) is not None]
-    pairs = [
-        (
-            "Protocol",
-            {"sound": "sound: nothing is chosen or fitted on what it is scored on"}.get(
-                run.protocol, run.protocol
-            ),
-        ),
-        ("Seed", str(spec.get("seed", ""))),
-        ("Data set", " ".join(str(dataset[key]) for key in ("name", "root") if dataset.get(key))),
-        ("Clips", wording.listing(sizes)),
-        ("Encoders", wording.listing([str(encoder.get("name")) for encoder in spec.get("encoders") or []])),
-        ("Autoencoders", _autoencoders(saes)),
-        ("Factors", str((spec.get("factors") or {}).get("name", ""))),
-        (
-            "Versions",
-            ", ".join(f"{name} {version}" for name, version in (spec.get("versions") or {}).items()),
-        ),
-    ]
-    return [(name, value) for name, value in pairs if value]
-
-
-_SIDES = (("n_train", "for training"), ("n_valid", "for validation"), ("n_test", "for the test"))
-
-
-def _autoencoders(saes: dict[str, Any]) -> str:
-    if not saes:
-        return ""
-    sparsities = wording.listing([wording.sparsity(value) for value in saes.get("sparsities") or []])
-    n_seeds = len(saes.get("seeds") or [])
-    parts = [str(saes.get("kind", "")), f"{saes['n_latents']:,} latents" if saes.get("n_latents") else ""]
-    parts += [
-        f"sparsity {sparsities}" if sparsities else "",
-        wording.count(n_seeds, "seed") if n_seeds else "",
-    ]
-    parts += [wording.count(saes["epochs"], "epoch") if saes.get("epochs") else ""]
-    return ", ".join(part for part in parts if part)
 
 
 def _identifier(text: str) -> str:

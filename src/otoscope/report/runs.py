@@ -159,6 +159,16 @@ def layer_order(layer: int | str) -> float:
     return float("inf") if layer == "final" else float(layer)
 
 
+def rows_of(table: pd.DataFrame) -> list[Any]:
+    """Return the rows of a table, each with its columns as attributes."""
+    return list(table.itertuples(index=False))
+
+
+def curves_of(points: pd.DataFrame) -> dict[tuple[str, int | str], pd.DataFrame]:
+    """Return the points of each (encoder, layer), in the order they come."""
+    return {place: curve for place, curve in points.groupby(["encoder", "layer"], sort=False)}  # noqa: C416
+
+
 def codes_of(table: pd.DataFrame) -> pd.DataFrame:
     """Return the rows whose representation is the code of a trained SAE."""
     return table[~table["representation"].isin(("dense", *NULLS))]

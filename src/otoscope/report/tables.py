@@ -8,9 +8,14 @@ import pandas as pd
 
 from otoscope.report import wording
 from otoscope.report.captions import r2_kind
-from otoscope.report.figures import NULL_NAMES
-from otoscope.report.findings import metric_of
-from otoscope.report.headlines import best_factors, chosen_layer, headlines, representations, studied_layers
+from otoscope.report.headlines import (
+    best_factors,
+    chosen_layer,
+    headlines,
+    metric_of,
+    representations,
+    studied_layers,
+)
 from otoscope.report.runs import Run, over_seeds
 
 
@@ -179,15 +184,17 @@ def _representations(run: Run) -> Table | None:
     columns = [*(["encoder"] if several else []), "layer", "representation", f"mean {r2_kind(run)} R²"]
     columns += ["mean completeness", "effective dimensions", "factors"]
     note = (
-        "Means over the best-predicted factors of each representation, at most ten, and over seeds. A factor that is not "
-        "predicted is not counted, so a null may have none (n/a)."
+        "Means over the best-predicted factors of each representation, at most ten, and over seeds. A factor that "
+        "is not predicted is not counted, so a null may have none (n/a)."
     )
     return Table(
         "Dense, codes and nulls",
         columns,
         rows,
         note,
-        tuple(i for i, r in enumerate(both.itertuples()) if r.representation not in ("dense", *NULL_NAMES)),
+        tuple(
+            i for i, r in enumerate(both.itertuples()) if r.representation not in ("dense", *wording.NULLS)
+        ),
     )
 
 
@@ -215,8 +222,8 @@ def _factors(run: Run) -> Table | None:
 
 
 def _representation(name: str, sparsity: float) -> str:
-    if name in NULL_NAMES:
-        return NULL_NAMES[name][0]
+    if name in wording.NULLS:
+        return wording.NULLS[name]
     return name if sparsity != sparsity else f"{name} codes, {wording.sparsity(sparsity)}"
 
 
@@ -236,30 +243,26 @@ def _mix_ups(counts: pd.DataFrame) -> str:
 
 
 def _with_interval(value: float, low: float, high: float, metric: str) -> str:
+    text = wording.score(value, metric)
     if low != low or high != high:
-        return wording.score(value, metric)
+        return text
     scale, digits = (100, 1) if metric == "accuracy" else (1, 2)
-    return f"{wording.score(value, metric)} [{wording.number(scale * low, digits)}, {wording.number(scale * high, digits)}]"
+    return f"{text} [{wording.number(scale * low, digits)}, {wording.number(scale * high, digits)}]"
 
 
 def _change(value: float, low: float, high: float, metric: str) -> str:
-    if value != value:
-        return "n/a"
+    text = wording.difference(value, metric)
+    if low != low or high != high:
+        return text
     scale, digits = (100, 1) if metric == "accuracy" else (1, 2)
-    interval = (
-        f" [{wording.signed(scale * low, digits)}, {wording.signed(scale * high, digits)}]"
-        if low == low
-        else ""
-    )
-    return f"{wording.difference(value, metric)}{interval}"
+    return f"{text} [{wording.signed(scale * low, digits)}, {wording.signed(scale * high, digits)}]"
 
 
 def _whole(value: float) -> str:
-    return (
-        "n/a"
-        if value != value
-        else wording.number(value, 0 if round(value, 1) == round(value) or value >= 20 else 1)
-    )
+    """A mean of counts: whole where it is whole or large."""
+    if value != value:
+        return "n/a"
+    return wording.number(value, 0 if value >= 20 or round(value, 1) == round(value) else 1)
 
 
 def _short(metric: str) -> str:

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import math
 
+NBSP = "\u00a0"
+"""Keeps a number and its unit on one line."""
+
 METRICS = {
     "accuracy": "probe accuracy",
     "r2": "probe R²",
     "macro average precision": "macro average precision of the probe",
 }
 """The metrics a probe is scored by, as an axis says them."""
+
+NULLS = {
+    "untrained": "untrained SAE",
+    "random": "random projection",
+    "pca": "PCA",
+    "shuffled": "shuffled factors",
+}
+"""How each null is called."""
 
 
 def percent(fraction: float, digits: int = 1) -> str:
@@ -47,7 +58,15 @@ def score(value: float, metric: str) -> str:
 
 def difference(value: float, metric: str) -> str:
     """A difference of two scores: accuracies in percentage points."""
+    if _missing(value):
+        return "n/a"
     return f"{signed(100 * value, 1)}\u00a0points" if metric == "accuracy" else signed(value)
+
+
+def difference_range(low: float, high: float, metric: str) -> str:
+    """``−1.7 to −0.5 points``; one number if both are written the same."""
+    first, last = difference(low, metric), difference(high, metric)
+    return last if first == last else f"{first.removesuffix(NBSP + 'points')} to {last}"
 
 
 def score_interval(low: float, high: float, metric: str) -> str:
@@ -89,9 +108,14 @@ def duration(seconds: float) -> str:
 
 
 def place(encoder: str, layer: int | str, *, encoders: int) -> str:
-    """``layer 3``, or with the encoder's name where there are several."""
-    layer_name = "the final output" if layer == "final" else f"layer {layer}"
-    return layer_name if encoders == 1 else f"{encoder}, {layer_name}"
+    """``layer 3``, or ``layer 3 of hubert`` where there are several encoders."""
+    name = "the final output" if layer == "final" else f"layer {layer}"
+    return name if encoders == 1 else f"{name} of {encoder}"
+
+
+def sentence_case(text: str) -> str:
+    """``layer 3`` -> ``Layer 3``."""
+    return text[:1].upper() + text[1:]
 
 
 def _signless(value: float, digits: int) -> str:
