@@ -73,5 +73,5 @@ def test_missing_files(tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         compute_factors("csv", CLIPS, path=tmp_path / "none.csv")
     (tmp_path / "a.txt").write_text("")
-    with pytest.raises(InputError, match="expected a .csv or .parquet"):
+    with pytest.raises(InputError, match=r"expected a \.csv or \.parquet"):
         compute_factors("csv", CLIPS, path=tmp_path / "a.txt")

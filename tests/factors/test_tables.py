@@ -42,7 +42,7 @@ def test_several_stretches_of_a_clip_join_by_stretch_only():
 
 
 def test_messages():
-    with pytest.raises(InputError, match="1 of 2 rows have no factors, such as 'c'.*no factors at all"):
+    with pytest.raises(InputError, match=r"1 of 2 rows have no factors, such as 'c'.*no factors at all"):
         join_factors(rows(("a", 0, 2), ("c", 0, 2)), factors())
     with pytest.raises(InputError, match="did you mean 'f0_hz'"):
         join_factors(rows(("a", 0, 2)), factors(), names=["f0_h"])

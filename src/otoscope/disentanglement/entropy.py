@@ -15,11 +15,10 @@ _LN2 = np.log(2.0)
 def knn_entropy(values: np.ndarray, *, k: int = 3) -> float:
     """Estimate the differential entropy of a sample of one variable, in bits, from its k-th nearest neighbours.
 
-    ``H = psi(n) - psi(k) + log 2 + mean(log r_k)``, over log 2, with r_k the distance of each value to its
-    k-th nearest neighbour (Kraskov et al. 2004, eq. 20, one dimension). A density has no repeated values:
-    values with more than k equal ones have r_k = 0 and say minus infinity. They count here as rounded: r_k is
-    set to half the smallest gap between different values, so that ties lower the estimate, but to a finite
-    number.
+    ``H = psi(n) - psi(k) + log 2 + mean(log r_k)``, over log 2, with r_k the distance of each value to its k-th
+    nearest neighbour (Kraskov et al. 2004, eq. 20, one dimension). A density has no equal values: where they occur,
+    they are taken as rounded, and spread evenly over a cell as wide as the smallest gap between different
+    values. So rounding alone changes little, and a value that many rows share lowers the estimate, to a finite number.
 
     Parameters
     ----------
@@ -45,7 +44,7 @@ def knn_entropy(values: np.ndarray, *, k: int = 3) -> float:
     gaps = np.diff(x)
     if not (gaps > 0).any():
         return float("-inf")
-    radius = np.maximum(_kth_distance(x, k), gaps[gaps > 0].min() / 2)
+    radius = _kth_distance(_spread_ties(x, gaps[gaps > 0].min()), k)
     return float((digamma(n) - digamma(k) + _LN2 + np.log(radius).mean()) / _LN2)
 
 
@@ -100,6 +99,13 @@ def factor_entropy(
             }
         )
     return pd.DataFrame(rows)
+
+
+def _spread_ties(x: np.ndarray, cell: float) -> np.ndarray:
+    """Return the sorted values with equal ones spread evenly over `cell`, around where they are."""
+    _, index, counts = np.unique(x, return_inverse=True, return_counts=True)
+    place = np.arange(len(x)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return x + cell * ((place + 0.5) / counts[index] - 0.5)
 
 
 def _kth_distance(x: np.ndarray, k: int) -> np.ndarray:
