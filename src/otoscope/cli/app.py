@@ -115,8 +115,13 @@ def _run(recipe_or_spec: str, out: Path | None, settings: list[str] | None) -> N
 
     started = time.perf_counter()
     directory = run_experiment(recipe_or_spec, out=out, settings=settings, say=print)
-    page = write_report(directory)
-    print(f"Done in {time.perf_counter() - started:.0f} s.")
-    print(f"Tables:  {directory / 'results'}")
-    print(f"Figures: {directory / 'figures'}")
-    print(f"Report:  {page}   <- open this one")
+    with directory.stage("report", after=list(directory.fingerprints)) as stage:
+        if stage.needed:
+            write_report(directory.root)
+    made = sum(step["status"] == "made" for step in directory.stages)
+    print(
+        f"Done in {time.perf_counter() - started:.0f} s ({made} of {len(directory.stages)} stages made now)."
+    )
+    print(f"Tables:  {directory.root / 'results'}")
+    print(f"Figures: {directory.root / 'figures'}")
+    print(f"Report:  {directory.root / 'report.html'}   <- open this one")

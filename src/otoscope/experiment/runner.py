@@ -17,7 +17,7 @@ def run(
     out: str | Path | None = None,
     settings: list[str] | None = None,
     say: Callable[[str], None] = lambda line: None,
-) -> Path:
+) -> RunDirectory:
     """Run a recipe or spec from clips to result tables.
 
     A run that was killed goes on where it was; a stage whose inputs and settings have not changed is kept.
@@ -35,8 +35,8 @@ def run(
 
     Returns
     -------
-    Path
-        The run's directory. ``otoscope.write_report`` makes its figures and page.
+    RunDirectory
+        With ``.root`` and ``.table("layer_probing")``; ``otoscope.write_report(run.root)`` makes figures and a page.
 
     Raises
     ------
@@ -57,4 +57,4 @@ def run(
     stages.disentanglement(directory, clips, stores, saes, factors)
     summary = stages.summary(directory, clips, stores)
     directory.write_text("run.json", json.dumps(summary, indent=2) + "\n")
-    return directory.root
+    return directory

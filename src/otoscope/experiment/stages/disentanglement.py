@@ -12,6 +12,7 @@ import pandas as pd
 from otoscope.compute import progress
 from otoscope.experiment.run_directory import RunDirectory
 from otoscope.experiment.stages.rows import encode_rows, layer_rows
+from otoscope.experiment.stages.saes import load
 
 if TYPE_CHECKING:
     from otoscope.activations import Activations
@@ -61,9 +62,9 @@ def disentanglement(
             for encoder, layers in trained.items():
                 rows = layer_rows(stores[encoder], clips)
                 values = join_factors(rows, factors, whole_clip=whole_clip)
-                for layer, saes in layers.items():
+                for layer, folders in layers.items():
                     dense = stores[encoder].layer(layer)
-                    representations = list(_representations(dense, values, saes, rows, settings))
+                    representations = list(_representations(dense, values, load(folders), rows, settings))
                     results = measure_all(
                         {index: item.codes for index, item in enumerate(representations)},
                         {index: item.factors for index, item in enumerate(representations)},

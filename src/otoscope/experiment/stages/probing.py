@@ -11,7 +11,7 @@ from otoscope.compute import Progress, progress
 from otoscope.errors import SpecError
 from otoscope.experiment.run_directory import RunDirectory
 from otoscope.experiment.stages.rows import encode_rows, layer_rows
-from otoscope.experiment.stages.saes import describe
+from otoscope.experiment.stages.saes import describe, load
 
 if TYPE_CHECKING:
     from otoscope.activations import Activations
@@ -77,13 +77,14 @@ def sae_probing(
             return
         layers = run.table("predictions")
         rows, comparisons = [], []
-        total = sum(len(saes) for found in trained.values() for saes in found.values())
+        total = sum(len(folders) for found in trained.values() for folders in found.values())
         with progress("probing codes", total, unit="codes") as bar:
             for encoder, found in trained.items():
                 table = layer_rows(stores[encoder], clips)
                 correct = _correct_by_layer(layers[layers.encoder == encoder])
                 comparisons += _layer_comparisons(run, encoder, correct, table)
-                for layer, saes in found.items():
+                for layer, folders in found.items():
+                    saes = load(folders)
                     dense = stores[encoder].layer(layer)
                     fitted = _probes(run, {sae.name: encode_rows(sae, dense) for sae in saes}, table, bar)
                     for sae in saes:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from otoscope.activations import Activations
     from otoscope.saes import SparseAutoencoder
 
-Trained = dict[str, dict[int, list["SparseAutoencoder"]]]
-"""Encoder -> layer -> autoencoders, sparsities in order and seeds within."""
+Trained = dict[str, dict[int, list[Path]]]
+"""Encoder -> layer -> folders of its autoencoders, sparsities in order and seeds within."""
 
 
 def saes(
@@ -31,13 +31,22 @@ def saes(
             f"saes-{encoder}", [chosen[encoder], settings.model_dump(), run.spec.seed], after=needs
         ) as stage:
             if stage.needed:
-                folders = _train(run, clips, encoder, store, chosen[encoder])
-                stage.outputs = {"folders": [folder.relative_to(run.root).as_posix() for folder in folders]}
-        trained[encoder] = _loaded(run, stage.outputs["folders"], chosen[encoder])
+                stage.outputs = {"folders": _train(run, clips, encoder, store, chosen[encoder])}
+        folders = stage.outputs["folders"]
+        trained[encoder] = {
+            layer: [run.root / name for name in folders[str(layer)]] for layer in chosen[encoder]
+        }
     with run.stage("reconstruction", after=[f"saes-{encoder}" for encoder in stores]) as stage:
         if stage.needed:
             run.write_table("reconstruction", _reconstruction(clips, stores, trained))
     return trained
+
+
+def load(folders: list[Path]) -> list[SparseAutoencoder]:
+    """Return the autoencoders of `folders`, in order."""
+    from otoscope.saes import SparseAutoencoder
+
+    return [SparseAutoencoder.from_pretrained(folder) for folder in folders]
 
 
 def describe(sae: SparseAutoencoder) -> dict:
@@ -52,7 +61,8 @@ def describe(sae: SparseAutoencoder) -> dict:
 
 def _train(
     run: RunDirectory, clips: pd.DataFrame, encoder: str, store: Activations, layers: list[int]
-) -> list[Path]:
+) -> dict[str, list[str]]:
+    """Train, save, and return layer -> folders, from the run's root."""
     from otoscope.saes import make_config, train_saes
 
     settings = run.spec.saes
@@ -72,25 +82,17 @@ def _train(
         lr=settings.lr,
         data_seed=run.spec.seed,
     )
-    folders = []
+    folders: dict[str, list[str]] = {str(layer): [] for layer in layers}
     for sae in made:
         sae.about |= {
             "encoder": encoder,
             "dataset": run.spec.dataset.name,
             "rows": int((rows.split == "train").sum()),
         }
-        folders.append(sae.save_pretrained(run.root / "saes" / encoder / f"layer_{sae.layer:02d}" / sae.name))
+        folder = Path("saes") / encoder / f"layer_{sae.layer:02d}" / sae.name
+        sae.save_pretrained(run.root / folder)
+        folders[str(sae.layer)].append(folder.as_posix())
     return folders
-
-
-def _loaded(run: RunDirectory, folders: list[str], layers: list[int]) -> dict[int, list[SparseAutoencoder]]:
-    from otoscope.saes import SparseAutoencoder
-
-    found: dict[int, list[SparseAutoencoder]] = {layer: [] for layer in layers}
-    for folder in folders:
-        sae = SparseAutoencoder.from_pretrained(run.root / folder)
-        found[int(sae.layer)].append(sae)
-    return found
 
 
 def _reconstruction(clips: pd.DataFrame, stores: dict[str, Activations], trained: Trained) -> pd.DataFrame:
@@ -99,9 +101,9 @@ def _reconstruction(clips: pd.DataFrame, stores: dict[str, Activations], trained
     rows = []
     for encoder, layers in trained.items():
         test = np.flatnonzero(layer_rows(stores[encoder], clips).split == "test")
-        for layer, members in layers.items():
+        for layer, folders in layers.items():
             x = stores[encoder].layer(layer)[test]
-            for sae in members:
+            for sae in load(folders):
                 metrics = reconstruction_metrics(sae, x)
                 rows.append(
                     {
