@@ -9,6 +9,7 @@ from otoscope.errors import OtoscopeError
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; an error a user can mend is one message on stderr and exit code 2."""
+    import otoscope.cli.files  # noqa: F401  adds its commands to the app
     from otoscope.cli.app import app
 
     try:
