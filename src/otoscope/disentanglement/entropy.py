@@ -17,7 +17,7 @@ def knn_entropy(values: np.ndarray, *, k: int = 3) -> float:
 
     ``H = psi(n) - psi(k) + log 2 + mean(log r_k)``, over log 2, with r_k the distance of each value to its k-th
     nearest neighbour (Kraskov et al. 2004, eq. 20, one dimension). A density has no equal values: where they occur,
-    they are taken as rounded, and spread evenly over a cell as wide as the smallest gap between different
+    they are taken as rounded, and scattered (always alike) over a cell as wide as the smallest gap between different
     values. So rounding alone changes little, and a value that many rows share lowers the estimate, to a finite number.
 
     Parameters
@@ -44,7 +44,7 @@ def knn_entropy(values: np.ndarray, *, k: int = 3) -> float:
     gaps = np.diff(x)
     if not (gaps > 0).any():
         return float("-inf")
-    radius = _kth_distance(_spread_ties(x, gaps[gaps > 0].min()), k)
+    radius = _kth_distance(_scatter_ties(x, gaps[gaps > 0].min()), k)
     return float((digamma(n) - digamma(k) + _LN2 + np.log(radius).mean()) / _LN2)
 
 
@@ -101,11 +101,14 @@ def factor_entropy(
     return pd.DataFrame(rows)
 
 
-def _spread_ties(x: np.ndarray, cell: float) -> np.ndarray:
-    """Return the sorted values with equal ones spread evenly over `cell`, around where they are."""
+def _scatter_ties(x: np.ndarray, cell: float) -> np.ndarray:
+    """Return the sorted values with equal ones scattered over `cell`, around where they are, sorted again.
+
+    At random, as a sample would fall: at even distances neighbours are farther apart than the estimator expects.
+    """
     _, index, counts = np.unique(x, return_inverse=True, return_counts=True)
-    place = np.arange(len(x)) - np.repeat(np.cumsum(counts) - counts, counts)
-    return x + cell * ((place + 0.5) / counts[index] - 0.5)
+    offsets = np.random.default_rng(0).uniform(-0.5, 0.5, len(x))
+    return np.sort(x + np.where(counts[index] > 1, cell * offsets, 0.0))
 
 
 def _kth_distance(x: np.ndarray, k: int) -> np.ndarray:
