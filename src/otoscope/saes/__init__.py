@@ -11,6 +11,13 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "base": ["SAEConfig", "SparseAutoencoder"],
         "topk": ["TopK", "TopKConfig"],
+        "gao": ["GaoTopK", "GaoTopKConfig"],
+        "relu": ["ReLU", "ReLUConfig"],
+        "batch_topk": ["BatchTopK", "BatchTopKConfig"],
+        "jumprelu": ["JumpReLU", "JumpReLUConfig"],
+        "gated": ["Gated", "GatedConfig"],
+        "matryoshka": ["Matryoshka", "MatryoshkaConfig"],
+        "archetypal": ["Archetypal", "ArchetypalConfig"],
         "metrics": ["reconstruction_metrics"],
         "training": ["train_saes"],
         "kinds": ["SAES", "build_sae", "make_config"],

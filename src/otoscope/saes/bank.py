@@ -3,40 +3,22 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
-from otoscope.saes.base import SAEConfig, SparseAutoencoder, stack, unstack_into
+from otoscope.saes.base import SAEConfig, SparseAutoencoder
 from otoscope.saes.data import Layer
 from otoscope.saes.kinds import build_sae
+from otoscope.saes.stack import Schedule, Stack, n_weights
 
 CPU_STACK_BYTES = 16 * 2**20
 """Weights, gradients and Adam's moments of a stack are kept below this on a CPU, so that they stay in its cache."""
 SMALL_WEIGHTS = 500_000
 """A lone autoencoder with fewer weights trains on one core: its products are too small to share."""
-VALIDATION_CHUNK = 1024
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """The learning rate at each step: linear warm-up, constant, linear decay to zero."""
-
-    lr: float
-    n_steps: int
-    warmup_steps: int = 0
-    decay_fraction: float = 0.0
-
-    def __call__(self, step: int) -> float:
-        rise = min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
-        decay_steps = self.decay_fraction * self.n_steps
-        fall = min(1.0, (self.n_steps - step) / decay_steps) if decay_steps else 1.0
-        return self.lr * rise * fall
 
 
 class Bank:
@@ -46,26 +28,31 @@ class Bank:
     ----------
     configs, seeds
         Every config is trained with every seed on every layer.
-    widths
-        ``{layer: features}``.
-    device, dtype
-        Where and in which precision.
+    samples
+        ``{layer: rows [some, features]}``: training rows that some kinds start from.
+    dtype
+        ``float32`` or ``float64``.
+    half
+        Compute products in bfloat16; weights stay as they are.
     """
 
     def __init__(
         self,
         configs: Sequence[SAEConfig],
-        widths: dict[Layer, int],
+        samples: dict[Layer, Tensor],
         seeds: Sequence[int],
-        device: torch.device,
+        *,
         dtype: torch.dtype,
+        half: bool = False,
     ) -> None:
         self.saes: list[SparseAutoencoder] = []
-        for layer, width in widths.items():
+        device = next(iter(samples.values())).device
+        for layer, rows in samples.items():
             for config in configs:
                 for seed in seeds:
-                    sae = build_sae(config, width, seed=seed).to(device, dtype)
-                    sae.layer = layer
+                    sae = build_sae(config, rows.shape[1], seed=seed).to(device, dtype)
+                    sae.layer, sae.half_products = layer, half
+                    sae.init_from_data(rows)
                     self.saes.append(sae)
         self.stacks = [Stack(members) for members in _groups(self.saes, device)]
         self._threads = _Threads(self.stacks, device)
@@ -79,119 +66,35 @@ class Bank:
 
         self._threads.each(train)
 
-    def end_epoch(self, validation: dict[Layer, Tensor] | None, batch_size: int, select: str) -> None:
-        """Validate every autoencoder, and keep the weights of those that came out best."""
-        scores: dict[int, np.ndarray] = {}
+    def validate(self, blocks: Iterable[dict[Layer, Tensor]]) -> None:
+        """Measure every autoencoder on all rows of `blocks`."""
+        for block in blocks:
+            self._threads.each(lambda stacked, rows=block: stacked.measure(rows[stacked.layer]))  # type: ignore[misc]
 
-        def judge(stacked: Stack) -> None:
-            if validation is None:
-                stacked.record(None)
-                scores[id(stacked)] = np.full(stacked.n_members, -float(len(stacked.log)))  # later is better
-                return
-            x = validation[stacked.layer]
-            whole = stacked.validate(x)
-            stacked.record(whole)
-            start = (len(x) - 1) // batch_size * batch_size
-            scores[id(stacked)] = (stacked.validate(x[start:]) if select == "paper" else whole)[0]
+    def end_epoch(self, *, validated: bool, last_batch: dict[Layer, Tensor] | None = None) -> None:
+        """Write the epoch down, and keep the weights of those autoencoders that came out best.
 
-        self._threads.each(judge)
-        if select == "paper":
+        Best is, with `last_batch`, the published code's rule: the error on those rows alone, summed over layers.
+        """
+        scores = {id(stacked): stacked.record(validated) for stacked in self.stacks}
+        if last_batch is not None:
+            for stacked in self.stacks:
+                stacked.measure(last_batch[stacked.layer])
+                scores[id(stacked)] = stacked.measured().mse
             scores = _shared_over_layers(self.stacks, scores)
         for stacked in self.stacks:
             stacked.keep(scores[id(stacked)])
 
     def finish(self) -> list[SparseAutoencoder]:
         """Return all autoencoders with their best weights, in eval mode."""
-        self._threads.close()
+        self.close()
         for stacked in self.stacks:
             stacked.restore_best()
         return self.saes
 
-
-class Stack:
-    """Autoencoders of one layer and shape, trained as one module with one optimiser."""
-
-    def __init__(self, saes: list[SparseAutoencoder]) -> None:
-        self.saes = saes
-        self.layer: Layer = saes[0].layer if saes[0].layer is not None else 0
-        self.n_members = len(saes)
-        self.module = stack(saes)
-        self.optimiser = torch.optim.Adam(self.module.parameters(), fused=True)
-        self.n_steps = 0
-        self.best_score = np.full(self.n_members, np.inf)
-        self.best_epoch = np.zeros(self.n_members, dtype=int)
-        self.best_state = {name: value.clone() for name, value in self.module.state_dict().items()}
-        self.log: list[pd.DataFrame] = []
-        self._mse_sum: Tensor | float = 0.0
-        self._mse_rows = 0
-        self._lr = 0.0
-
-    def step(self, x: Tensor, schedule: Schedule) -> None:
-        """Take one optimiser step on the rows `x`."""
-        self._lr = schedule(self.n_steps)
-        self.optimiser.param_groups[0]["lr"] = self._lr
-        mse = self.module.backward(x)
-        self.optimiser.step()
-        self.module.after_step()
-        self.n_steps += 1
-        self._mse_sum = self._mse_sum + mse.double() * len(x)
-        self._mse_rows += len(x)
-
-    @torch.no_grad()
-    def validate(self, x: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """Return each member's mean squared error and share of latents that never fire, over all rows of `x`."""
-        squared: Tensor | float = 0.0
-        fired: Tensor | bool = False
-        for chunk in x.split(VALIDATION_CHUNK):
-            reconstruction, active = self.module.reconstruct(chunk)
-            squared = squared + (reconstruction - chunk).square().sum(-1, dtype=torch.float64).sum(-1)
-            fired = active | fired
-        mse = torch.as_tensor(squared).reshape(-1) / x.numel()
-        dead = 1 - torch.as_tensor(fired).double().mean(-1).reshape(-1)
-        return mse.cpu().numpy(), dead.cpu().numpy()
-
-    def record(self, validation: tuple[np.ndarray, np.ndarray] | None) -> None:
-        """Add a row for each member to the history."""
-        missing = np.full(self.n_members, np.nan)
-        mse, dead = validation if validation is not None else (missing, missing)
-        train_mse = torch.as_tensor(self._mse_sum).reshape(-1) / max(self._mse_rows, 1)
-        self.log.append(
-            pd.DataFrame(
-                {
-                    "epoch": len(self.log),
-                    "train_mse": train_mse.cpu().numpy(),
-                    "validation_mse": mse,
-                    "dead_fraction": dead,
-                    "learning_rate": self._lr,
-                }
-            )
-        )
-        self._mse_sum, self._mse_rows = 0.0, 0
-
-    def keep(self, score: np.ndarray) -> None:
-        """Remember the present weights of the members whose `score` is their lowest so far."""
-        better = score < self.best_score
-        self.best_score = np.where(better, score, self.best_score)
-        self.best_epoch[better] = len(self.log) - 1
-        for name, value in self.module.state_dict().items():
-            if self.n_members == 1:
-                if better[0]:
-                    self.best_state[name].copy_(value)
-            else:
-                for index in np.flatnonzero(better):
-                    self.best_state[name][index].copy_(value[index])
-
-    def restore_best(self) -> None:
-        """Give every member its best weights and its history."""
-        self.module.load_state_dict(self.best_state)
-        unstack_into(self.module, self.saes)
-        for index, sae in enumerate(self.saes):
-            history = pd.concat([frame.iloc[[index]] for frame in self.log], ignore_index=True)
-            history["best"] = history["epoch"] == self.best_epoch[index]
-            sae.history = history
-            sae.eval()
-            for parameter in sae.parameters():
-                parameter.grad = None
+    def close(self) -> None:
+        """End the threads."""
+        self._threads.close()
 
 
 class _Threads:
@@ -204,10 +107,9 @@ class _Threads:
     def __init__(self, stacks: list[Stack], device: torch.device) -> None:
         self._stacks = stacks
         self._n_before = torch.get_num_threads()
-        n_workers = min(self._n_before, len(stacks)) if device.type == "cpu" else 1
-        self._alone_small = (
-            device.type == "cpu" and len(stacks) == 1 and _n_weights(stacks[0]) < SMALL_WEIGHTS
-        )
+        on_cpu = device.type == "cpu"
+        n_workers = min(self._n_before, len(stacks)) if on_cpu else 1
+        self._small = on_cpu and len(stacks) == 1 and n_weights(stacks[0].module) < SMALL_WEIGHTS
         self._pool = None
         if n_workers > 1:
             self._pool = ThreadPoolExecutor(
@@ -219,7 +121,7 @@ class _Threads:
         if self._pool is not None:
             list(self._pool.map(function, self._stacks))
             return
-        if self._alone_small:
+        if self._small:
             torch.set_num_threads(1)
         try:
             for stacked in self._stacks:
@@ -243,15 +145,11 @@ def _groups(saes: list[SparseAutoencoder], device: torch.device) -> list[list[Sp
     for members in by_key.values():
         size = len(members)
         if device.type == "cpu":
-            state_bytes = 4 * sum(p.numel() * p.element_size() for p in members[0].parameters())
+            state_bytes = 4 * n_weights(members[0]) * next(members[0].parameters()).element_size()
             for_cores = -(-len(saes) // torch.get_num_threads())
             size = max(1, min(for_cores, CPU_STACK_BYTES // state_bytes))
         groups += [members[start : start + size] for start in range(0, len(members), size)]
     return groups
-
-
-def _n_weights(stacked: Stack) -> int:
-    return sum(parameter.numel() for parameter in stacked.module.parameters())
 
 
 def _shared_over_layers(stacks: list[Stack], scores: dict[int, np.ndarray]) -> dict[int, np.ndarray]:

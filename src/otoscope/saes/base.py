@@ -43,6 +43,9 @@ class SAEConfig:
     @property
     def sparsity_target(self) -> float | None:
         """The fraction of latents kept silent, where the kind fixes it."""
+        asked = getattr(self, "sparsity", None)
+        if asked is not None:
+            return asked
         return None if self.active is None else 1 - self.active / self.n_latents
 
     def to_dict(self) -> dict[str, Any]:
@@ -102,6 +105,8 @@ class SparseAutoencoder(nn.Module):
         self.layer: int | str | None = None
         self.history: pd.DataFrame | None = None
         self.about: dict[str, Any] = {}
+        self.progress = 1.0  # share of training that is done; the trainer sets it
+        self.half_products = False  # whether training computes products in bfloat16
 
     @property
     def n_latents(self) -> int:
@@ -131,9 +136,9 @@ class SparseAutoencoder(nn.Module):
         return Loss(mse, mse)
 
     def reconstruct(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the reconstruction of `x` and, for each latent, whether any row activates it."""
+        """Return the reconstruction of `x` and, for each latent, in how many rows it is active."""
         z = self.encode(x)
-        return self.decode(z), (z != 0).any(-2)
+        return self.decode(z), (z != 0).sum(-2)
 
     def backward(self, x: Tensor) -> Tensor:
         """Fill every parameter's ``.grad`` for one step on `x` and return the mean squared error.
@@ -142,12 +147,23 @@ class SparseAutoencoder(nn.Module):
         """
         for parameter in self.parameters():
             parameter.grad = None
-        loss = self.loss(x)
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.half_products):
+            loss = self.loss(x)
         loss.total.sum().backward()
         return loss.mse.detach()
 
+    def init_from_data(self, x: Tensor) -> None:
+        """Set what depends on the data (a bias at its mean, say) from rows ``x [rows, n_inputs]``, before training."""
+
+    def adjust_gradients(self) -> None:
+        """Change gradients between `backward` and the optimiser's step."""
+
     def after_step(self) -> None:
         """Restore constraints on the weights after an optimiser step (unit norm, say)."""
+
+    def ramp(self, share: float) -> float:
+        """Return how far a penalty has risen that grows over the first `share` of training."""
+        return min(1.0, self.progress / share) if share > 0 else 1.0
 
     def check_input(self, x: Tensor) -> None:
         """Refuse activations of another width.

@@ -1,11 +1,14 @@
-"""Where training rows come from: arrays in memory, or an activations store."""
+"""Where training rows come from: arrays in memory, or a store larger than it, in blocks of shuffled rows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -13,91 +16,228 @@ from otoscope.errors import InputError
 
 BLOCK_ROWS = 65_536
 """Rows gathered at a time; every stack trains on a block before the next one is read."""
+CHUNK_ROWS = 1024
+"""Neighbouring rows read from a store at once; a block mixes many such chunks."""
 
 Layer = int | str
+Block = dict[Layer, Tensor]
 
 
-class Rows:
-    """Rows of some layers, in memory.
+class Source(Protocol):
+    """Rows of some layers."""
 
-    Parameters
-    ----------
-    activations
-        ``{layer: array [rows, width]}``, or a store with ``.layers``, ``.rows`` and ``.layer(name)``.
-    layers
-        Layers wanted; all by default.
-    rows
-        Which rows: a boolean mask or indices; all by default.
-    what
-        What messages call them ("training", "validation").
-    """
-
-    def __init__(
-        self,
-        activations: Any,
-        *,
-        layers: Sequence[Layer] | None = None,
-        rows: np.ndarray | None = None,
-        what: str = "training",
-    ) -> None:
-        available = list(activations) if isinstance(activations, Mapping) else list(activations.layers)
-        self.layers: list[Layer] = available if layers is None else list(layers)
-        missing = [layer for layer in self.layers if layer not in available]
-        if missing or not self.layers:
-            raise InputError(f"no {what} activations of layer {missing}; there are layers {available}")
-        self.table = None if isinstance(activations, Mapping) else activations.rows
-        self.arrays: dict[Layer, Tensor] = {}
-        for layer in self.layers:
-            array = activations[layer] if isinstance(activations, Mapping) else activations.layer(layer)
-            self.arrays[layer] = self._checked(array if rows is None else array[rows], layer, what, rows)
-        lengths = {len(array) for array in self.arrays.values()}
-        if len(lengths) != 1:
-            raise InputError(f"layers differ in their number of {what} rows: {sorted(lengths)}")
-        self.n_rows = lengths.pop()
+    layers: list[Layer]
+    n_rows: int
 
     def width(self, layer: Layer) -> int:
         """Return how many features a row of `layer` has."""
+
+    def blocks(self, epoch: int, *, batch_size: int, data_seed: int) -> Iterator[Block]:
+        """Yield an epoch's rows in their seeded order, a block at a time."""
+
+    def in_order(self) -> Iterator[Block]:
+        """Yield all rows in the order they have, a block at a time."""
+
+    def fingerprint(self) -> str:
+        """Return a hash that changes when the rows do."""
+
+
+class ArrayRows:
+    """Rows in memory, on the device that trains.
+
+    Parameters
+    ----------
+    arrays
+        ``{layer: [rows, features]}``, checked.
+    crop : [rows], optional
+        Number of each row's crop: epoch e sees only crop ``e mod n_crops``.
+    """
+
+    def __init__(self, arrays: Block, crop: np.ndarray | None = None) -> None:
+        self.arrays = arrays
+        self.layers = list(arrays)
+        self.n_rows = len(next(iter(arrays.values())))
+        self.crop = crop
+        if crop is not None and len(crop) != self.n_rows:
+            raise InputError(f"crop has {len(crop)} entries for {self.n_rows} training rows")
+
+    def width(self, layer: Layer) -> int:
         return self.arrays[layer].shape[1]
 
-    def blocks(
-        self, epoch: int, *, batch_size: int, data_seed: int, crop: np.ndarray | None = None
-    ) -> Iterator[dict[Layer, Tensor]]:
-        """Yield the epoch's rows in their seeded order, a block at a time.
-
-        With `crop`, a number from 0 for each row, epoch e sees only the rows of crop ``e mod n_crops``.
-        """
+    def blocks(self, epoch: int, *, batch_size: int, data_seed: int) -> Iterator[Block]:
         rows = np.arange(self.n_rows)
-        if crop is not None:
-            rows = np.flatnonzero(crop == epoch % (int(crop.max()) + 1))
+        if self.crop is not None:
+            rows = np.flatnonzero(self.crop == epoch % (int(self.crop.max()) + 1))
         order = torch.from_numpy(np.random.default_rng([data_seed, epoch]).permutation(rows))
         for indices in order.split(max(BLOCK_ROWS // batch_size, 1) * batch_size):
             yield {layer: array[indices.to(array.device)] for layer, array in self.arrays.items()}
 
-    def to(self, device: torch.device, dtype: torch.dtype) -> Rows:
-        """Move the arrays to `device` as `dtype`; returns itself."""
-        self.arrays = {layer: array.to(device, dtype) for layer, array in self.arrays.items()}
-        return self
+    def in_order(self) -> Iterator[Block]:
+        for start in range(0, self.n_rows, BLOCK_ROWS):
+            yield {layer: array[start : start + BLOCK_ROWS] for layer, array in self.arrays.items()}
 
-    def _checked(self, array: Any, layer: Layer, what: str, rows: np.ndarray | None) -> Tensor:
-        tensor = torch.as_tensor(np.asarray(array) if not isinstance(array, Tensor) else array)
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256()
+        for layer, array in self.arrays.items():
+            digest.update(f"{layer} {tuple(array.shape)} {array.dtype}".encode())
+            digest.update(array.contiguous().cpu().numpy().tobytes())
+        digest.update(b"" if self.crop is None else self.crop.tobytes())
+        return digest.hexdigest()[:16]
+
+
+class StoreRows:
+    """Rows of an activations store, read chunk by chunk.
+
+    Chunks come in a seeded order and rows are shuffled within a block of many chunks, since single random rows
+    are many times slower to read.
+
+    Parameters
+    ----------
+    store
+        An ``Activations``: its ``layers``, ``widths``, ``rows``, ``array(layer)`` and ``spans`` are used.
+    layers
+        Layers wanted.
+    kept : [rows], bool, optional
+        Which rows to use.
+    convert
+        Turns a layer's rows, as read, into what training sees.
+    """
+
+    def __init__(
+        self,
+        store: Any,
+        layers: list[Layer],
+        kept: np.ndarray | None,
+        convert: Callable[[np.ndarray], Tensor],
+        what: str,
+    ) -> None:
+        self.layers = layers
+        self._store, self._kept, self._convert, self._what = store, kept, convert, what
+        self.n_rows = len(store.rows) if kept is None else int(kept.sum())
+        self._chunks: list[
+            tuple[int, int, int]
+        ] = []  # first and last row of the arrays, first row of the table
+        row = 0
+        for first, stop in store.spans:
+            for start in range(first, stop, CHUNK_ROWS):
+                end = min(start + CHUNK_ROWS, stop)
+                if kept is None or kept[row : row + end - start].any():
+                    self._chunks.append((start, end, row))
+                row += end - start
+
+    def width(self, layer: Layer) -> int:
+        return int(self._store.widths[layer])
+
+    def blocks(self, epoch: int, *, batch_size: int, data_seed: int) -> Iterator[Block]:
+        rng = np.random.default_rng([data_seed, epoch])
+        order = [self._chunks[index] for index in rng.permutation(len(self._chunks))]
+        per_block = max(BLOCK_ROWS // CHUNK_ROWS, 1)
+        rest: Block = {}
+        for start in range(0, len(order), per_block):
+            block = self._read(order[start : start + per_block])
+            if rest:
+                block = {layer: torch.cat([rest[layer], rows]) for layer, rows in block.items()}
+            n_rows = len(next(iter(block.values())))
+            shuffled = torch.from_numpy(rng.permutation(n_rows))
+            last = start + per_block >= len(order)
+            n_now = (
+                n_rows if last else n_rows // batch_size * batch_size
+            )  # keep whole batches, pass on the rest
+            rest = {layer: rows[shuffled[n_now:].to(rows.device)] for layer, rows in block.items()}
+            yield {layer: rows[shuffled[:n_now].to(rows.device)] for layer, rows in block.items()}
+
+    def in_order(self) -> Iterator[Block]:
+        per_block = max(BLOCK_ROWS // CHUNK_ROWS, 1)
+        for start in range(0, len(self._chunks), per_block):
+            yield self._read(self._chunks[start : start + per_block])
+
+    def fingerprint(self) -> str:
+        kept = b"" if self._kept is None else np.packbits(self._kept).tobytes()
+        described = json.dumps(
+            [self._store.provenance, self.layers, self.n_rows], sort_keys=True, default=str
+        )
+        return hashlib.sha256(described.encode() + kept).hexdigest()[:16]
+
+    def _read(self, chunks: list[tuple[int, int, int]]) -> Block:
+        block = {}
+        table_rows = np.concatenate([np.arange(row, row + end - start) for start, end, row in chunks])
+        wanted = slice(None) if self._kept is None else self._kept[table_rows]
+        for layer in self.layers:
+            array = self._store.array(layer)
+            values = np.concatenate([np.asarray(array[start:end]) for start, end, _ in chunks])[wanted]
+            check_finite(torch.from_numpy(values), layer, self._what, self._store.rows, table_rows[wanted])
+            block[layer] = self._convert(values)
+        return block
+
+
+def read_arrays(activations: Any, layers: list[Layer], kept: np.ndarray | None, what: str) -> Block:
+    """Return ``{layer: [rows, features]}`` of a dictionary of arrays or a store, checked.
+
+    Raises
+    ------
+    InputError
+        If an array is empty or no table of numbers, or rows are not finite (naming the first, and its clip).
+    """
+    table = None if isinstance(activations, Mapping) else activations.rows
+    arrays = {}
+    for layer in layers:
+        values = activations[layer] if isinstance(activations, Mapping) else activations.layer(layer)
+        tensor = values if isinstance(values, Tensor) else torch.as_tensor(np.asarray(values))
         if tensor.ndim != 2 or tensor.shape[0] == 0 or tensor.shape[1] == 0:
             raise InputError(
                 f"layer {layer}: {what} activations must be rows x features and not empty, "
                 f"got shape {tuple(tensor.shape)}"
             )
-        if not tensor.is_floating_point():
-            tensor = tensor.float()
-        bad = torch.nonzero(~torch.isfinite(tensor).all(dim=1)).flatten()
-        if len(bad):
-            first = int(bad[0])
-            raise InputError(
-                f"layer {layer}: {len(bad)} of {len(tensor)} {what} rows are not finite, the first is row {first}"
-                f"{self._clip_of(first, rows)}; leave them out or extract them again"
-            )
-        return tensor
+        positions = np.arange(len(tensor))
+        if kept is not None:
+            if len(kept) != len(tensor):
+                raise InputError(
+                    f"layer {layer}: a mask of {len(kept)} entries for {len(tensor)} {what} rows"
+                )
+            tensor, positions = tensor[torch.from_numpy(kept)], positions[kept]
+            if len(tensor) == 0:
+                raise InputError(f"layer {layer}: the mask leaves no {what} rows")
+        tensor = tensor if tensor.is_floating_point() else tensor.float()
+        check_finite(tensor, layer, what, table, positions)
+        arrays[layer] = tensor
+    lengths = {layer: len(array) for layer, array in arrays.items()}
+    if len(set(lengths.values())) != 1:
+        raise InputError(f"layers differ in their number of {what} rows: {lengths}")
+    return arrays
 
-    def _clip_of(self, row: int, rows: np.ndarray | None) -> str:
-        if self.table is None:
-            return ""
-        positions = np.arange(len(self.table)) if rows is None else np.arange(len(self.table))[rows]
-        return f" (clip '{self.table['clip_id'].iloc[positions[row]]}')"
+
+def check_finite(
+    rows: Tensor, layer: Layer, what: str, table: pd.DataFrame | None, positions: np.ndarray
+) -> None:
+    """Raise InputError if a row holds NaN or infinity; `positions` says where `rows` lie in `table`."""
+    bad = np.flatnonzero(~torch.isfinite(rows).all(dim=1).numpy())
+    if len(bad):
+        row = int(positions[bad[0]])
+        clip = "" if table is None else f" (clip '{table['clip_id'].iloc[row]}')"
+        raise InputError(
+            f"layer {layer}: {len(bad)} of {len(rows)} {what} rows are not finite, the first is row {row}{clip}; "
+            "leave them out or extract them again"
+        )
+
+
+def available_layers(activations: Any, layers: Sequence[Layer] | None, what: str) -> list[Layer]:
+    """Return the layers asked for, all by default; raises InputError for one that is not there."""
+    available = list(activations) if isinstance(activations, Mapping) else list(activations.layers)
+    wanted = available if layers is None else list(layers)
+    missing = [layer for layer in wanted if layer not in available]
+    if missing or not wanted:
+        raise InputError(f"no {what} activations of layer {missing}; there are layers {available}")
+    return wanted
+
+
+def as_mask(rows: np.ndarray | None, activations: Any, layers: list[Layer]) -> np.ndarray | None:
+    """Turn a boolean mask or indices into a mask over all rows."""
+    if rows is None:
+        return None
+    rows = np.asarray(rows)
+    if rows.dtype == bool:
+        return rows
+    n_rows = len(activations[layers[0]] if isinstance(activations, Mapping) else activations.rows)
+    mask = np.zeros(n_rows, dtype=bool)
+    mask[rows] = True
+    return mask

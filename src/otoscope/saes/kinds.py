@@ -13,6 +13,15 @@ if TYPE_CHECKING:
 
 SAES = Registry("SAE kind", "otoscope.saes")
 SAES.add("topk", "otoscope.saes.topk:TopK", "ReLU, then the k largest; no decoder bias (the paper, eq. 1)")
+SAES.add("topk-gao", "otoscope.saes.gao:GaoTopK", "TopK with pre-bias, unit-norm decoder and AuxK (Gao 2024)")
+SAES.add("relu", "otoscope.saes.relu:ReLU", "ReLU with an L1 penalty (Bricken 2023)")
+SAES.add(
+    "batch-topk", "otoscope.saes.batch_topk:BatchTopK", "k active latents per row on average (Bussmann 2024)"
+)
+SAES.add("jumprelu", "otoscope.saes.jumprelu:JumpReLU", "a learnt threshold per latent (Rajamanoharan 2024)")
+SAES.add("gated", "otoscope.saes.gated:Gated", "one path opens, one measures (Rajamanoharan 2024)")
+SAES.add("matryoshka", "otoscope.saes.matryoshka:Matryoshka", "nested BatchTopK dictionaries (Bussmann 2025)")
+SAES.add("archetypal", "otoscope.saes.archetypal:Archetypal", "atoms near the hull of data points (Fel 2025)")
 
 
 def make_config(kind: str, **options: Any) -> SAEConfig:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from otoscope.errors import InputError
 
@@ -33,7 +34,7 @@ class ReconstructionMetrics:
 
 
 def reconstruction_metrics(
-    sae: SparseAutoencoder, x: np.ndarray | torch.Tensor, *, chunk_rows: int = 4096
+    sae: SparseAutoencoder, x: np.ndarray | Tensor, *, chunk_rows: int = 4096
 ) -> ReconstructionMetrics:
     """Measure reconstruction and sparsity on the rows of `x`.
 
@@ -56,22 +57,73 @@ def reconstruction_metrics(
         raise InputError(f"metrics need rows x features, got an array of shape {tuple(x.shape)}")
     sae.check_input(x)
     weight = next(sae.parameters())
-    mean = sum(chunk.double().sum(0) for chunk in x.split(chunk_rows)) / len(x)
-    squared_error = variation = 0.0
-    fired = torch.zeros(sae.n_latents, dtype=torch.float64)
+    tally = Tally(1, sae.n_latents, sae.n_inputs, weight.device)
     with torch.no_grad():
         for chunk in x.split(chunk_rows):
-            z = sae.encode(chunk.to(weight))
-            error = sae.decode(z).double().cpu() - chunk.double()
-            squared_error += error.square().sum().item()
-            variation += (chunk.double() - mean).square().sum().item()
-            fired += (z > 0).double().sum(0).cpu()
-    density = (fired / len(x)).numpy()
+            reconstruction, counts = sae.reconstruct(chunk.to(weight))
+            tally.add(chunk.to(weight.device), reconstruction, counts)
     return ReconstructionMetrics(
-        mse=squared_error / x.numel(),
-        fvu=squared_error / variation if variation > 0 else float("nan"),
-        l0=float(density.sum()),
-        dead_fraction=float((density == 0).mean()),
-        dense_fraction=float((density > 0.5).mean()),
-        density=density,
+        mse=float(tally.mse[0]),
+        fvu=float(tally.fvu[0]),
+        l0=float(tally.l0[0]),
+        dead_fraction=float(tally.dead_fraction[0]),
+        dense_fraction=float(tally.dense_fraction[0]),
+        density=tally.density[0],
     )
+
+
+class Tally:
+    """Running sums over rows, for one or several autoencoders on the same rows.
+
+    The rows' variance is pooled chunk by chunk (Chan et al. 1983), which loses no digits to a large mean.
+    """
+
+    def __init__(self, n_members: int, n_latents: int, width: int, device: torch.device) -> None:
+        self._n_rows = 0
+        self._width = width
+        self._squared = torch.zeros(n_members, dtype=torch.float64, device=device)
+        self._counts = torch.zeros(n_members, n_latents, dtype=torch.int64, device=device)
+        self._mean = torch.zeros(width, dtype=torch.float64, device=device)
+        self._variation = 0.0
+
+    def add(self, x: Tensor, reconstruction: Tensor, counts: Tensor) -> None:
+        """Add rows ``x [rows, width]``, their reconstructions and how many of them each latent is active in."""
+        self._squared += (reconstruction - x).square().sum(-1, dtype=torch.float64).sum(-1)
+        self._counts += counts
+        rows = x.double()
+        mean, n_before, n_new = rows.mean(0), self._n_rows, len(x)
+        step = mean - self._mean
+        self._n_rows = n_before + n_new
+        self._variation += float((rows - mean).square().sum())
+        self._variation += float(step.square().sum()) * n_before * n_new / self._n_rows
+        self._mean += step * n_new / self._n_rows
+
+    @property
+    def mse(self) -> np.ndarray:
+        """[members]"""
+        return (self._squared / (self._n_rows * self._width)).cpu().numpy()
+
+    @property
+    def fvu(self) -> np.ndarray:
+        """[members]; NaN where all rows are equal."""
+        return self._squared.cpu().numpy() / (self._variation if self._variation > 0 else np.nan)
+
+    @property
+    def density(self) -> np.ndarray:
+        """[members, n_latents]"""
+        return (self._counts.double() / self._n_rows).cpu().numpy()
+
+    @property
+    def l0(self) -> np.ndarray:
+        """[members]"""
+        return self.density.sum(-1)
+
+    @property
+    def dead_fraction(self) -> np.ndarray:
+        """[members]"""
+        return (self.density == 0).mean(-1)
+
+    @property
+    def dense_fraction(self) -> np.ndarray:
+        """[members]"""
+        return (self.density > 0.5).mean(-1)

@@ -29,6 +29,8 @@ class TopKConfig(SAEConfig):
     """Latents that may be active for one row."""
     sparsity: float | None = None
     """Fraction of latents kept silent: k = floor((1 - sparsity) n_latents)."""
+    decoder_bias: bool = False
+    """Whether the decoder adds a bias; the paper's does not. Folding a normalisation in needs one."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -41,10 +43,6 @@ class TopKConfig(SAEConfig):
     @property
     def active(self) -> int:
         return self.k if self.k is not None else k_of_sparsity(self.sparsity or 0.0, self.n_latents)
-
-    @property
-    def sparsity_target(self) -> float:
-        return self.sparsity if self.sparsity is not None else 1 - self.active / self.n_latents
 
 
 class TopK(SparseAutoencoder):
@@ -65,6 +63,7 @@ class TopK(SparseAutoencoder):
         self.encoder_bias = nn.Parameter(linear_bias(config.n_latents, n_inputs, generator))
         decoder = linear_weight(n_inputs, config.n_latents, generator)
         self.decoder_weight = nn.Parameter(decoder.T.contiguous())
+        self.decoder_bias = nn.Parameter(torch.zeros(n_inputs)) if config.decoder_bias else None
 
     def encode(self, x: Tensor) -> Tensor:
         self.check_input(x)
@@ -72,20 +71,21 @@ class TopK(SparseAutoencoder):
         return keep_largest(self._pre_codes(x).relu(), ks)
 
     def decode(self, z: Tensor) -> Tensor:
-        return z @ self.decoder_weight
+        return self._shifted(self._product(z, self.decoder_weight))
 
     def reconstruct(self, x: Tensor) -> tuple[Tensor, Tensor]:
         if not self._sparse_wins:
             return super().reconstruct(x)
         active = self._select(x)
         shape = self.decoder_weight.shape
-        fired = torch.zeros(shape[:-1].numel(), dtype=torch.bool, device=x.device)
-        fired[active.columns[active.values > 0]] = True
+        counts = torch.bincount(active.columns[active.values > 0], minlength=shape[:-1].numel())
         reconstruction = kernels.decode(active, self.decoder_weight.view(-1, shape[-1]))
-        return reconstruction.view(*shape[:-2], *x.shape[-2:]), fired.view(shape[:-1])
+        reconstruction = reconstruction.view(*shape[:-2], *x.shape[-2:])
+        return self._shifted(reconstruction), counts.view(shape[:-1])
 
     def stack_key(self) -> Hashable:
-        return (type(self), self.config.n_latents, self.n_inputs, self._sparse_wins)
+        config = self.config
+        return (type(self), config.n_latents, config.decoder_bias, self.n_inputs, self._sparse_wins)
 
     def backward(self, x: Tensor) -> Tensor:
         """Write out the gradients of the mean squared error; the same as autograd's, tested in float64."""
@@ -97,33 +97,52 @@ class TopK(SparseAutoencoder):
         on_cpu = self.encoder_weight.device.type == "cpu"
         return on_cpu and self.config.active < kernels.SPARSE_BELOW * self.config.n_latents
 
+    def _product(self, left: Tensor, right: Tensor) -> Tensor:
+        """Multiply, with factors rounded to bfloat16 where training asks for it."""
+        return (
+            (left.bfloat16() @ right.bfloat16()).to(left.dtype)
+            if self.half_products and self.training
+            else left @ right
+        )
+
     def _pre_codes(self, x: Tensor) -> Tensor:
-        return x @ self.encoder_weight.mT + self.encoder_bias.unsqueeze(-2)
+        return self._product(x, self.encoder_weight.mT) + self.encoder_bias.unsqueeze(-2)
+
+    def _shifted(self, reconstruction: Tensor) -> Tensor:
+        bias = self.decoder_bias
+        return reconstruction if bias is None else reconstruction + bias.unsqueeze(-2)
 
     def _dense_backward(self, x: Tensor) -> Tensor:
         z = self.encode(x)
         error = self.decode(z) - x
-        mse = error.square().mean(dim=(-2, -1))
-        error *= 2 / (x.shape[-2] * x.shape[-1])
-        self.decoder_weight.grad = z.mT @ error
-        d_pre = (error @ self.decoder_weight.mT).mul_(z > 0)
-        self.encoder_weight.grad = d_pre.mT @ x
+        mse = self._start_backward(error, x)
+        self.decoder_weight.grad = self._product(z.mT, error)
+        d_pre = self._product(error, self.decoder_weight.mT).mul_(z > 0)
+        self.encoder_weight.grad = self._product(d_pre.mT, x)
         self.encoder_bias.grad = d_pre.sum(-2)
         return mse
 
     def _sparse_backward(self, x: Tensor) -> Tensor:
+        shape = self.decoder_weight.shape
         n_rows, width = x.shape[-2:]
         decoder = self.decoder_weight.view(-1, width)
         active = self._select(x)
-        error = kernels.decode(active, decoder).view(*self.decoder_weight.shape[:-2], n_rows, width) - x
-        mse = error.square().mean(dim=(-2, -1))
-        error = error.mul_(2 / (n_rows * width)).view(-1, width)
+        error = self._shifted(kernels.decode(active, decoder).view(*shape[:-2], n_rows, width)).sub_(x)
+        mse = self._start_backward(error, x)
+        error = error.view(-1, width)
         by_column = kernels.ByColumn(active, decoder.shape[0])
         d_pre = kernels.code_gradient(active, error, decoder).mul_(active.values > 0)
-        shape = self.decoder_weight.shape
         self.decoder_weight.grad = by_column.outer(active.values, error).view(shape)
         self.encoder_weight.grad = by_column.outer(d_pre, x.reshape(-1, width)).view(shape)
         self.encoder_bias.grad = by_column.total(d_pre).view(shape[:-1])
+        return mse
+
+    def _start_backward(self, error: Tensor, x: Tensor) -> Tensor:
+        """Turn the error into the gradient of its mean square, in place, and return that mean square."""
+        mse = error.square().mean(dim=(-2, -1))
+        error.mul_(2 / (x.shape[-2] * x.shape[-1]))
+        if self.decoder_bias is not None:
+            self.decoder_bias.grad = error.sum(-2)
         return mse
 
     def _select(self, x: Tensor) -> kernels.Active:
@@ -154,7 +173,7 @@ class TopK(SparseAutoencoder):
 
 def keep_largest(z: Tensor, ks: list[int]) -> Tensor:
     """Set all but the k largest entries of each row of `z` to zero; one k for each member of a stack."""
-    if len(ks) == 1:
+    if len(set(ks)) == 1:
         top = z.topk(ks[0], dim=-1, sorted=False)
         return torch.zeros_like(z).scatter(-1, top.indices, top.values)
     return torch.stack([keep_largest(member, [k]) for member, k in zip(z, ks)])

@@ -1,0 +1,57 @@
+"""TopK of Gao et al., "Scaling and evaluating sparse autoencoders" (2024): pre-bias, unit-norm decoder, AuxK."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from otoscope.saes.base import Loss, mean_squared_error
+from otoscope.saes.tied import AuxConfig, TiedSAE
+from otoscope.saes.topk import check_k, k_label, k_of_sparsity, keep_largest
+
+
+@dataclass(frozen=True, kw_only=True)
+class GaoTopKConfig(AuxConfig):
+    """Options of :class:`GaoTopK`. Give `k` or `sparsity`, not both."""
+
+    kind: ClassVar[str] = "topk-gao"
+
+    k: int | None = None
+    """Latents that may be active for one row."""
+    sparsity: float | None = None
+    """Fraction of latents kept silent: k = floor((1 - sparsity) n_latents)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_k(self)
+
+    @property
+    def name(self) -> str:
+        return f"{self.kind}-{self.n_latents}-{k_label(self)}"
+
+    @property
+    def active(self) -> int:
+        return self.k if self.k is not None else k_of_sparsity(self.sparsity or 0.0, self.n_latents)
+
+
+class GaoTopK(TiedSAE):
+    """z = TopK(ReLU(W (x - b_dec) + b_enc)), x_hat = V z + b_dec, rows of V at norm 1."""
+
+    config_class = GaoTopKConfig
+
+    def encode(self, x: Tensor) -> Tensor:
+        return self._select(self.pre_codes(x))
+
+    def loss(self, x: Tensor) -> Loss:
+        """Mean squared error plus AuxK."""
+        pre = self.pre_codes(x)
+        z = self._select(pre)
+        self.count_silence(z)
+        reconstruction = self.decode(z)
+        mse = mean_squared_error(reconstruction, x)
+        return Loss(mse + self.aux_loss(pre, x - reconstruction), mse)
+
+    def _select(self, pre: Tensor) -> Tensor:
+        return keep_largest(pre.relu(), [member.active for member in self.members])
