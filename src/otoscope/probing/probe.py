@@ -17,7 +17,7 @@ from otoscope.clips import LabelKind, label_kind
 from otoscope.compute import cpu_count, one_thread_each, thread_map
 from otoscope.errors import InputError
 from otoscope.probing import scoring
-from otoscope.probing.logistic import PrincipalAxes, fit_logistic, principal_axes
+from otoscope.probing.models import LogisticModel, RidgeModel, training_folds
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -124,10 +124,9 @@ def probe(
     train, valid, test = (split == side for side in ("train", "valid", "test"))
     if kind != "number" and len(np.unique(targets[train], axis=0)) < 2:
         raise InputError("the training rows have one class only; a probe needs at least two")
-    model = _RidgeModel if kind == "number" else _LogisticModel
-    fitter = model(targets, multi_label=kind == "multi")
+    fitter = RidgeModel(targets) if kind == "number" else LogisticModel(targets, multi_label=kind == "multi")
     with one_thread_each():
-        strength = fitter.choose(x, train, _training_folds(groups[train], n_folds), sorted(strengths))
+        strength = fitter.choose(x, train, training_folds(groups[train], n_folds), sorted(strengths))
         outputs = fitter.fit(x, train, strength)
         valid_score = scoring.score(kind, outputs[valid], targets[valid]) if valid.any() else float("nan")
         if refit and valid.any():
@@ -186,119 +185,6 @@ def probe_all(
             if on_done:
                 on_done(key)
     return results
-
-
-class _LogisticModel:
-    """Multinomial, or one logistic regression per class."""
-
-    def __init__(self, targets: np.ndarray, *, multi_label: bool) -> None:
-        self.targets, self.multi_label = targets, multi_label
-
-    def choose(self, x: np.ndarray, train: np.ndarray, folds: np.ndarray, strengths: list[float]) -> float:
-        """Return the strength of lowest held-out log-loss; folds are one batch, each strength starts from the last."""
-        import torch
-
-        if folds.max() < 1 or len(strengths) == 1:
-            return strengths[len(strengths) // 2]
-        features = principal_axes(_standardised(x, train)[train])
-        targets = self.targets[train]
-        masks = np.stack([folds != fold for fold in range(folds.max() + 1)]).astype(np.float64)
-        weights, best, lowest = None, strengths[0], np.inf
-        for strength in strengths:
-            weights = fit_logistic(
-                features,
-                targets,
-                masks,
-                np.full(len(masks), strength),
-                multi_label=self.multi_label,
-                start=weights,
-                tol=1e-4,
-                dtype=torch.float32,
-            )
-            loss = self._held_out_loss(features, targets, folds, weights)
-            if loss >= lowest:
-                break
-            best, lowest = strength, loss
-        return best
-
-    def fit(self, x: np.ndarray, rows: np.ndarray, strength: float) -> np.ndarray:
-        """Return the logits of all rows, learnt from `rows`."""
-        scaled = _standardised(x, rows)
-        features = principal_axes(scaled[rows])
-        mask = np.ones((1, int(rows.sum())))
-        weights = fit_logistic(
-            features, self.targets[rows], mask, np.array([strength]), multi_label=self.multi_label
-        )[0]
-        return (scaled - features.mean) @ features.axes.T @ weights[:-1] + weights[-1]
-
-    def _held_out_loss(
-        self, features: PrincipalAxes, targets: np.ndarray, folds: np.ndarray, weights: np.ndarray
-    ) -> float:
-        from scipy.special import logsumexp
-
-        total = 0.0
-        for fold, w in enumerate(weights):
-            out = folds == fold
-            logits = features.scores[out] @ w[:-1] + w[-1]
-            if self.multi_label:
-                total += float((np.logaddexp(0, logits) - logits * targets[out]).sum())
-            else:
-                total += float((logsumexp(logits, axis=1) - (logits * targets[out]).sum(axis=1)).sum())
-        return total
-
-
-class _RidgeModel:
-    """Ridge regression of a number; its strength is the inverse of scikit-learn's alpha."""
-
-    def __init__(self, targets: np.ndarray, *, multi_label: bool) -> None:
-        self.targets = targets
-
-    def choose(self, x: np.ndarray, train: np.ndarray, folds: np.ndarray, strengths: list[float]) -> float:
-        """Return the strength of lowest held-out squared error."""
-        if folds.max() < 1:
-            return strengths[len(strengths) // 2]
-        scaled, targets = _standardised(x, train)[train], self.targets[train]
-        losses = np.zeros(len(strengths))
-        for fold in range(folds.max() + 1):
-            out = folds == fold
-            path = _ridge_path(scaled[~out], targets[~out], strengths, scaled[out])
-            losses += ((path - targets[out]) ** 2).sum(axis=(1, 2))
-        return strengths[int(losses.argmin())]
-
-    def fit(self, x: np.ndarray, rows: np.ndarray, strength: float) -> np.ndarray:
-        """Return the predictions [rows, 1], learnt from `rows`."""
-        scaled = _standardised(x, rows)
-        return _ridge_path(scaled[rows], self.targets[rows], [strength], scaled)[0]
-
-
-def _ridge_path(x: np.ndarray, y: np.ndarray, strengths: Sequence[float], at: np.ndarray) -> np.ndarray:
-    """Return predictions [strengths, rows of `at`, 1] from one rotation."""
-    features = principal_axes(x)
-    squares = (features.scores**2).sum(axis=0)
-    centre = y.mean(axis=0)
-    projected = features.scores.T @ (y - centre)
-    rotated = (at - features.mean) @ features.axes.T
-    return np.stack([rotated @ (projected / (squares + 1 / c)[:, None]) + centre for c in strengths])
-
-
-def _training_folds(groups: np.ndarray, n_folds: int) -> np.ndarray:
-    """Return the fold of each training row: whole groups, the largest first to the emptiest; rows if one group."""
-    names, index, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-    if len(names) < 2:
-        return np.arange(len(groups)) % max(min(n_folds, len(groups)), 1)
-    load = np.zeros(min(n_folds, len(names)))
-    fold_of = np.zeros(len(names), dtype=int)
-    for name in np.argsort(-sizes, kind="stable"):
-        fold_of[name] = load.argmin()
-        load[fold_of[name]] += sizes[name]
-    return fold_of[index]
-
-
-def _standardised(x: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Return all of `x` in units of the mean and deviation of `rows`; what is constant there becomes 0 everywhere."""
-    mean, std = x[rows].mean(axis=0), x[rows].std(axis=0)
-    alive = std > 1e-9 * np.maximum(np.abs(x[rows]).max(axis=0), 1e-30)
-    return np.where(alive, (x - mean) / np.where(alive, std, 1.0), 0.0)
 
 
 def _check(x, labels, split, groups) -> tuple[np.ndarray, pd.Series, np.ndarray, np.ndarray]:
