@@ -124,6 +124,25 @@ class _Heard:
     problem: str = ""
 
 
+class _Claims:
+    """The shards this process holds: taken as decoding reaches them, released as they are written."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.held: dict[int, ExitStack] = {}
+
+    def take(self, shard: Shard) -> None:
+        self.held[shard.number] = ExitStack()
+        self.held[shard.number].enter_context(self.store.claim(shard))
+
+    def release(self, shard: Shard) -> None:
+        self.held.pop(shard.number).close()
+
+    def close(self) -> None:
+        for stack in self.held.values():
+            stack.close()
+
+
 class _Run:
     """One call of `extract`: decoding ahead in threads, the model in this one, writing behind in another."""
 
@@ -152,9 +171,9 @@ class _Run:
         name = f"extract {self.encoder.name}"
         with (
             progress(name, n_crops, unit="clips", show=show) as bar,
-            ExitStack() as claims,
+            closing(_Claims(self.store)) as self.claims,
             ThreadPoolExecutor(1, thread_name_prefix="otoscope-write") as writer,
-            closing(self._heard(todo, claims)) as heard,
+            closing(self._heard(todo)) as heard,
         ):
             written: Future | None = None
             began, sound_s = time.perf_counter(), 0.0
@@ -173,12 +192,12 @@ class _Run:
             if written is not None:
                 written.result()
 
-    def _heard(self, todo: list[Shard], claims: ExitStack) -> Generator[_Heard]:
+    def _heard(self, todo: list[Shard]) -> Generator[_Heard]:
         """Yield the units of all shards in order, decoded ahead in threads; each shard is claimed first."""
 
         def units() -> Iterator[int]:
             for shard in todo:
-                claims.enter_context(self.store.claim(shard))
+                self.claims.take(shard)
                 yield from self._shard_units(shard)
 
         yield from thread_map(self._hear, units(), workers=self.workers, ahead=2 * (self.batch_size or 8))
@@ -249,7 +268,7 @@ class _Run:
                 tokens = encoder.tokens(h.n_given, layer, n_tokens=state.shape[1])
                 stretches = []
                 for start in h.starts:
-                    sound_s = (h.n_sound - start) / encoder.sample_rate
+                    sound_s = min(h.n_sound - start, h.n_given) / encoder.sample_rate
                     stretches.append(pool_tokens(state[place], tokens, sound_s, plan.pool))
                     place += 1
                 starts_s = [start / encoder.sample_rate for start in h.starts]
@@ -267,12 +286,18 @@ class _Run:
         tables = [self._rows(crop, states[plan.layers[0]]) for crop, states in kept]
         columns = ["clip_id", "crop", "start_s", "stop_s"]
         rows = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
+        if len(rows) > shard.capacity:
+            raise ModelError(
+                f"{self.encoder.name} gave {len(rows)} rows where {shard.capacity} were expected at most; "
+                "is its frame_rate_hz right?"
+            )
         skipped = {
             crop.clip_id: {"clip_id": crop.clip_id, "path": crop.path, "reason": problems[unit]}
             for crop, unit in zip(crops, units)
             if unit in problems
         }
         self.store.write_shard(shard, arrays, rows, list(skipped.values()))
+        self.claims.release(shard)
 
     def _stored(self, layer: Layer, parts: list[np.ndarray]) -> np.ndarray:
         values = np.concatenate(parts) if parts else np.empty((0, self.plan.widths[layer]), np.float32)

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import json
 import os
+import platform
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -127,9 +128,8 @@ class Store:
         if not self.local:
             yield
             return
-        os.makedirs(f"{self.root}/claims", exist_ok=True)
-        path = f"{self.root}/claims/{shard.name}"
-        with open(path, "a+") as stream:
+        path = f"{self.root}/rows/{shard.name}.lock"
+        with self._disk_errors("claiming a shard"), open(path, "a+") as stream:
             if not _lock(stream):
                 stream.seek(0)
                 raise OtoscopeError(
@@ -137,11 +137,13 @@ class Store:
                     "give each process its own --shard i/n"
                 )
             stream.truncate(0)
-            stream.write(
-                f"process {os.getpid()} on {os.uname().nodename if hasattr(os, 'uname') else 'this host'}"
-            )
+            stream.write(f"process {os.getpid()} on {platform.node()}")
             stream.flush()
-            yield
+            try:
+                yield
+            finally:
+                with contextlib.suppress(OSError):
+                    os.remove(path)
 
     def _put(self, name: str, content: bytes) -> None:
         path = f"{self.root}/{name}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -65,6 +66,7 @@ class Encoder:
     min_samples: int = 1
     max_samples: int | None = None
     channels_first: bool = False
+    frame_rate_hz: float | None = None
     family: str = "module"
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     dtype: str = "float32"
@@ -152,13 +154,18 @@ class Encoder:
     def tokens(self, n_samples: int, layer: Layer = 0, *, n_tokens: int | None = None) -> Tokens:
         """Return what the tokens of a layer stand for, given an input of `n_samples` samples.
 
-        A module of one's own that was given no frame rate has its `n_tokens` spread evenly over the input.
+        `n_tokens` counts for a module of one's own, whose number of tokens follows from no formula: they come at
+        its frame rate, or spread evenly over the input if it was given none.
         """
         if self.grid is not None:
             return self.grid(n_samples, layer)
+        duration_s = n_samples / self.sample_rate
+        if self.frame_rate_hz is not None:
+            n_tokens = math.ceil(duration_s * self.frame_rate_hz) if n_tokens is None else n_tokens
+            return even_tokens(n_tokens, first_s=0.5 / self.frame_rate_hz, hop_s=1 / self.frame_rate_hz)
         if n_tokens is None:
             raise InputError(f"the frame rate of {self.name} is not known; give from_module a frame_rate_hz")
-        hop_s = n_samples / self.sample_rate / n_tokens
+        hop_s = duration_s / n_tokens
         return even_tokens(n_tokens, first_s=hop_s / 2, hop_s=hop_s)
 
     def frame_times(self, n_samples: int, layer: Layer = 0) -> np.ndarray:
@@ -246,11 +253,6 @@ class Encoder:
         modules = dict(module.named_modules())
         found = _matching(modules, blocks)
         last = Tap(found[-1]) if final is None else Tap(_named(modules, final))
-        rate = frame_rate_hz
-
-        def grid(n_samples: int, layer: Layer) -> Tokens:
-            assert rate is not None
-            return even_tokens(round(n_samples / sample_rate * rate), first_s=0.5 / rate, hop_s=1 / rate)
 
         def frontend(waveform: np.ndarray) -> torch.Tensor:
             samples = torch.from_numpy(np.ascontiguousarray(waveform, dtype=np.float32))
@@ -266,7 +268,8 @@ class Encoder:
             final=last,
             widths={},
             frontend=frontend,
-            grid=grid if rate is not None else None,
+            grid=None,
+            frame_rate_hz=frame_rate_hz,
             min_samples=min_samples or 1,
             max_samples=max_samples,
             channels_first=channels_first,
@@ -349,7 +352,7 @@ def _matching(modules: Mapping[str, nn.Module], pattern: str) -> list[nn.Module]
     names = [
         name
         for name in modules
-        if len(name.split(".")) == len(parts)
+        if name and len(name.split(".")) == len(parts)
         and all(fnmatchcase(part, wanted) for part, wanted in zip(name.split("."), parts))
     ]
     if not names:

@@ -1,0 +1,233 @@
+"""What ends up in the store, against the encoder called by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+import otoscope
+from otoscope.activations import Activations
+from otoscope.activations.plan import store_name
+from otoscope.audio import read_audio
+from otoscope.errors import InputError
+
+from .conftest import RATE, table, write
+
+
+def test_a_row_per_clip_is_the_mean_over_its_frames(clips, encoder, tmp_path) -> None:
+    store = otoscope.extract(clips, encoder, out=tmp_path / "store")
+    assert store.layers == [0, 1, 2]
+    assert store.widths == {0: 32, 1: 32, 2: 32}
+    assert list(store.rows.columns) == ["clip_id", "crop", "start_s", "stop_s"]
+    assert list(store.rows.clip_id) == list(clips.clip_id)
+    np.testing.assert_array_equal(store.rows[["start_s", "stop_s"]], clips[["start_s", "stop_s"]])
+    for layer in store.layers:
+        expected = [by_hand(encoder, clip, layer).mean(0) for clip in clips.itertuples()]
+        np.testing.assert_allclose(store.layer(layer), expected, atol=1e-5)
+
+
+def test_results_do_not_depend_on_neighbours_or_batches(clips, encoder, tmp_path) -> None:
+    whole = otoscope.extract(clips, encoder, out=tmp_path / "whole", batch_size=8)
+    single = otoscope.extract(clips, encoder, out=tmp_path / "single", batch_size=1)
+    backwards = otoscope.extract(clips[::-1], encoder, out=tmp_path / "backwards")
+    for layer in whole.layers:
+        np.testing.assert_allclose(single.layer(layer), whole.layer(layer), atol=1e-5)
+        np.testing.assert_allclose(backwards.layer(layer)[::-1], whole.layer(layer), atol=1e-5)
+
+
+def test_frames_are_kept_with_their_times(clips, encoder, tmp_path) -> None:
+    store = otoscope.extract(clips, encoder, out=tmp_path / "store", pool="frames", layers=[2])
+    rows = store.rows
+    assert list(rows.columns) == ["clip_id", "crop", "start_s", "stop_s", "time_s"]
+    for clip in clips.itertuples():
+        mine = (rows.clip_id == clip.clip_id).to_numpy()
+        np.testing.assert_allclose(store.layer(2)[mine], by_hand(encoder, clip, 2), atol=1e-5)
+        times_s = clip.start_s + encoder.frame_times(round((clip.stop_s - clip.start_s) * RATE))
+        np.testing.assert_allclose(rows.time_s[mine], times_s)
+    np.testing.assert_allclose(rows.stop_s - rows.start_s, 80 / RATE)
+    np.testing.assert_allclose((rows.start_s + rows.stop_s) / 2, rows.time_s)
+
+
+def test_random_crops_are_cut_from_the_file(clips, encoder, tmp_path) -> None:
+    store = otoscope.extract(clips, encoder, out=tmp_path / "store", crop="random:3x0.3,seed=1", layers=[1])
+    assert list(store.rows.groupby("clip_id").size().unique()) == [3]
+    for i, row in enumerate(store.rows.itertuples()):
+        path = clips.set_index("clip_id").path[row.clip_id]
+        samples, _ = read_audio(path, start_s=row.start_s, stop_s=row.stop_s)
+        expected = encoder.hidden_states(samples[None], [1])[1][0].mean(0)
+        np.testing.assert_allclose(
+            store.layer(1)[i], expected, atol=2e-3
+        )  # a sample more or less at the edge
+    short = (store.rows.clip_id == "c1").to_numpy()  # 0.2 s: every crop is the clip
+    assert (store.layer(1)[short] == store.layer(1)[short][0]).all()
+
+
+def test_windows_with_a_hop(clips, encoder, tmp_path) -> None:
+    store = otoscope.extract(clips[:1], encoder, out=tmp_path / "store", crop="windows:0.2/0.1", layers=[1])
+    samples, _ = read_audio(clips.path[0])
+    assert list(store.rows.crop) == [0, 1, 2, 3]
+    for i in range(4):
+        window = samples[i * 1600 : i * 1600 + 3200]
+        expected = encoder.hidden_states(window[None], [1])[1][0].mean(0)
+        np.testing.assert_allclose(store.layer(1)[i], expected, atol=1e-5)
+
+
+def test_padding_only_when_asked(clips, encoder, tmp_path) -> None:
+    clip = clips.iloc[1]  # 3,200 samples
+    samples, _ = read_audio(clip.path)
+    padded = np.pad(samples, (0, 4800))
+    state = encoder.hidden_states(padded[None], [2])[2][0]
+    one = clips.iloc[[1]]
+    paper = otoscope.extract(
+        one, encoder, out=tmp_path / "paper", crop="first:0.5,pad", pool="paper", layers=[2]
+    )
+    np.testing.assert_allclose(paper.layer(2)[0], state.mean(0), atol=1e-5)
+    mean = otoscope.extract(one, encoder, out=tmp_path / "mean", crop="first:0.5,pad", layers=[2])
+    inside = encoder.frame_times(8000) < 0.2
+    np.testing.assert_allclose(mean.layer(2)[0], state[inside].mean(0), atol=1e-5)
+    never = otoscope.extract(one, encoder, out=tmp_path / "never", crop="first:0.5", layers=[2])
+    np.testing.assert_allclose(never.layer(2)[0], by_hand(encoder, clip, 2).mean(0), atol=1e-5)
+    assert paper.rows.stop_s[0] == 0.2
+
+
+def test_other_rates_and_channels_are_resampled_and_mixed(encoder, tmp_path) -> None:
+    import soxr
+
+    rng = np.random.default_rng(0)
+    sound = rng.normal(0, 0.1, (22_050, 2)).astype(np.float32)
+    soundfile.write(tmp_path / "stereo.flac", sound, 44_100)
+    many = rng.normal(0, 0.1, (48_000, 8)).astype(np.float32)
+    soundfile.write(tmp_path / "eight.wav", many, 192_000)
+    clips = table([("a", str(tmp_path / "stereo.flac"), 0, 0.5), ("b", str(tmp_path / "eight.wav"), 0, 0.25)])
+    store = otoscope.extract(clips, encoder, out=tmp_path / "store", layers=[1])
+    for i, (path, rate) in enumerate((("stereo.flac", 44_100), ("eight.wav", 192_000))):
+        samples, _ = soundfile.read(tmp_path / path, dtype="float32")
+        mono = soxr.resample(samples.mean(1), rate, RATE)
+        np.testing.assert_allclose(
+            store.layer(1)[i], encoder.hidden_states(mono[None], [1])[1][0].mean(0), atol=1e-5
+        )
+
+
+@pytest.mark.parametrize("suffix", [".ogg", ".mp3"])
+def test_lossy_files_are_read(encoder, tmp_path, suffix) -> None:
+    sound = 0.3 * np.sin(2 * np.pi * 440 * np.arange(RATE) / RATE)
+    clips = table([("a", write(tmp_path / f"a{suffix}", sound), 0.0, 1.0)])
+    assert len(otoscope.extract(clips, encoder, out=tmp_path / "store")) == 1
+
+
+class TestAst:
+    def test_true_frames_only_and_never_the_class_tokens(self, clips, ast, tmp_path) -> None:
+        store = otoscope.extract(clips[:1], ast, out=tmp_path / "store", layers=[2])
+        state = self.patches(clips, ast)  # bands x moments
+        moments = (0.0875 + 0.1 * np.arange(9)) < 0.5
+        assert moments.sum() == 5
+        np.testing.assert_allclose(store.layer(2)[0], state[:, moments].mean((0, 1)), atol=1e-5)
+
+    def test_the_papers_mean_counts_everything(self, clips, ast, tmp_path) -> None:
+        store = otoscope.extract(clips[:1], ast, out=tmp_path / "store", layers=[2], pool="paper")
+        samples, _ = read_audio(clips.path[0])
+        state = ast.hidden_states(samples[None], [2])[2][0]
+        assert len(state) == 2 + 4 * 9
+        np.testing.assert_allclose(store.layer(2)[0], state.mean(0), atol=1e-5)
+
+    def test_time_and_frequency_apart(self, clips, ast, tmp_path) -> None:
+        state = self.patches(clips, ast)[:, :5]
+        frames = otoscope.extract(clips[:1], ast, out=tmp_path / "frames", layers=[2], pool="frames")
+        np.testing.assert_allclose(frames.layer(2), state.mean(0), atol=1e-5)
+        np.testing.assert_allclose(frames.rows.time_s, 0.0875 + 0.1 * np.arange(5))
+        bands = otoscope.extract(clips[:1], ast, out=tmp_path / "bands", layers=[2], pool="bands")
+        np.testing.assert_allclose(bands.layer(2), state.mean(1), atol=1e-5)
+        assert list(bands.rows.band) == [0, 1, 2, 3]
+        tokens = otoscope.extract(clips[:1], ast, out=tmp_path / "tokens", layers=[2], pool="tokens")
+        np.testing.assert_allclose(tokens.layer(2), state.reshape(20, 32), atol=1e-5)
+        assert list(tokens.rows.band[:6]) == [0, 0, 0, 0, 0, 1]
+
+    def test_longer_clips_are_windowed_never_cut(self, clips, ast, tmp_path) -> None:
+        long = clips[clips.clip_id == "c4"]  # 1.3 s; the model takes 1.04 s: two stretches of 0.65 s
+        store = otoscope.extract(long, ast, out=tmp_path / "store", layers=[2])
+        samples, _ = read_audio(long.path.iloc[0])
+        halves = ast.hidden_states(samples.reshape(2, -1), [2])[2][:, 2:].reshape(2, 4, 9, 32)
+        inside = (0.0875 + 0.1 * np.arange(9)) < 0.65
+        np.testing.assert_allclose(store.layer(2)[0], halves[:, :, inside].mean((0, 1, 2)), atol=1e-5)
+        frames = otoscope.extract(long, ast, out=tmp_path / "frames", layers=[2], pool="frames")
+        assert frames.rows.time_s.max() > 1.1
+        assert len(frames) == 2 * inside.sum()
+
+    def test_clips_of_unequal_length_may_share_a_batch(self, clips, ast, tmp_path) -> None:
+        whole = otoscope.extract(clips, ast, out=tmp_path / "whole", batch_size=8, layers=[2])
+        single = otoscope.extract(clips, ast, out=tmp_path / "single", batch_size=1, layers=[2])
+        np.testing.assert_allclose(whole.layer(2), single.layer(2), atol=1e-5)
+
+    def patches(self, clips, ast) -> torch.Tensor:
+        samples, _ = read_audio(clips.path[0])
+        return ast.hidden_states(samples[None], [2])[2][0, 2:].reshape(4, 9, 32)
+
+
+def test_whisper_keeps_the_frames_of_the_sound_only(clips, whisper, tmp_path) -> None:
+    store = otoscope.extract(clips[:2], whisper, out=tmp_path / "store", pool="frames", layers=[2, "final"])
+    assert list(store.rows.groupby("clip_id").size()) == [25, 10]  # 0.5 s and 0.2 s at 50 frames per second
+    samples, _ = read_audio(clips.path[1])
+    states = whisper.hidden_states(samples[None], [2, "final"])
+    np.testing.assert_allclose(store.layer(2)[25:], states[2][0, :10], atol=1e-5)
+    np.testing.assert_allclose(store.layer("final")[25:], states["final"][0, :10], atol=1e-5)
+
+
+def test_bands_need_patches(clips, encoder, tmp_path) -> None:
+    with pytest.raises(InputError, match="frequency patches"):
+        otoscope.extract(clips, encoder, out=tmp_path / "store", pool="bands")
+
+
+def test_an_unknown_pooling(clips, encoder, tmp_path) -> None:
+    with pytest.raises(InputError, match="did you mean 'frames'"):
+        otoscope.extract(clips, encoder, out=tmp_path / "store", pool="frame")
+
+
+def test_a_module_of_ones_own(clips, tmp_path) -> None:
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(*(torch.nn.Linear(100, 100) for _ in range(3)))
+    mine = otoscope.Encoder.from_module(
+        module, blocks="*", sample_rate=RATE, preprocess=lambda x: x[: len(x) // 100 * 100].reshape(-1, 100),
+        name="mine", device="cpu", min_samples=100, frame_rate_hz=160,
+    )  # fmt: skip
+    store = otoscope.extract(clips, mine, out=tmp_path / "store", layers=[0, 3])
+    samples, _ = read_audio(clips.path[0])
+    blocks = torch.from_numpy(samples.reshape(-1, 100))
+    np.testing.assert_allclose(store.layer(0)[0], blocks.mean(0), atol=1e-6)
+    np.testing.assert_allclose(store.layer(3)[0], module(blocks).detach().mean(0), atol=1e-6)
+    frames = otoscope.extract(clips, mine, out=tmp_path / "frames", layers=[3], pool="frames")
+    np.testing.assert_allclose(frames.rows.time_s[:2], [0.5 / 160, 1.5 / 160])
+
+
+def test_float16_on_disk(clips, encoder, tmp_path) -> None:
+    exact = otoscope.extract(clips, encoder, out=tmp_path / "exact", layers=[2])
+    half = otoscope.extract(clips, encoder, out=tmp_path / "half", layers=[2], dtype="float16")
+    assert half.array(2).dtype == np.float16
+    assert half.layer(2).dtype == np.float32
+    np.testing.assert_array_equal(half.layer(2), exact.layer(2).astype(np.float16).astype(np.float32))
+
+
+def test_the_stores_name_is_the_encoders_and_its_settings(clips, encoder, tmp_path) -> None:
+    first = otoscope.extract(clips, encoder, out=tmp_path / "a").provenance
+    same = otoscope.extract(clips, encoder, out=tmp_path / "b").provenance
+    other = otoscope.extract(clips, encoder, out=tmp_path / "c", crop="first:0.3").provenance
+    assert store_name(first) == store_name(same) != store_name(other)
+    assert store_name(first).startswith("tiny-hubert-")
+    assert len(store_name(first)) == len("tiny-hubert-") + 8
+
+
+def test_it_can_be_opened_again(clips, encoder, tmp_path) -> None:
+    made = otoscope.extract(clips, encoder, out=tmp_path / "store")
+    opened = Activations.open(tmp_path / "store")
+    assert opened.provenance == made.provenance
+    assert opened.provenance["pool"] == "mean"
+    assert opened.rows.equals(made.rows)
+    np.testing.assert_array_equal(opened.layer(1), made.layer(1))
+    with pytest.raises(InputError, match="no layer '7'"):
+        opened.layer(7)
+
+
+def by_hand(encoder, clip, layer) -> np.ndarray:
+    samples, _ = read_audio(clip.path, start_s=clip.start_s, stop_s=clip.stop_s)
+    return encoder.hidden_states(samples[None], [layer])[layer][0].numpy()
