@@ -30,8 +30,8 @@ float16 and computed with as float32. Input: mono, 16 kHz, zero mean and unit va
   each with a head of its own. Noise and other clips are mixed into the input, not into the targets (WavLM, Chen et
   al. 2022, arXiv:2110.13900).
 - **Length**: {steps:,} steps of {batch_audio_s:g} s of audio, {iterations} iteration(s), {audio_heard_h:.1f} h heard,
-  {train_minutes:.0f} minutes on {machine}. AdamW, peak learning rate {learning_rate:g},
-  bfloat16 autocast.
+  {train_minutes:.0f} minutes on {machine}. Muon for weight matrices (peak rate
+  {matrix_learning_rate:g}), AdamW for the rest ({learning_rate:g}), bfloat16 autocast.
 - **Versions**: Python {python}, torch {torch}, transformers {transformers}, NumPy {numpy}. All numbers:
   `training.json`.
 
