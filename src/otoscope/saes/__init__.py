@@ -20,6 +20,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "archetypal": ["Archetypal", "ArchetypalConfig"],
         "metrics": ["reconstruction_metrics"],
         "training": ["train_saes"],
+        "diagnostics": ["diagnose_activations"],
+        "encoding": ["encode_rows"],
+        "estimator": ["TopKCoder"],
         "kinds": ["SAES", "build_sae", "make_config"],
     },
 )

@@ -205,6 +205,31 @@ class SparseAutoencoder(nn.Module):
             raise InputError(f"{source} holds a {type(sae).__name__}, not a {cls.__name__}")
         return sae
 
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        folder: str = "",
+        private: bool = False,
+        message: str = "Add a sparse autoencoder",
+    ) -> str:
+        """Upload to the Hugging Face Hub, with a model card; returns the commit's address.
+
+        Parameters
+        ----------
+        repo_id
+            ``owner/name``; made if it does not exist.
+        folder
+            Where in the repository; the root by default.
+        private
+            Whether a repository that is made is private.
+        message
+            The commit's message.
+        """
+        from otoscope.saes.hub import push
+
+        return push(self, repo_id, folder=folder, private=private, message=message)
+
 
 def stack(saes: Sequence[SparseAutoencoder]) -> SparseAutoencoder:
     """Return one module whose weights are those of `saes` along a new first dimension; one SAE stays as it is."""

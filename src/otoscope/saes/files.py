@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from otoscope.errors import ModelError, OtoscopeError
+from otoscope.saes.card import model_card
 
 if TYPE_CHECKING:
     from otoscope.saes.base import SparseAutoencoder
 
 FORMAT = 1
 """Version of ``config.json``; raised when an older Otoscope could not read a newer file."""
-CONFIG, WEIGHTS, HISTORY = "config.json", "model.safetensors", "history.csv"
+CONFIG, WEIGHTS, HISTORY, CARD = "config.json", "model.safetensors", "history.csv", "README.md"
+FOREIGN = {
+    "sae_weights.safetensors": "otoscope.saes.formats.saelens:read_saelens",
+    "sae.safetensors": "otoscope.saes.formats.sparsify:read_sparsify",
+    "ae.pt": "otoscope.saes.formats.audiosae:read_audiosae",
+}
+"""Files by which other libraries' autoencoders are told, and who reads them."""
 
 
 def save_sae(sae: SparseAutoencoder, directory: Path) -> Path:
@@ -40,12 +48,17 @@ def save_sae(sae: SparseAutoencoder, directory: Path) -> Path:
         history = sae.history
         _replace(directory / HISTORY, lambda path: history.to_csv(path, index=False))
     text = json.dumps(description, indent=2) + "\n"
+    card = model_card(sae)
+    _replace(directory / CARD, lambda path: path.write_text(card, encoding="utf-8"))
     _replace(directory / CONFIG, lambda path: path.write_text(text, encoding="utf-8"))
     return directory
 
 
 def load_sae(source: str | Path, *, revision: str | None = None) -> SparseAutoencoder:
-    """Load what :func:`save_sae` wrote, from a directory or the Hugging Face Hub.
+    """Load an autoencoder from a directory or the Hugging Face Hub, ours or another library's.
+
+    Other libraries' files are told by their names: ``cfg.json`` beside ``sae_weights.safetensors`` (SAELens) or
+    ``sae.safetensors`` (sparsify), and ``ae.pt`` (AudioSAE).
 
     Raises
     ------
@@ -58,7 +71,13 @@ def load_sae(source: str | Path, *, revision: str | None = None) -> SparseAutoen
 
     directory = Path(source)
     if not directory.is_dir():
-        raise ModelError(f"{source}: no such directory")
+        from otoscope.saes.hub import download
+
+        directory = download(str(source), revision=revision)
+    for name, reader in FOREIGN.items():
+        if (directory / name).is_file() and not (directory / WEIGHTS).is_file():
+            module, _, function = reader.partition(":")
+            return getattr(importlib.import_module(module), function)(directory)
     description = read_description(directory)
     config, n_inputs = config_of(description, directory)
     weights = directory / WEIGHTS

@@ -144,6 +144,7 @@ def train_saes(
     bank = Bank(configs, sample, seeds, dtype=DTYPES[dtype], half=dtype == "bf16")
     per_epoch = train.n_rows if crop is None else _largest_crop(train)
     schedule = Schedule(lr, epochs * -(-per_epoch // batch_size), warmup_steps, decay_fraction)
+    options = dict(settings)
     settings |= {
         "configs": [{"kind": config.kind, **config.to_dict()} for config in configs],
         "layers": wanted,
@@ -178,6 +179,11 @@ def train_saes(
         finally:
             bank.close()
     saes = bank.finish()
+    for sae in saes:
+        sae.about = {
+            "training": {**options, "rows": train.n_rows},
+            "activations": dict(getattr(activations, "provenance", {})),
+        }
     return [fold(sae, change.by_layer[sae.layer]) if change.by_layer else sae for sae in saes]
 
 

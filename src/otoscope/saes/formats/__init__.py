@@ -1,0 +1,12 @@
+"""Files of other libraries: read AudioSAE, SAELens and sparsify; write SAELens."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "audiosae": ["read_audiosae"],
+        "saelens": ["read_saelens", "write_saelens"],
+        "sparsify": ["read_sparsify"],
+    },
+)
