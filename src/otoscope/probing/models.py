@@ -1,6 +1,6 @@
 """The models a sound probe chooses from: logistic regression of classes, ridge regression of numbers.
 
-Each knows its targets, chooses a strength (the inverse of a penalty) on held-out folds, and predicts all rows from some.
+Each knows its targets, chooses a strength (the inverse of a penalty) on held-out folds, and predicts rows from others.
 """
 
 from __future__ import annotations

@@ -7,7 +7,6 @@ macro average precision. Numbers: ridge regression, R2. Features are standardise
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -17,7 +16,9 @@ from otoscope.clips import LabelKind, label_kind
 from otoscope.compute import cpu_count, one_thread_each, thread_map
 from otoscope.errors import InputError
 from otoscope.probing import scoring
+from otoscope.probing.inputs import check_rows
 from otoscope.probing.models import LogisticModel, RidgeModel, training_folds
+from otoscope.probing.results import Probe, judge
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -25,49 +26,6 @@ STRENGTHS = tuple(float(c) for c in 10.0 ** np.arange(-4, 1.1, 0.5))
 """Inverse penalties C to choose from, of scikit-learn's meaning, weakest fit first."""
 
 _FOLDS = 5
-
-
-@dataclass(frozen=True)
-class Probe:
-    """A fitted probe's results.
-
-    Attributes
-    ----------
-    kind : {"class", "number", "multi"}
-        What the label holds, and so what `score` is: accuracy, R2 or macro average precision.
-    score, low, high : float
-        On the test rows, with a 95 % interval by bootstrap over test groups.
-    balanced_accuracy : float
-        Mean recall over classes; NaN unless classes.
-    n_test : int
-        How many test rows.
-    valid_score : float
-        On the validation rows, of the model that never saw them: pick layers by it. NaN without validation
-        rows.
-    strength : float
-        The C chosen (classes) or the inverse of the penalty (numbers).
-    classes : tuple of str
-        Names of the outputs; empty for numbers.
-    predictions : np.ndarray [test rows] or [test rows, classes]
-        Index of the class, the number, or the logits of several classes.
-    truth : np.ndarray
-        As `predictions`: index, number, or 0/1.
-    correct : np.ndarray [test rows]
-        1.0 or 0.0 for classes; for numbers and several classes NaN, as a single row has no R2.
-    """
-
-    kind: LabelKind
-    score: float
-    low: float
-    high: float
-    balanced_accuracy: float
-    n_test: int
-    valid_score: float
-    strength: float
-    classes: tuple[str, ...]
-    predictions: np.ndarray
-    truth: np.ndarray
-    correct: np.ndarray
 
 
 def probe(
@@ -118,7 +76,7 @@ def probe(
     InputError
         If lengths differ, a split has no training or test rows, or the training rows have one class only.
     """
-    x, labels, split, groups = _check(x, labels, split, groups)
+    x, labels, split, groups = check_rows(x, labels, split, groups)
     kind = kind or label_kind(labels)
     targets, classes = scoring.encode(labels, kind, train=split != "test")
     train, valid, test = (split == side for side in ("train", "valid", "test"))
@@ -134,20 +92,8 @@ def probe(
     low, high = scoring.interval(
         kind, outputs[test], targets[test], groups[test], seed=seed, n_bootstrap=n_bootstrap
     )
-    predictions, truth, correct = scoring.per_row(kind, outputs[test], targets[test])
-    return Probe(
-        kind=kind,
-        score=scoring.score(kind, outputs[test], targets[test]),
-        low=low,
-        high=high,
-        balanced_accuracy=scoring.balanced_accuracy(predictions, truth) if kind == "class" else float("nan"),
-        n_test=int(test.sum()),
-        valid_score=valid_score,
-        strength=strength,
-        classes=classes,
-        predictions=predictions,
-        truth=truth,
-        correct=correct,
+    return judge(
+        kind, outputs[test], targets[test], (low, high), classes, valid_score=valid_score, strength=strength
     )
 
 
@@ -185,20 +131,3 @@ def probe_all(
             if on_done:
                 on_done(key)
     return results
-
-
-def _check(x, labels, split, groups) -> tuple[np.ndarray, pd.Series, np.ndarray, np.ndarray]:
-    x = np.asarray(x, dtype=np.float64)
-    labels = pd.Series(labels).reset_index(drop=True)
-    split, groups = np.asarray(split).astype(str), np.asarray(groups).astype(str)
-    if x.ndim != 2 or not len(x) == len(labels) == len(split) == len(groups):
-        raise InputError(
-            f"expected features [rows, features] with a label, split and group for each row; got {x.shape}, "
-            f"{len(labels)}, {len(split)} and {len(groups)}"
-        )
-    if not np.isfinite(x).all():
-        raise InputError(f"features must be finite; {np.count_nonzero(~np.isfinite(x))} numbers are not")
-    for side in ("train", "test"):
-        if not (split == side).any():
-            raise InputError(f"no row is in the split '{side}' (found: {', '.join(np.unique(split))})")
-    return x, labels, split, groups

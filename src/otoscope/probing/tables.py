@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from otoscope.errors import InputError
-from otoscope.probing.probe import Probe
+from otoscope.probing.results import Probe
 
 
 def probe_row(result: Probe) -> dict[str, float | int | str]:
@@ -19,6 +19,7 @@ def probe_row(result: Probe) -> dict[str, float | int | str]:
         "balanced_accuracy": result.balanced_accuracy,
         "valid_accuracy": result.valid_score,
         "strength": result.strength,
+        "epoch": float("nan") if result.epoch is None else result.epoch,
         "metric": {"class": "accuracy", "number": "r2", "multi": "macro_average_precision"}[result.kind],
     }
 
