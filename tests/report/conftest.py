@@ -35,8 +35,8 @@ TECHNIQUES = [
 ]
 
 
-@pytest.fixture
-def make_run(tmp_path: Path) -> Callable[..., Path]:
+@pytest.fixture(scope="session")
+def make_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Return a function that writes a run and returns its directory."""
 
     def make(
@@ -51,7 +51,7 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
         protocol: str = "sound",
         metric: str = "accuracy",
     ) -> Path:
-        folder = tmp_path / name
+        folder = tmp_path_factory.mktemp("runs") / name
         (folder / "results").mkdir(parents=True)
         models, labels = encoders or {"otoscope-mini": (3, 4)}, classes or TECHNIQUES
         tables = make_tables(models, seeds, n_layers, labels, factors or FACTORS, gain)

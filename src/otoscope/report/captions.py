@@ -30,19 +30,17 @@ def r2_kind(run: Run) -> str:
 
 def _figure1(run: Run) -> Caption:
     metric = wording.METRICS.get(str(run.summary.get("metric") or "accuracy"), "probe score")
-    seeds = (
-        " Curves are means over seeds; the bands on the right are their range." if _n_seeds(run) > 1 else ""
-    )
+    seeds = " Curves are means over seeds; the bands of FVU are their range." if _n_seeds(run) > 1 else ""
     few = len(_places(run, "sae_probing")) <= 3
     whiskers = ", thin upright lines are 95\u00a0% intervals" if few else ""
     return Caption(
         "Is the label in there, and does it survive in sparse codes?",
-        f"Left: {metric} on test clips for each layer, with its 95\u00a0% interval as a band. Large markers: "
-        "the layers that were split into latents, in the colours they keep on the right. Middle: the same "
-        f"kind of probe on the sparse codes of those layers; dashed is the dense layer{whiskers}. "
-        "Right: the share of variance that is lost when the layer is rebuilt from its codes (FVU). FVU can be "
-        "compared between layers; the plain squared error (MSE) depends on each layer's scale, and stands in "
-        f"the table below.{seeds}",
+        f"“Each layer”: {metric} on test clips, with its 95\u00a0% interval as a band. Large markers: the layers "
+        "that were split into latents, in the colours they keep in the other panels. “Sparse codes”: the same kind "
+        f"of probe on the codes of those layers; dashed is the dense layer{whiskers}. “What the codes lose”: the "
+        "share of variance that is missing when the layer is rebuilt from its codes (FVU). FVU can be compared "
+        "between layers; the plain squared error (MSE) depends on each layer's scale, and stands in the table "
+        f"below.{seeds}",
         "A layer far above chance holds the label in a form that a linear model can read. Where a solid curve "
         "stays near the dashed line of its colour, the codes keep what the probe needs. Towards the right fewer "
         "latents are active on each clip, so the error should rise.",
@@ -60,18 +58,18 @@ def _figure2(run: Run) -> Caption:
     nulls = ""
     if summary is not None and summary["representation"].isin(NULLS).any():
         nulls = (
-            " Grey: nulls, which learnt nothing about these sounds, at one sparsity and as means over the layers "
-            "shown; “none” where no factor could be predicted."
+            " Grey: nulls, each a mean over the layers shown; a level where it was measured at one sparsity only, "
+            "“none” where no factor could be predicted."
         )
     return Caption(
         "Which physical properties are in the codes, and in how few latents?",
-        f"Left: mean {r2_kind(run)} R² of {chosen}, each predicted by a Lasso (a linear model that uses few "
-        f"inputs). Right: mean completeness of the same factors. Solid: sparse codes; dashed: the dense layer.{nulls}",
-        "High on the left: the properties can be read off. High on the right: each is read off from few "
-        "dimensions. Both at once is what “disentangled” means. What an untrained SAE or a random projection "
-        "reaches as well, training cannot take the credit for. Completeness counts on a scale that depends on how "
-        "many dimensions there are, which differs between dense and codes: compare the effective dimensions in "
-        "the table too.",
+        f"“How well”: mean {r2_kind(run)} R² of {chosen}, each predicted by a Lasso (a linear model that uses few "
+        "inputs). “How few”: mean completeness of the same factors. Solid: sparse codes; dashed: the dense "
+        f"layer.{nulls}",
+        "High R²: the properties can be read off. High completeness: each is read off from few dimensions. Both "
+        "at once is what “disentangled” means. What an untrained SAE or a random projection reaches as well, "
+        "training cannot take the credit for. Completeness counts on a scale that depends on how many dimensions "
+        "there are, which differs between dense and codes: compare the effective dimensions in the table too.",
     )
 
 

@@ -24,13 +24,20 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from otoscope.report.runs import layer_order
 
 INK, MUTED, GRID, PAPER = "#1b1f24", "#626c77", "#e1e5ea", "#ffffff"
-_CSS = {INK: "var(--ink)", MUTED: "var(--muted)", GRID: "var(--grid)", PAPER: "var(--card)"}
+BLUE = "#0072b2"
+_CSS = {
+    INK: "var(--ink)",
+    MUTED: "var(--muted)",
+    GRID: "var(--grid)",
+    PAPER: "var(--card)",
+    BLUE: "var(--blue)",  # too dim on a dark page
+}
 
-HUES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+HUES = (BLUE, "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Curves: a hue for each layer, or for each encoder where there are several."""
 
 FAMILIES = {
-    "pitch": ("#0072b2", "o"),
+    "pitch": (BLUE, "o"),
     "formants": ("#d55e00", "s"),
     "mfcc": ("#009e73", "^"),
     "spectral": ("#cc79a7", "D"),
@@ -103,15 +110,35 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 
 
 def new_figure(
-    n_panels: int, *, stacked: bool, per_row: int = 3, height_in: float = 2.7, share_y: bool = False
+    n_panels: int,
+    *,
+    stacked: bool,
+    per_row: int = 3,
+    height_in: float = 2.7,
+    legend_rows: int = 0,
+    share_y: bool = False,
 ) -> tuple[Figure, list[Axes]]:
-    """Return a figure and its panels: side by side, or one under another for a narrow screen."""
+    """Return a figure and its panels: side by side, or one under another for a narrow screen.
+
+    Parameters
+    ----------
+    n_panels : int
+    stacked : bool
+        One under another.
+    per_row : int
+        Panels side by side, at most.
+    height_in : float
+        Of a panel with its title and labels, in inches.
+    legend_rows : int
+        Lines of a legend, which get height of their own.
+    share_y : bool
+        One y axis for all.
+    """
     columns = 1 if stacked else min(n_panels, per_row)
     rows = -(-n_panels // columns)
     width = NARROW_IN if stacked else WIDE_IN if columns > 1 else 0.62 * WIDE_IN
-    figure = Figure(figsize=(width, height_in * rows))
-    grid = figure.subplots(rows, columns, squeeze=False, sharey=share_y)
-    panels = list(grid.flat)
+    figure = Figure(figsize=(width, height_in * rows + 0.18 * legend_rows))
+    panels = list(figure.subplots(rows, columns, squeeze=False, sharey=share_y).flat)
     for extra in panels[n_panels:]:
         extra.set_axis_off()
     return figure, panels[:n_panels]
@@ -159,10 +186,10 @@ def sparsity_axis(axes: Axes, sparsities: Iterable[float]) -> None:
         axes.set_xlim(ticks[0] - 5, ticks[0] + 5)
 
 
-def score_axis(axes: Axes, metric: str, *, least_span: float = 0.1) -> None:
+def score_axis(axes: Axes, metric: str) -> None:
     """A score on y: in percent if it is an accuracy; never so magnified that noise looks like news."""
     low, high = axes.get_ylim()
-    missing = max(0.0, least_span - (high - low)) / 2
+    missing = max(0.0, 0.2 - (high - low)) / 2
     axes.set_ylim(low - missing, high + missing)
     axes.yaxis.set_major_locator(round_ticks())
     if metric == "accuracy":

@@ -11,7 +11,16 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from otoscope.report import panels
-from otoscope.report.drawing import FAMILIES, OTHER, OTHER_COLOR, Look, curve_styles, new_figure, styled
+from otoscope.report.drawing import (
+    FAMILIES,
+    MUTED,
+    OTHER,
+    OTHER_COLOR,
+    Look,
+    curve_styles,
+    new_figure,
+    styled,
+)
 from otoscope.report.headlines import SPARSITY, entropy_points
 from otoscope.report.runs import NULLS, layer_order
 
@@ -42,7 +51,7 @@ def figure1(
     chosen = [table for table in (sae_probing, reconstruction) if table is not None]
     styles = curve_styles(pd.concat([table[["encoder", "layer"]] for table in chosen])) if chosen else {}
     n_panels = len(chosen) + (layer_probing is not None)
-    figure, axes = new_figure(n_panels, stacked=stacked)
+    figure, axes = new_figure(n_panels, stacked=stacked, legend_rows=_legend_rows(styles, stacked))
     free = iter(axes)
     if layer_probing is not None:
         panels.probes_by_layer(next(free), layer_probing, styles, metric, chance)
@@ -61,7 +70,9 @@ def figure2(
     """Mean R2 and mean completeness of one selection of factors, by sparsity, beside dense and the nulls."""
     rows = summary[summary["selection"] == selection]
     styles = curve_styles(rows)
-    figure, (left, right) = new_figure(2, stacked=stacked, height_in=2.9)
+    figure, (left, right) = new_figure(
+        2, stacked=stacked, height_in=2.9, legend_rows=_legend_rows(styles, stacked)
+    )
     panels.codes_dense_nulls(left, rows, "r2_mean", styles)
     left.set(title="How well factors are predicted", ylabel=r2_label)
     panels.codes_dense_nulls(right, rows, "completeness_mean", styles)
@@ -129,13 +140,18 @@ def figure4(factor_families: pd.DataFrame, *, stacked: bool = False) -> Figure:
 
 
 def _curve_legend(figure: Figure, styles: dict, stacked: bool) -> None:
-    if not styles or panels.direct(styles):
+    """Name the curves under the panels, where their names do not fit at the lines' ends."""
+    if not _legend_rows(styles, stacked):
         return
     lines = [Line2D([], [], **style) for style in styles.values()]
-    lines.append(
-        Line2D([], [], color=panels.MUTED, linestyle=panels.DENSE_DASH, linewidth=1.1, label="dense")
-    )
-    figure.legend(handles=lines, loc="outside lower center", ncols=1 if stacked else min(3, len(lines)))
+    lines.append(Line2D([], [], color=MUTED, linestyle=panels.DENSE_DASH, linewidth=1.1, label="dense"))
+    figure.legend(handles=lines, loc="outside lower center", ncols=1 if stacked else 3)
+
+
+def _legend_rows(styles: dict, stacked: bool) -> int:
+    if not styles or panels.direct(styles):
+        return 0
+    return len(styles) + 1 if stacked else -(-(len(styles) + 1) // 3)
 
 
 def _family_legend(figure: Figure, families: list[str], *, markers: bool) -> None:

@@ -121,7 +121,7 @@ _NEEDS = {
 }
 
 
-def _view(run: Run, number: int, *, folder: Path | None = None) -> FigureView:
+def _view(run: Run, number: int, *, folder: Path | None = None, index: int = 0) -> FigureView:
     """Draw a figure for the page, and save it to `folder`; an older file of a figure that cannot be drawn goes."""
     wide, about = draw(run, number), caption(run, number)
     paths = [folder / f"figure{number}{suffix}" for suffix in (".png", ".pdf")] if folder else []
@@ -135,13 +135,12 @@ def _view(run: Run, number: int, *, folder: Path | None = None) -> FigureView:
         save(wide, path)
     narrow = draw(run, number, stacked=True)
     assert narrow is not None
-    key = f"{run.path.resolve().name}-{number}"
     return FigureView(
         number,
         run.name,
         about,
-        Markup(inline_svg(wide, name=f"wide-{_identifier(key)}", title=about.title)),
-        Markup(inline_svg(narrow, name=f"narrow-{_identifier(key)}", title=about.title)),
+        Markup(inline_svg(wide, name=f"wide{index}-{number}", title=about.title)),
+        Markup(inline_svg(narrow, name=f"narrow{index}-{number}", title=about.title)),
     )
 
 
@@ -167,7 +166,9 @@ def _report(run: Run, views: list[FigureView]) -> str:
 
 
 def _comparison(runs: list[Run]) -> str:
-    views = [[_view(run, number) for run in runs] for number in range(1, N_FIGURES + 1)]
+    views = [
+        [_view(run, number, index=i) for i, run in enumerate(runs)] for number in range(1, N_FIGURES + 1)
+    ]
     return _render(
         "comparison.html",
         title=wording.listing([run.name for run in runs]),
@@ -176,10 +177,6 @@ def _comparison(runs: list[Run]) -> str:
         figures=views,
         findings=[(run, findings(run)) for run in runs],
     )
-
-
-def _identifier(text: str) -> str:
-    return "".join(char if char.isascii() and char.isalnum() else "-" for char in text)
 
 
 def _render(template: str, **context: Any) -> str:

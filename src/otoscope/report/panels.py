@@ -82,13 +82,13 @@ def probes_on_codes(
         style, x = styles[place], 100 * curve["sparsity"]
         if len(curves) <= 3:  # more whiskers than that hide the curves; the table has them all
             aside = x + 0.5 * (i - (len(curves) - 1) / 2)
-            axes.vlines(aside, curve["low"], curve["high"], color=style["color"], linewidth=0.8, alpha=0.4)
+            axes.vlines(aside, curve["low"], curve["high"], color=style["color"], linewidth=0.8, alpha=0.5)
         axes.plot(x, curve["mean"], color=style["color"], marker=style["marker"])
         if place in dense:
             axes.axhline(dense[place], color=style["color"], linestyle=DENSE_DASH, linewidth=1.1)
     sparsity_axis(axes, table["sparsity"])
     axes.set(title="Sparse codes, probed", ylabel=_score_name(metric))
-    score_axis(axes, metric, least_span=0.2)
+    score_axis(axes, metric)
     if direct(styles):
         label_ends(axes, _ends(curves, styles) + _dense_label(list(dense.values())))
 
@@ -108,7 +108,7 @@ def reconstruction_error(axes: Axes, table: pd.DataFrame, styles: dict) -> None:
     axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.set_yticks([], minor=True)
     sparsity_axis(axes, points["sparsity"])
-    axes.set(title="What the codes lose", ylabel="reconstruction error, FVU (log scale)")
+    axes.set(title="What the codes lose", ylabel="variance lost, FVU (log scale)")
     if direct(styles):
         label_ends(axes, _ends(curves, styles))
 
@@ -128,7 +128,7 @@ def codes_dense_nulls(axes: Axes, rows: pd.DataFrame, value: str, styles: dict) 
     sparsity_axis(axes, codes["sparsity"])
     low, high = axes.get_ylim()
     axes.set_ylim(max(low, -0.25), min(high, 1.04))
-    axes.yaxis.set_major_locator(round_ticks())
+    score_axis(axes, "r2")
     ends = _ends(curves, styles) + _dense_label(list(dense)) if direct(styles) else []
     for null, part in nulls.items():
         if part[value].notna().any():
