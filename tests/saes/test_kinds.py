@@ -1,7 +1,5 @@
 """Every kind against a few lines of plain PyTorch, alone and stacked."""
 
-import math
-
 import pytest
 import torch
 
@@ -18,7 +16,7 @@ OPTIONS = {
     "batch-topk": {"k": 4, "dead_after_rows": 15, "aux_k": 3},
     "jumprelu": {"l0": 0.2, "bandwidth": 0.5},
     "gated": {"l1": 0.3},
-    "matryoshka": {"k": 4, "prefixes": (0.25, 1.0)},
+    "matryoshka": {"k": 4, "prefixes": (0.25, 1.0), "dead_after_rows": 15, "aux_k": 3},
     "archetypal": {"k": 4, "n_points": 6},
 }
 KINDS = sorted(OPTIONS)
@@ -106,9 +104,7 @@ def test_matryoshka_averages_nested_errors():
     sae, x = make("matryoshka"), rows()
     sae.train()
     codes = sae.encode(x)
-    nested = [
-        ((codes[:, :n] @ sae.decoder_weight[:n] + sae.decoder_bias - x) ** 2).mean() for n in (6, 24)
-    ]
+    nested = [((codes[:, :n] @ sae.decoder_weight[:n] + sae.decoder_bias - x) ** 2).mean() for n in (6, 24)]
     torch.testing.assert_close(sae.loss(x).total, sum(nested) / 2)
     torch.testing.assert_close(sae.loss(x).mse, nested[-1])
 
@@ -127,7 +123,9 @@ def test_jumprelu_forward_and_pseudo_derivatives():
     error = codes @ sae.decoder_weight + sae.decoder_bias - x
     torch.testing.assert_close(sae.encode(x), codes)
     loss = sae.loss(x)
-    torch.testing.assert_close(loss.total, (error**2).sum(1).mean() + 0.2 * (codes > 0).sum(1).double().mean())
+    torch.testing.assert_close(
+        loss.total, (error**2).sum(1).mean() + 0.2 * (codes > 0).sum(1).double().mean()
+    )
     loss.total.backward()
     # eqs. 11 and 12 by hand: kernel of width 0.5 around the threshold
     inside = ((pre - threshold).abs() < 0.25).double()
@@ -182,7 +180,9 @@ def test_simplex_projection_is_the_nearest_point():
         constraints={"type": "eq", "fun": lambda v: v.sum() - 1},
         options={"ftol": 1e-14},
     )
-    torch.testing.assert_close(project_to_simplex(target[None])[0], torch.from_numpy(found.x), atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        project_to_simplex(target[None])[0], torch.from_numpy(found.x), atol=1e-6, rtol=0
+    )
 
 
 @pytest.mark.parametrize("kind", ["topk-gao", "batch-topk", "matryoshka"])
@@ -191,13 +191,17 @@ def test_auxk_gradient_reaches_dead_latents_in_the_encoder(kind):
     sae.train()
     with torch.no_grad():
         sae.encoder_bias[:6] = -50.0  # their pre-codes are negative everywhere: TopK alone never reaches them
-        sae.rows_since_fired[:6] = 10  # with the ten rows of x they have been silent for 15, the others have not
+        sae.rows_since_fired[:6] = (
+            10  # with the ten rows of x they have been silent for 15, the others have not
+        )
     sae.backward(x)
     assert (sae.rows_since_fired >= 15).nonzero().flatten().tolist() == [0, 1, 2, 3, 4, 5]
     reached = sae.encoder_weight.grad[:6].norm(dim=1) > 0
     assert reached.sum() >= 3  # aux_k of them for each row
     assert sae.encoder_bias.grad[:6].any()
-    without = build_sae(make_config(kind, n_latents=24, **{**OPTIONS[kind], "aux_coefficient": 0.0}), 6).double()
+    without = build_sae(
+        make_config(kind, n_latents=24, **{**OPTIONS[kind], "aux_coefficient": 0.0}), 6
+    ).double()
     without.load_state_dict(sae.state_dict())
     without.train().backward(x)
     assert not without.encoder_weight.grad[:6].any()
@@ -250,4 +254,3 @@ def test_silence_is_counted_in_rows():
     sae.train().loss(x)
     fired = (sae.encode(x) != 0).any(0)
     assert sae.rows_since_fired.tolist() == [0 if on else 10 for on in fired]
-    assert math.isclose(float(sae.aux_loss(sae.pre_codes(x), x)), 0.0) == bool(fired.all())

@@ -98,7 +98,8 @@ def autograd_gradients(sae, x):
 def test_written_out_gradients_are_autograds(ks, path, decoder_bias, monkeypatch):
     monkeypatch.setattr(kernels, "SPARSE_BELOW", 2.0 if path == "sparse" else 0.0)
     members = [
-        TopK(TopKConfig(n_latents=32, k=k, decoder_bias=decoder_bias), 7, seed=i).double() for i, k in enumerate(ks)
+        TopK(TopKConfig(n_latents=32, k=k, decoder_bias=decoder_bias), 7, seed=i).double()
+        for i, k in enumerate(ks)
     ]
     sae = stack(members).train()
     x = torch.randn(11, 7, dtype=torch.float64)

@@ -102,7 +102,9 @@ def _blocks(x: Any) -> Iterator[np.ndarray]:
     if isinstance(x, (np.ndarray, torch.Tensor)):
         if x.ndim != 2:
             raise InputError(f"diagnostics need rows x features, got an array of shape {tuple(x.shape)}")
-        x = (x[start : start + BLOCK_ROWS] for start in range(0, len(x), BLOCK_ROWS))
-    for block in x:
+        blocks: Iterator[Any] = (x[start : start + BLOCK_ROWS] for start in range(0, len(x), BLOCK_ROWS))
+    else:
+        blocks = x
+    for block in blocks:
         if len(block):
             yield np.asarray(block, dtype=np.float64)
