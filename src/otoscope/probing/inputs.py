@@ -8,9 +8,11 @@ import pandas as pd
 from otoscope.errors import InputError
 
 
-def check_rows(x, labels, split, groups) -> tuple[np.ndarray, pd.Series, np.ndarray, np.ndarray]:
-    """Return features as float64, labels with a fresh index, splits and groups as text; or say what does not fit."""
-    x = np.asarray(x, dtype=np.float64)
+def check_rows(
+    x, labels, split, groups, *, dtype: type = np.float64
+) -> tuple[np.ndarray, pd.Series, np.ndarray, np.ndarray]:
+    """Return features as `dtype`, labels with a fresh index, splits and groups as text; or say what does not fit."""
+    x = np.asarray(x, dtype=dtype)
     labels = pd.Series(labels).reset_index(drop=True)
     split, groups = np.asarray(split).astype(str), np.asarray(groups).astype(str)
     if x.ndim != 2 or not len(x) == len(labels) == len(split) == len(groups):

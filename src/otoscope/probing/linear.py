@@ -83,7 +83,7 @@ def linear_probes(
     keys = list(representations)
     if not keys:
         return {}
-    _, labels, split, groups = check_rows(representations[keys[0]], labels, split, groups)
+    _, labels, split, groups = check_rows(representations[keys[0]], labels, split, groups, dtype=np.float32)
     kind = kind or label_kind(labels)
     targets, classes = scoring.encode(labels, kind, train=split != "test")
     if keep != "last" and not (split == "valid").any():
@@ -92,9 +92,9 @@ def linear_probes(
     plan = _Plan(targets.astype(np.float32), split, kind, keep, epochs, lr, batch_size, seed)
 
     def train(key: Key) -> _Trained:
-        x, _, _, _ = check_rows(representations[key], labels, split, groups)
+        x, _, _, _ = check_rows(representations[key], labels, split, groups, dtype=np.float32)
         crops = None if train_crops is None else train_crops.get(key)
-        return _train(x.astype(np.float32), crops, plan, pooled=key in shared)
+        return _train(x, crops, plan, pooled=key in shared)
 
     trained: dict[Key, _Trained] = {}
     with one_thread_each():
