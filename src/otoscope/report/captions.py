@@ -81,7 +81,8 @@ def _figure3(run: Run) -> Caption:
         f"Each point is a factor: its completeness in the codes at {wording.sparsity(found or SPARSITY)} sparsity, "
         "against its entropy over the clips (estimated from nearest neighbours, factors scaled to unit variance, "
         "so that bits can be negative). Colour and shape: its family. "
-        f"Hollow: R² below {wording.number(min_r2(run))}; where such a factor is held says little.",
+        f"Hollow: R² below {wording.number(min_r2(run))}; where such a factor is held says little, and Spearman's "
+        "rank correlation ρ leaves it out.",
         "A cloud that falls to the right, with ρ well below 0, means that factors which vary more richly are "
         "spread over more latents.",
     )

@@ -1,4 +1,4 @@
-"""What all figures share: colours, type, panels, labels at the ends of lines, and saving.
+"""What all figures share: colours, type, panels, and labels at the ends of lines and beside points.
 
 Colours are Okabe and Ito's (https://jfly.uni-koeln.de/color/), told apart with every common colour vision. Figures
 are matplotlib `Figure` objects, without pyplot, so that drawing one leaves no trace in the caller's session.
@@ -6,11 +6,8 @@ are matplotlib `Figure` objects, without pyplot, so that drawing one leaves no t
 
 from __future__ import annotations
 
-import io
-import re
 from collections.abc import Callable, Iterable
 from functools import wraps
-from pathlib import Path
 from typing import Any, ParamSpec
 
 import matplotlib
@@ -25,13 +22,6 @@ from otoscope.report.runs import layer_order
 
 INK, MUTED, GRID, PAPER = "#1b1f24", "#626c77", "#e1e5ea", "#ffffff"
 BLUE = "#0072b2"
-_CSS = {
-    INK: "var(--ink)",
-    MUTED: "var(--muted)",
-    GRID: "var(--grid)",
-    PAPER: "var(--card)",
-    BLUE: "var(--blue)",  # too dim on a dark page
-}
 
 HUES = (BLUE, "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Curves: a hue for each layer, or for each encoder where there are several."""
@@ -51,7 +41,7 @@ OTHER, OTHER_COLOR = "other", "#b5b5b5"
 """Factors that are of none of those families."""
 
 WIDE_IN, NARROW_IN = 7.4, 3.7
-_RC: Any = {
+RC: Any = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same letters everywhere
     "font.size": 8,
     "axes.titlesize": 8.5,
@@ -100,7 +90,7 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 
     @wraps(draw)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> Figure:
-        with matplotlib.rc_context(_RC):
+        with matplotlib.rc_context(RC):
             figure = draw(*args, **kwargs)
             figure.draw_without_rendering()
             figure.set_layout_engine("none")
@@ -261,34 +251,6 @@ def label_points(axes: Axes, x: pd.Series, y: pd.Series, names: pd.Series, *, si
                 break
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Save as PNG or PDF by suffix; the same figure gives the same bytes."""
-    metadata = {"Software": None} if path.suffix == ".png" else {"CreationDate": None}
-    with matplotlib.rc_context(_RC):
-        figure.savefig(path, metadata=metadata)
-
-
-def inline_svg(figure: Figure, *, name: str, title: str) -> str:
-    """Return an ``<svg>`` element whose ink follows the page's light or dark colours.
-
-    Letters are drawn as outlines, so no font is needed. `name` keeps its ids apart from other figures' ids.
-    """
-    buffer = io.StringIO()
-    with matplotlib.rc_context({"svg.hashsalt": name, "svg.fonttype": "path"}):
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    svg = buffer.getvalue()
-    svg = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
-    svg = re.sub(r'(<svg [^>]*?)width="[^"]*pt"', r"\1", svg, count=1)
-    svg = re.sub(r'(<svg [^>]*?)height="[^"]*pt"', r"\1", svg, count=1)
-    svg = re.sub(r' xmlns:(?:xlink|cc|dc|rdf)="[^"]*"', "", svg).replace("xlink:href", "href")
-    svg = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', svg)
-    svg = re.sub(r'href="#([^"]+)"', rf'href="#{name}-\1"', svg)
-    svg = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", svg)
-    for color, variable in _CSS.items():
-        svg = svg.replace(color, variable)
-    return svg.replace("<svg ", f'<svg role="img" aria-label="{_attribute(title)}" ', 1)
-
-
 def _spread(wanted: list[float], gap: float) -> list[float]:
     """Move increasing positions within 0..1 until neighbours are `gap` apart, with the least squared movement."""
     blocks: list[tuple[float, int]] = []  # names that touch: (sum of what each asks of the lowest, how many)
@@ -306,7 +268,3 @@ def _spread(wanted: list[float], gap: float) -> list[float]:
 def _overlap(one: np.ndarray, other: np.ndarray) -> bool:
     """Whether two boxes (left, bottom, right, top) overlap."""
     return bool((one[:2] < other[2:]).all() and (other[:2] < one[2:]).all())
-
-
-def _attribute(text: str) -> str:
-    return text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;").replace(">", "&gt;")

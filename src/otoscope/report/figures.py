@@ -92,7 +92,8 @@ def figure3(
 ) -> Figure:
     """Completeness of each factor in the codes against its entropy, at the sparsity nearest to `sparsity`.
 
-    Factors that the codes do not predict (R2 below `min_r2`) are drawn hollow.
+    Factors that the codes do not predict (R2 below `min_r2`) are drawn hollow; the rank correlation leaves
+    them out.
     """
     points = entropy_points(disentanglement, factor_entropy, sparsity=sparsity)
     places = points[["encoder", "layer"]].drop_duplicates().to_numpy().tolist()

@@ -54,7 +54,9 @@ def _best_layer(run: Run) -> Finding | None:
     what = f"the label “{label}”" if label else "the label"
     interval = wording.score_interval(best.low, best.high, metric)
     score = wording.score(best.score, metric) + (f" ({interval})" if interval else "")
-    text = f"{wording.sentence_case(_place(run, best.encoder, best.layer))} holds {what} best: "
+    text = wording.sentence_case(_place(run, best.encoder, best.layer))
+    elsewhere = best.peak_layer != best.layer
+    text += f" was picked for {what}, without the test clips: " if elsewhere else f" holds {what} best: "
     if metric == "accuracy":
         text += f"from it, a linear probe gets {score} of the test clips right"
     else:
@@ -66,10 +68,9 @@ def _best_layer(run: Run) -> Finding | None:
             text += " The interval reaches down to that, so the probe is not shown to do better."
     else:
         text += "."
-    if best.peak_layer != best.layer:
-        peak = _place(run, best.encoder, best.peak_layer)
-        text += f" It was picked without these clips; on them {peak} does better "
-        text += f"({wording.score(best.peak_score, metric)})."
+    if elsewhere:
+        peak = wording.sentence_case(_place(run, best.encoder, best.peak_layer))
+        text += f" {peak} would have done better on them ({wording.score(best.peak_score, metric)})."
     elif run.protocol != "sound":
         text += " It was picked by the same test clips that score it, which flatters it a little."
     if len(bests) > 1:
@@ -182,7 +183,7 @@ def _factors(run: Run) -> Finding | None:
     how = "on groups that were held out (cross-validated R²)"
     if r2_column(table) == "r2":
         how = "on the very clips they were fitted on (in-sample R²; nothing was held out)"
-    above = int((best["score"] >= 0.7).sum())
+    above = int((best["score"].round(2) >= 0.7).sum())  # as it is written
     text = f"Best predicted {how}: {wording.listing(named)}. Of {wording.count(len(best), 'factor')}, "
     text += f"{above} {'reaches' if above == 1 else 'reach'} 0.70 from some layer or code"
     below = list(best.loc[best["score"] < min_r2(run), "factor"])
@@ -207,11 +208,16 @@ def _disentanglement(run: Run) -> Finding | None:
         text += f"; a factor takes {_dims(codes.effective_dims)} effective dimensions in the codes, "
         text += f"{_dims(dense.effective_dims)} in the dense state"
     text += f" (mean R² {wording.number(codes.r2)} and {wording.number(dense.r2)})."
-    nulls = {wording.NULLS[name]: rows[name].completeness for name in NULLS if name in rows}
+    nulls = [rows[name] for name in NULLS if name in rows]
     if nulls:
-        listed = [f"{name} {wording.number(value)}" for name, value in nulls.items()]
+        listed = [
+            f"{wording.NULLS[null.representation]} {wording.number(null.completeness)} (R² {wording.number(null.r2)})"
+            for null in nulls
+        ]
         text += f" The nulls: {wording.listing(listed)}."
-        as_good = [name for name, value in nulls.items() if value >= codes.completeness]
+        as_good = [
+            wording.NULLS[null.representation] for null in nulls if null.completeness >= codes.completeness
+        ]
         if as_good:
             text += (
                 f" Codes do not beat {wording.listing(as_good)}, so sparse training cannot take the credit."
@@ -227,11 +233,12 @@ def _entropy(run: Run) -> Finding | None:
         return None
     points = entropy_points(table, entropy, sparsity=SPARSITY)
     points = points[(points["encoder"] == place[0]) & (points["layer"] == place[1])]
+    points = points[points["r2"] >= min_r2(run)]
     rho, n = spearman(points["entropy"], points["completeness"]), len(points)
     if math.isnan(rho):
         return None
     chance = min(1.96 / math.sqrt(n - 1), 1.0)  # the normal approximation to rho of two unrelated rankings
-    numbers = f"Spearman's ρ = {wording.number(rho)} over {wording.count(n, 'factor')}"
+    numbers = f"Spearman's ρ = {wording.number(rho)} over {wording.count(n, 'predicted factor')}"
     text = f"In {_place(run, *place)}, "
     if abs(rho) < chance:
         text += f"no relation of a factor's entropy and its completeness is shown: {numbers}; unrelated rankings of "

@@ -114,8 +114,12 @@ def metric_of(run: Run) -> str:
 
 
 def min_r2(run: Run) -> float:
-    """Return the R2 under which the run does not rank a factor."""
-    return float((run.spec.get("disentanglement") or {}).get("min_r2") or 0.0)
+    """Return the R2 under which the run does not rank a factor; the published protocol ranks all."""
+    return (
+        0.0
+        if run.protocol == "paper"
+        else float((run.spec.get("disentanglement") or {}).get("min_r2") or 0.0)
+    )
 
 
 def n_top(run: Run) -> int:

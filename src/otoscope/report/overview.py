@@ -19,9 +19,8 @@ _PROTOCOLS = {
 def intro(run: Run) -> str:
     """Say in plain words what was run."""
     summary, dataset = run.summary, run.spec.get("dataset") or {}
-    encoders = _encoders(run)
-    if not encoders and (table := run.table("layer_probing")) is not None:
-        encoders = list(dict.fromkeys(table["encoder"]))
+    probes = run.table("layer_probing")
+    encoders = _encoders(run) if probes is None else list(dict.fromkeys(probes["encoder"]))
     clips = "Clips of sound"
     if summary.get("n_clips"):
         clips = f"{wording.count(summary['n_clips'], 'clip')} of “{dataset.get('name', 'a data set')}”"

@@ -15,7 +15,6 @@ from markupsafe import Markup
 from otoscope.errors import InputError
 from otoscope.report import figures, overview, tables, wording
 from otoscope.report.captions import Caption, caption, r2_kind
-from otoscope.report.drawing import inline_svg, save
 from otoscope.report.findings import findings
 from otoscope.report.headlines import (
     SPARSITY,
@@ -26,6 +25,7 @@ from otoscope.report.headlines import (
     min_r2,
 )
 from otoscope.report.runs import Run, codes_of, read_run
+from otoscope.report.saving import inline_svg, save
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -139,7 +139,7 @@ def codes_dense_nulls(axes: Axes, rows: pd.DataFrame, value: str, styles: dict) 
 
 
 def entropy_scatter(axes: Axes, points: pd.DataFrame, min_r2: float) -> None:
-    """Draw a factor per point: completeness over entropy, in its family's colour, hollow below `min_r2`."""
+    """Draw a factor per point: completeness over entropy, in its family's colour; hollow below `min_r2`."""
     for family, group in points.groupby("family", sort=False):
         color, marker = FAMILIES.get(str(family), (OTHER_COLOR, "."))
         predicted = group["r2"] >= min_r2
@@ -155,7 +155,8 @@ def entropy_scatter(axes: Axes, points: pd.DataFrame, min_r2: float) -> None:
                 "linewidths": width,
             }
             axes.scatter(rows["entropy"], rows["completeness"], zorder=3, **look)
-    rho = spearman(points["entropy"], points["completeness"])
+    counted = points[points["r2"] >= min_r2]
+    rho = spearman(counted["entropy"], counted["completeness"])
     place: Look = {"transform": axes.transAxes, "ha": "right", "va": "top"}
     axes.text(0.98, 0.98, f"Spearman ρ = {wording.number(rho)}", fontsize=7.5, color=INK, **place)
     axes.margins(x=0.08)

@@ -50,13 +50,14 @@ COLUMNS = {
         *("encoder", "comparison", "a", "b"),
         *("difference", "difference_low", "difference_high", "n_test"),
     ),
+    "factors_info": ("name", "unit", "family"),
     "confusion": ("encoder", "layer", "truth", "predicted", "count"),
 }
 """Each result table that is read, and the columns it must have."""
 
 _TEXT = {
     *("encoder", "layer", "sae", "representation", "factor", "family", "importance", "selection"),
-    *("comparison", "a", "b", "truth", "predicted"),
+    *("comparison", "a", "b", "truth", "predicted", "name", "unit"),
 }
 
 

@@ -204,10 +204,13 @@ def _factors(run: Run) -> Table | None:
         return None
     entropy = run.table("factor_entropy")
     bits = dict(zip(entropy["factor"], entropy["entropy_knn_bits"])) if entropy is not None else {}
+    info = run.table("factors_info")
+    units = dict(zip(info["name"], info["unit"])) if info is not None else {}
     encoders = best["encoder"].nunique()
     rows = [
         [
             r.factor,
+            *([units.get(r.factor, "")] if units else []),
             r.family,
             wording.number(r.score),
             wording.place(str(r.encoder), r.layer, encoders=encoders),
@@ -216,7 +219,15 @@ def _factors(run: Run) -> Table | None:
         ]
         for r in best.itertuples()
     ]
-    columns = ["factor", "family", f"best {r2_kind(run)} R²", "where", "from", "entropy (bits)"]
+    columns = [
+        "factor",
+        *(["unit"] if units else []),
+        "family",
+        f"best {r2_kind(run)} R²",
+        "where",
+        "from",
+        "entropy (bits)",
+    ]
     note = "The best of many tries is a little flattered; results/disentanglement.csv has them all."
     return Table("Where each factor is predicted best", columns, rows, note)
 
