@@ -17,6 +17,7 @@ from otoscope.errors import SpecError, nearest
 from otoscope.experiment import protocols
 
 RECIPES = Path(__file__).parent / "recipes"
+DEFAULT_ENCODER = "otoscope-mini"
 
 
 class _Section(pydantic.BaseModel):
@@ -126,7 +127,7 @@ class Spec(_Section):
     seed: int = 0
     """Of everything that is drawn, but for the dictionaries' own seeds."""
     dataset: DatasetSpec
-    encoders: list[EncoderSpec] = [EncoderSpec(name="otoscope-mini")]
+    encoders: list[EncoderSpec] = [EncoderSpec(name=DEFAULT_ENCODER)]
     extraction: ExtractionSpec = ExtractionSpec()
     probing: ProbingSpec = ProbingSpec()
     saes: SaesSpec = SaesSpec()
@@ -171,6 +172,7 @@ def load_spec(recipe_or_file: str | Path, *, settings: list[str] | None = None) 
         raise SpecError(
             f"{path} must hold a mapping of settings (dataset: ..., encoders: ...), not {values!r}"
         )
+    values.setdefault("encoders", [{"name": DEFAULT_ENCODER}])  # so that a setting can reach into it
     for setting in settings or []:
         _set(values, setting)
     dataset = values.get("dataset")

@@ -1,0 +1,167 @@
+"""A whole run, small: every table with its columns, kept when nothing changed, the same when made again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from otoscope.experiment import run
+from otoscope.report import write_report
+
+COLUMNS = {
+    "layer_probing": "encoder, layer, seed, accuracy, accuracy_low, accuracy_high, n_test",
+    "reconstruction": "encoder, layer, sae, sparsity, k, seed, mse, fvu, l0, dead_fraction",
+    "sae_probing": "encoder, layer, sae, sparsity, k, seed, accuracy, accuracy_low, accuracy_high, n_test",
+    "disentanglement": "encoder, layer, representation, sparsity, seed, factor, family, r2, r2_cv, completeness, "
+    "effective_dims, n_nonzero, importance",
+    "disentanglement_summary": "encoder, layer, representation, sparsity, seed, selection, r2_mean, r2_std, "
+    "completeness_mean, completeness_std",
+    "latent_disentanglement": "encoder, layer, representation, sparsity, seed, latent, importance, disentanglement",
+    "factor_entropy": "factor, family, entropy_knn_bits, entropy_hist_bits",
+    "factor_families": "encoder, layer, representation, sparsity, seed, pitch, formants, mfcc, spectral, quality, "
+    "loudness, rhythm",
+}
+SMALL = [
+    "dataset.options={n_singers: 4}",
+    "saes.n_latents=32",
+    "saes.sparsities=[0.75, 0.9]",
+    "saes.epochs=3",
+    "probing.n_bootstrap=100",
+    "disentanglement.alphas=[0.1, 0.02]",
+    "encoders.0.layers=[1, last]",
+]
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(tmp_path_factory) -> Path:
+    """A random HuBERT of two blocks, saved as a user would have it."""
+    import torch
+    from transformers import HubertConfig, HubertModel, Wav2Vec2FeatureExtractor
+
+    torch.manual_seed(0)
+    config = HubertConfig(
+        hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
+        conv_dim=[8] * 7, num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=4,
+    )  # fmt: skip
+    folder = tmp_path_factory.mktemp("encoders") / "tiny"
+    HubertModel(config).save_pretrained(folder)
+    Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=False).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def settings(tiny_encoder, tmp_path_factory) -> list[str]:
+    return [*SMALL, f"encoders.0.name={tiny_encoder}", f"dataset.root={tmp_path_factory.mktemp('synthsing')}"]
+
+
+@pytest.fixture(scope="session")
+def done(settings, tmp_path_factory):
+    """One finished run."""
+    return run("demo", out=tmp_path_factory.mktemp("runs") / "first", settings=settings)
+
+
+def test_every_table_has_its_columns_first_and_in_order(done):
+    for name, columns in COLUMNS.items():
+        expected = columns.split(", ")
+        assert list(done.table(name).columns[: len(expected)]) == expected, name
+
+
+def test_the_tables_hold_what_was_asked(done):
+    assert list(done.table("layer_probing").layer) == [0, 1, 2]
+    saes = done.table("reconstruction")
+    assert set(zip(saes.layer, saes.sparsity, saes.k)) == {
+        (1, 0.75, 8),
+        (1, 0.9, 3),
+        (2, 0.75, 8),
+        (2, 0.9, 3),
+    }
+    assert (saes.l0 <= saes.k).all()
+    kinds = set(done.table("disentanglement").representation)
+    assert kinds == {"dense", "topk", "untrained", "pca", "random", "shuffled"}
+    for layer in (1, 2):
+        for name in ("topk-32-s0.75-seed0", "topk-32-s0.9-seed0"):
+            folder = done.root / "saes" / "tiny" / f"layer_{layer:02d}" / name
+            assert {"config.json", "model.safetensors"} <= {file.name for file in folder.iterdir()}
+    comparisons = done.table("comparisons")
+    assert (comparisons.difference_low <= comparisons.difference).all()
+    assert "best layer minus layer 0" in set(comparisons.comparison)
+
+
+def test_a_probe_is_scored_on_singers_it_never_heard(done):
+    clips = pd.read_parquet(done.root / "clips.parquet")
+    tested = set(done.table("predictions").clip_id)
+    assert tested == set(clips.clip_id[clips.split == "test"])
+    assert not set(clips.group[clips.split == "test"]) & set(clips.group[clips.split != "test"])
+
+
+def test_nothing_is_made_twice(done, settings):
+    before = {file: file.stat().st_mtime_ns for file in (done.root / "results").iterdir()}
+    again = run("demo", out=done.root, settings=settings)
+    assert {step["status"] for step in again.stages} == {"kept"}
+    assert before == {file: file.stat().st_mtime_ns for file in (done.root / "results").iterdir()}
+
+
+def test_the_same_seed_gives_the_same_tables(done, settings, tmp_path):
+    other = run("demo", out=tmp_path / "second", settings=settings)
+    for file in sorted((done.root / "results").glob("*.csv")):
+        assert file.read_text() == (other.root / "results" / file.name).read_text(), file.name
+
+
+def test_only_what_depends_on_a_change_is_made_again(done, settings, tmp_path):
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(done.root, copy)
+    changed = run("demo", out=copy, settings=[*settings, "disentanglement.min_r2=0.5"])
+    assert [step["stage"] for step in changed.stages if step["status"] == "made"] == ["disentanglement"]
+
+
+def test_a_run_that_was_killed_ends_with_the_same_tables(done, settings, tmp_path, monkeypatch):
+    from otoscope.experiment import stages
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stages, "sae_probing", lambda *args: None)  # never came to it
+        patch.setattr(stages, "disentanglement", lambda *args: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run("demo", out=tmp_path / "run", settings=settings)
+    resumed = run("demo", out=tmp_path / "run", settings=settings)
+    status = {step["stage"]: step["status"] for step in resumed.stages}
+    assert status["layer_probing"] == "kept"
+    assert status["sae_probing"] == status["disentanglement"] == "made"
+    for file in (done.root / "results").glob("*.csv"):
+        assert file.read_text() == (resumed.root / "results" / file.name).read_text(), file.name
+
+
+def test_the_report_opens_without_a_network(done):
+    page = write_report(done.root)
+    assert page == done.root / "report.html"
+    for number in range(1, 5):
+        assert (done.root / "figures" / f"figure{number}.png").stat().st_size > 5_000
+        assert (done.root / "figures" / f"figure{number}.pdf").exists()
+
+
+def test_a_folder_of_ones_own(tiny_encoder, fsdd, tmp_path):
+    """Real recordings: digits of six speakers, tested on speakers that were not trained on."""
+    names = sorted(
+        f"{digit}_{speaker}_{i}.wav" for digit in range(4) for i in range(4) for speaker in SPEAKERS
+    )
+    table = pd.DataFrame({"file_name": [str(fsdd / name) for name in names]})
+    table[["digit", "speaker"]] = [name.split("_")[:2] for name in names]
+    (tmp_path / "mine").mkdir()
+    table.to_csv(tmp_path / "mine" / "metadata.csv", index=False)
+    spec = {
+        "name": "digits",
+        "dataset": {"name": "folder", "root": "mine", "label": "digit", "group": "speaker"},
+    }
+    (tmp_path / "spec.yaml").write_text(yaml.safe_dump(spec))
+    own = ["encoders.0.layers=[1]", "saes.sparsities=[0.75]", "disentanglement.nulls=[pca]"]
+    small = [*SMALL[1:], f"encoders.0.name={tiny_encoder}", *own]
+    finished = run(tmp_path / "spec.yaml", out=tmp_path / "run", settings=small)
+    assert list(finished.table("layer_probing").n_test.unique()) == [32]  # two of six speakers, 16 clips each
+    assert {"pitch", "mfcc"} <= set(finished.table("factor_entropy").family)
+
+
+SPEAKERS = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
