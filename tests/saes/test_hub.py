@@ -45,6 +45,8 @@ class Hub(BaseHTTPRequestHandler):
                 self.reply({"error": "no"}, status=403)
                 return
             self.reply({"url": f"http://{self.headers['Host']}/me/saes"})
+        elif self.path == "/api/validate-yaml":
+            self.reply({"errors": [], "warnings": []})
         elif "/preupload/" in self.path:
             files = json.loads(body)["files"]
             self.reply(
