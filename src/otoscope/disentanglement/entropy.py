@@ -15,10 +15,11 @@ _LN2 = np.log(2.0)
 def knn_entropy(values: np.ndarray, *, k: int = 3) -> float:
     """Estimate the differential entropy of a sample of one variable, in bits, from its k-th nearest neighbours.
 
-    ``H = psi(n) - psi(k) + log 2 + mean(log r_k)``, over log 2, with r_k the distance of each value to its k-th
-    nearest neighbour (Kraskov et al. 2004, eq. 20, one dimension). A density has no equal values: where they occur,
-    they are taken as rounded, and scattered (always alike) over a cell as wide as the smallest gap between different
-    values. So rounding alone changes little, and a value that many rows share lowers the estimate, to a finite number.
+    ``H = psi(n) - psi(k) + log 2 + mean(log r_k)``, over log 2, with r_k the distance of each value to its
+    k-th nearest neighbour (Kraskov et al. 2004, eq. 20, one dimension). A density has no equal values: where
+    they occur, they are taken as rounded, and scattered (always alike) over a cell as wide as the smallest
+    gap between different values. So rounding alone changes little, and a value that many rows share lowers
+    the estimate, to a finite number.
 
     Parameters
     ----------
@@ -104,7 +105,8 @@ def factor_entropy(
 def _scatter_ties(x: np.ndarray, cell: float) -> np.ndarray:
     """Return the sorted values with equal ones scattered over `cell`, around where they are, sorted again.
 
-    At random, as a sample would fall: at even distances neighbours are farther apart than the estimator expects.
+    At random, as a sample would fall: at even distances neighbours are farther apart than the estimator
+    expects.
     """
     _, index, counts = np.unique(x, return_inverse=True, return_counts=True)
     offsets = np.random.default_rng(0).uniform(-0.5, 0.5, len(x))

@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 
 from otoscope.compute import cpu_count, one_thread_each, thread_map
-from otoscope.disentanglement import scores
 from otoscope.disentanglement.crossval import cross_validate, group_folds
 from otoscope.disentanglement.lasso import lasso_gram
+from otoscope.disentanglement.results import Disentanglement, check_codes, empty_table, fill, patterns, scored
+from otoscope.disentanglement.uniqueness import free_directions
 from otoscope.errors import InputError
 
 Key = TypeVar("Key", bound=Hashable)
@@ -22,31 +23,6 @@ ALPHAS = (0.2, 0.1, 0.05, 0.02, 0.01, 0.005)
 
 R2_FLOOR = 0.1
 """Held-out R2 below which a factor is not ranked: nothing can be said about where it is held."""
-
-_FEWEST_ROWS = 20
-
-
-@dataclass(frozen=True)
-class Disentanglement:
-    """One representation's scores.
-
-    Attributes
-    ----------
-    factors : DataFrame
-        ``factor, family, r2, r2_cv, completeness, effective_dims, n_nonzero, importance``, then ``alpha,
-        n_rows, ranked``: a row per factor. ``r2`` is in-sample; ``r2_cv`` is NaN where nothing was held out.
-    latents : DataFrame
-        ``latent, importance, disentanglement``: the latents that hold something of a ranked factor.
-    disentanglement : float
-        Of the whole code: mean over latents, weighted by importance.
-    weights : np.ndarray [latents, factors]
-        Absolute Lasso coefficients on standardised codes and factors: the importance matrix.
-    """
-
-    factors: pd.DataFrame
-    latents: pd.DataFrame
-    disentanglement: float
-    weights: np.ndarray
 
 
 def measure_disentanglement(
@@ -91,23 +67,24 @@ def measure_disentanglement(
     InputError
         If shapes do not match, codes are not finite, or there are fewer than 3 groups.
     """
-    x, y = _check(codes, factors)
+    x, y = check_codes(codes, factors)
     groups = np.arange(len(x)) if groups is None else np.asarray(groups)
     if len(groups) != len(x):
         raise InputError(f"expected a group for each of the {len(x)} rows; got {len(groups)}")
-    table = _empty_table(factors, families)
+    table = empty_table(factors, families)
     weights = np.zeros((x.shape[1], y.shape[1]))
-    for rows, columns in _patterns(y):
+    for rows, columns in patterns(y):
         folds = group_folds(groups[rows], n_folds)
         with one_thread_each():
             held_out = cross_validate(
                 x[rows], y[rows][:, columns], folds, np.asarray(alphas), workers=workers
             )
-        fitted, r2 = _refit(x[rows], y[rows][:, columns], held_out.alpha, workers)
-        weights[:, columns] = fitted
-        _fill(table, columns, r2=r2, r2_cv=held_out.r2_cv, alpha=held_out.alpha, n_rows=len(rows))
+        fit = _refit(x[rows], y[rows][:, columns], held_out.alpha, workers)
+        weights[:, columns] = fit.weights
+        fill(table, columns, r2=fit.r2, r2_cv=held_out.r2_cv, alpha=held_out.alpha, n_rows=len(rows))
+        fill(table, columns, n_free=fit.n_free)
     table["ranked"] = table.r2_cv >= r2_floor
-    return _scored(table, weights, empty=np.nan)
+    return scored(table, weights, empty=np.nan)
 
 
 def measure_in_sample(
@@ -127,16 +104,16 @@ def measure_in_sample(
 
     Parameters, Returns and Raises are those of `measure_disentanglement`.
     """
-    x, y = _check(codes, factors)
-    table = _empty_table(factors, families)
+    x, y = check_codes(codes, factors)
+    table = empty_table(factors, families)
     weights = np.zeros((x.shape[1], y.shape[1]))
-    for rows, columns in _patterns(y):
+    for rows, columns in patterns(y):
         penalties = np.full(len(columns), float(alpha))
-        fitted, r2 = _refit(x[rows], y[rows][:, columns], penalties, workers)
-        weights[:, columns] = fitted
-        _fill(table, columns, r2=r2, alpha=penalties, n_rows=len(rows))
+        fit = _refit(x[rows], y[rows][:, columns], penalties, workers)
+        weights[:, columns] = fit.weights
+        fill(table, columns, r2=fit.r2, alpha=penalties, n_rows=len(rows), n_free=fit.n_free)
     table["ranked"] = table.r2.notna()
-    return _scored(table, weights, empty=empty_completeness)
+    return scored(table, weights, empty=empty_completeness)
 
 
 def measure_all(
@@ -180,40 +157,25 @@ def measure_all(
     return results
 
 
-def _check(codes: np.ndarray, factors: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    x = np.asarray(codes, dtype=np.float64)
-    if x.ndim != 2 or len(x) != len(factors):
-        raise InputError(f"expected codes [rows, latents] for {len(factors)} rows of factors; got {x.shape}")
-    if not np.isfinite(x).all():
-        raise InputError(f"codes must be finite; {np.count_nonzero(~np.isfinite(x))} numbers are not")
-    y = factors.to_numpy(dtype=np.float64)
-    return x, np.where(np.isfinite(y), y, np.nan)
+@dataclass(frozen=True)
+class _Refit:
+    weights: np.ndarray  # [latents, factors], absolute
+    r2: np.ndarray  # [factors], in-sample
+    n_free: np.ndarray  # [factors]
 
 
-def _patterns(y: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return (rows, columns) of factors measurable in the same rows, where they vary: these share a Gram matrix."""
-    there = np.isfinite(y)
-    masks: dict[bytes, list[int]] = {}
-    for column in range(y.shape[1]):
-        masks.setdefault(there[:, column].tobytes(), []).append(column)
-    patterns = []
-    for columns in masks.values():
-        rows = np.flatnonzero(there[:, columns[0]])
-        varying = [column for column in columns if len(rows) and np.ptp(y[rows, column]) > 0]
-        if varying and len(rows) >= _FEWEST_ROWS:
-            patterns.append((rows, np.array(varying)))
-    return patterns
-
-
-def _refit(
-    x: np.ndarray, y: np.ndarray, alphas: np.ndarray, workers: int | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Fit all rows, each factor at its penalty; return absolute coefficients [latents, factors] and in-sample R2."""
+def _refit(x: np.ndarray, y: np.ndarray, alphas: np.ndarray, workers: int | None) -> _Refit:
+    """Fit all rows, each factor at its penalty."""
     x, y = _standardised(x), _standardised(y)
     n = len(x)
-    path = lasso_gram(x.T @ x / n, y.T @ x / n, (y**2).mean(axis=0), alphas[:, None], workers=workers)
-    coefs = path[:, 0]
-    return np.abs(coefs.T), 1 - ((y - x @ coefs.T) ** 2).sum(axis=0) / (y**2).sum(axis=0)
+    gram, xy = x.T @ x / n, y.T @ x / n
+    coefs = lasso_gram(gram, xy, (y**2).mean(axis=0), alphas[:, None], workers=workers)[:, 0]
+    residuals = y - x @ coefs.T
+    return _Refit(
+        np.abs(coefs.T),
+        1 - (residuals**2).sum(axis=0) / (y**2).sum(axis=0),
+        np.array([free_directions(gram, xy[j], coefs[j], alphas[j]) for j in range(len(coefs))]),
+    )
 
 
 def _standardised(values: np.ndarray) -> np.ndarray:
@@ -222,33 +184,3 @@ def _standardised(values: np.ndarray) -> np.ndarray:
     std = centred.std(axis=0)
     alive = std > 1e-9 * np.maximum(np.abs(values).max(axis=0), 1e-30)
     return np.where(alive, centred / np.where(alive, std, 1.0), 0.0)
-
-
-def _empty_table(factors: pd.DataFrame, families: Mapping[str, str] | None) -> pd.DataFrame:
-    names = [str(name) for name in factors.columns]
-    table = pd.DataFrame({"factor": names, "family": [(families or {}).get(name, "other") for name in names]})
-    table[["r2", "r2_cv", "completeness", "effective_dims"]] = np.nan
-    table["n_nonzero"] = 0
-    table["importance"] = "lasso"
-    table["alpha"] = np.nan
-    table["n_rows"] = 0
-    return table
-
-
-def _fill(table: pd.DataFrame, columns: np.ndarray, **values) -> None:
-    for name, value in values.items():
-        table.loc[columns, name] = value
-
-
-def _scored(table: pd.DataFrame, weights: np.ndarray, *, empty: float) -> Disentanglement:
-    measured = table.r2.notna().to_numpy()
-    table["completeness"] = np.where(measured, scores.completeness(weights, empty=empty), np.nan)
-    table["effective_dims"] = scores.effective_dims(weights)
-    table["n_nonzero"] = np.count_nonzero(weights, axis=0)
-    ranked = table.ranked.to_numpy()
-    per_latent, shares = scores.disentanglement(weights[:, ranked])
-    latents = pd.DataFrame(
-        {"latent": np.arange(len(shares)), "importance": shares, "disentanglement": per_latent}
-    )
-    whole = scores.weighted_mean(per_latent, shares)
-    return Disentanglement(table, latents[shares > 0].reset_index(drop=True), whole, weights)

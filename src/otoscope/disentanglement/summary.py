@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from otoscope.disentanglement.measure import Disentanglement
+from otoscope.disentanglement.results import Disentanglement
 from otoscope.errors import InputError, nearest
 
 SELECTIONS = ("top10_r2", "top10_completeness", "r2_floor")
