@@ -51,11 +51,12 @@ def tiles(run: Run) -> list[tuple[str, str, str]]:
     if table.empty:
         return []
     row, metric = table.iloc[0], metric_of(run)
+    best = wording.place(row["encoder"], row["layer"], encoders=len(table))
     codes = f"layer {row['studied']} at about 95\u00a0% sparsity"
     found = [
         (
             wording.score(row["score"], metric),
-            f"best probe: layer {row['layer']}",
+            f"best probe: {best}",
             wording.score_interval(row["low"], row["high"], metric),
         ),
         (wording.difference(row["code_change"], metric), "codes against dense", f"probes on {codes}"),
