@@ -18,7 +18,7 @@ from otoscope.errors import InputError
 
 Key = TypeVar("Key", bound=Hashable)
 
-ALPHAS = (0.2, 0.1, 0.05, 0.02, 0.01, 0.005)
+ALPHAS = (0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002)
 """Penalties to choose from, for standardised codes and factors; 0.1 is the paper's."""
 
 R2_FLOOR = 0.1
