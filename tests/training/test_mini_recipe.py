@@ -13,7 +13,7 @@ RECIPE = Path(__file__).parents[2] / "training" / "otoscope_mini"
 PACKAGED = Path(__file__).parents[2] / "src" / "otoscope" / "encoders" / "mini"
 TINY = """
     --n-singers 1 --width 32 --ffn-width 64 --n-blocks 2 --n-heads 2 --stem-width 16 --position-kernel 16
-    --position-groups 4 --timbre-units 16 --pitch-units 8 --movement-units 16 --state-units 16 --state-layer 1
+    --position-groups 4 --timbre-units 16 --pitch-units 8 --movement-units 16 --phrase-units 8
     --steps 24 8 --batch-audio-s 4 --crop-s 1.0 --learning-rate 0.01
     --log-every 4 --check-every 0 --probe-singers 5 --threads 1
 """.split()  # noqa: SIM905 - reads like the command line it is
@@ -39,17 +39,17 @@ def run(recipe_on_path, tmp_path_factory) -> Path:
     return out
 
 
-def test_loss_falls_within_each_iteration(run):
+def test_loss_falls_within_each_stage(run):
     rows = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    for iteration in (0, 1):
-        losses = [row["loss"] for row in rows if row["iteration"] == iteration]
+    for stage in (0, 1):
+        losses = [row["loss"] for row in rows if row["stage"] == stage]
         assert losses[-1] < losses[0]
 
 
 def test_a_stopped_run_goes_on_to_the_same_weights(run, tmp_path):
     out = tmp_path / "stopped"
     train(out, "--stop-after", "5")
-    train(out, "--resume", "--stop-after", "22")  # over the border of the iterations
+    train(out, "--resume", "--stop-after", "22")  # over the border of the stages
     train(out, "--resume")
     whole, stopped = (load_file(folder / "model" / "model.safetensors") for folder in (run, out))
     assert all(torch.equal(whole[name], stopped[name]) for name in whole)
@@ -68,7 +68,7 @@ def test_export_is_a_whole_hubert_in_float16(run):
 
 def test_record_and_card_say_what_was_done(run):
     record = json.loads((run / "model" / "training.json").read_text())
-    assert (record["steps"], record["iterations"], record["corpus_clips"]) == (32, 2, 50)
+    assert (record["steps"], record["stages"], record["corpus_clips"]) == (32, 2, 50)
     card = (run / "model" / "README.md").read_text()
     for row in record["scores"]["layers"]:
         assert f"| layer {row['layer']} | {row['accuracy']:.3f} | {row['f0_r2_cv']:.3f} |" in card

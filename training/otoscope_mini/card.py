@@ -29,7 +29,7 @@ float16 and computed with as float32. Input: mono, 16 kHz, zero mean and unit va
   the frames masked in spans of {span_ms} ms; k-means units of {unit_sets},
   each with a head of its own. Noise and other clips are mixed into the input, not into the targets (WavLM, Chen et
   al. 2022, arXiv:2110.13900).
-- **Length**: {steps:,} steps of {batch_audio_s:g} s of audio, {iterations} iteration(s), {audio_heard_h:.1f} h heard,
+- **Length**: {steps:,} steps of {batch_audio_s:g} s of audio, {stages} stage(s), {audio_heard_h:.1f} h heard,
   {train_minutes:.0f} minutes on {machine}. Muon for weight matrices (peak rate
   {matrix_learning_rate:g}), AdamW for the rest ({learning_rate:g}), bfloat16 autocast.
 - **Versions**: Python {python}, torch {torch}, transformers {transformers}, NumPy {numpy}. All numbers:
@@ -59,8 +59,8 @@ def model_card(record: dict) -> str:
     """README.md of the packaged model; `record` is what `training.json` holds."""
     settings, scores = record["settings"], record["scores"]
     unit_sets = "timbre, pitch and movement"
-    if record["iterations"] > 1:
-        unit_sets += ", then also of the model's own hidden states"
+    if record["stages"] > 1:
+        unit_sets += ", then also of whole phrases (1 s)"
     rows = [("mean MFCC (20)", scores["mfcc"])]
     rows += [(f"layer {row['layer']}", row) for row in scores["layers"]]
     values = {

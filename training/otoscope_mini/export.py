@@ -61,11 +61,11 @@ def _settings(run: Path) -> Settings:
 
 def _record(run: Path, settings: Settings, progress: dict) -> dict:
     first_sample = np.load(run / "corpus" / "first_sample.npy")
-    steps = sum(settings.steps[: progress["iteration"]]) + progress["step"]
+    steps = sum(settings.steps[: progress["stage"]]) + progress["step"]
     return {
         "settings": json.loads((run / "settings.json").read_text()),
         "steps": steps,
-        "iterations": progress["iteration"] + 1,
+        "stages": progress["stage"] + 1,
         "train_s": round(progress["train_s"]),
         "steps_per_s": round(steps / progress["train_s"], 2),
         "audio_heard_h": round(progress["audio_s"] / 3600, 2),

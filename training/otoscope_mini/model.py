@@ -2,7 +2,6 @@
 
 import numpy as np
 import torch
-from corpus import normalise
 from settings import Settings
 from torch import nn
 from torch.nn import functional
@@ -90,15 +89,3 @@ def draw_mask(rng: np.random.Generator, n_crops: int, frames: int, *, share: flo
     masked = np.lib.stride_tricks.sliding_window_view(starts, span, axis=1).any(axis=-1)
     masked[np.arange(n_crops), rng.integers(0, frames, n_crops)] = True  # never a crop without a target
     return masked
-
-
-@torch.no_grad()
-def layer_states(hubert: HubertModel, waveform: np.ndarray, layer: int) -> np.ndarray:
-    """[frames, width] float16: one hidden state of one clip, as `hidden_states[layer]` gives it."""
-    training = hubert.training
-    hubert.eval()
-    states = hubert(torch.from_numpy(normalise(waveform[None])), output_hidden_states=True).hidden_states[
-        layer
-    ][0]
-    hubert.train(training)
-    return states.numpy().astype(np.float16)

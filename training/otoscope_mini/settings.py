@@ -23,15 +23,13 @@ class Settings:
     timbre_units: int = 200
     pitch_units: int = 100
     movement_units: int = 200
-    state_units: int = 300
-    """Clusters of a layer's hidden states, the further target set of iterations 2 and up."""
-    state_layer: int = 3
-    """The layer that is clustered (0 enters the first block)."""
+    phrase_units: int = 200
+    """Predicted from the second stage on, beside the other three."""
     fit_frames: int = 150_000
     """Frames, drawn from the whole corpus, on which k-means is fitted."""
     # masked prediction
-    steps: tuple[int, ...] = (3000, 1800)
-    """Optimiser steps of each iteration; iteration 2 goes on from iteration 1's weights, towards new targets."""
+    steps: tuple[int, ...] = (1750, 1250)
+    """Optimiser steps of each stage, under one schedule of the learning rate."""
     batch_audio_s: float = 12.0
     """Seconds of audio in a batch: fewer crops where the crops are longer."""
     crop_s: tuple[float, ...] = (1.0, 1.5, 2.0)

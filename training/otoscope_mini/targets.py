@@ -6,6 +6,8 @@ the voice moves, so three sets of units are predicted side by side:
 - timbre: 20 MFCCs with first and second differences (180 ms), as in the paper but for the number of coefficients;
 - pitch: the normalised autocorrelation of 50 ms at 64 log-spaced lags (30 Hz to 1 kHz): pitch, voicing, roughness;
 - movement: magnitudes of the modulation spectrum (0 to 50 Hz, over 320 ms) of level, low cepstra and pitch lag.
+- phrase, in the second stage: means of the three views, and standard deviations of the first two, over 1 s around a
+  frame. What has no name within 300 ms, such as a trill or a line of onsets, has one here.
 
 Frame i covers samples 320 i to 320 i + 400, as in HuBERT's convolutional stem.
 """
@@ -23,6 +25,7 @@ HOP_S = HOP_SAMPLES / SAMPLE_RATE
 
 _FINE_HOP = 160  # movement is measured each 10 ms, so that a lip trill (about 25 Hz) does not alias
 _MOVEMENT_FRAMES = 32
+_PHRASE_FRAMES = 50
 _PITCH_WINDOW = 800
 _PITCH_LAGS = np.geomspace(SAMPLE_RATE / 1000, SAMPLE_RATE / 30, 64)
 
@@ -47,6 +50,17 @@ def acoustic_views(waveform: np.ndarray) -> dict[str, np.ndarray]:
         "movement": _movement(cepstra, autocorrelation)[::2][:frames],
     }
     return {name: view.astype(np.float32) for name, view in views.items()}
+
+
+def phrase_view(waveform: np.ndarray) -> dict[str, np.ndarray]:
+    """The view over a second, {"phrase": [frames, 408]}, float16."""
+    views = acoustic_views(waveform)
+    means = {name: uniform_filter1d(view, _PHRASE_FRAMES, axis=0) for name, view in views.items()}
+    squares = {
+        name: uniform_filter1d(views[name] ** 2, _PHRASE_FRAMES, axis=0) for name in ("timbre", "pitch")
+    }
+    spreads = [np.sqrt(np.maximum(square - means[name] ** 2, 0)) for name, square in squares.items()]
+    return {"phrase": np.concatenate([*means.values(), *spreads], axis=1).astype(np.float16)}
 
 
 def cluster(views: list[np.ndarray], *, n_units: int, fit_frames: int, seed: int) -> np.ndarray:

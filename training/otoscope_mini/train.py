@@ -20,19 +20,19 @@ import torch
 from check import ProbeSet, probe_layers, probe_set
 from corpus import Corpus, draw_batch, make_corpus
 from export import export_model
-from model import MaskedPredictor, draw_mask, layer_states
+from model import MaskedPredictor, draw_mask
 from optimiser import optimisers
 from settings import Settings
-from targets import SAMPLE_RATE, acoustic_views, cluster
+from targets import SAMPLE_RATE, acoustic_views, cluster, phrase_view
 
 
 @dataclass(frozen=True)
 class Progress:
     """How far a run is; part of the checkpoint."""
 
-    iteration: int = 0
+    stage: int = 0
     step: int = 0
-    """Steps done of this iteration."""
+    """Steps done of this stage."""
     train_s: float = 0.0
     """Time spent in optimiser steps, all calls together."""
     audio_s: float = 0.0
@@ -57,19 +57,17 @@ def main(options: list[str] | None = None) -> None:
     progress = Progress(**kept["progress"]) if kept else Progress()
     stop_after, model = arguments.stop_after, None
     while True:
-        units = _units(
-            out / f"units_{progress.iteration + 1}.npz", corpus, settings, model, arguments.threads
-        )
-        model = _next_model(settings, units, model, progress.iteration)
+        units = _units(out, corpus, settings, progress.stage, arguments.threads)
+        model = _next_model(settings, units, model, progress.stage)
         before = progress.step
         progress = _train(model, corpus, units, settings, progress, out, kept, stop_after, probes)
         stop_after -= progress.step - before
-        if progress.step < settings.steps[progress.iteration]:
+        if progress.step < settings.steps[progress.stage]:
             print("stopped; go on with --resume", flush=True)
             return
-        if progress.iteration + 1 == len(settings.steps):
+        if progress.stage + 1 == len(settings.steps):
             break
-        kept, progress = None, replace(progress, iteration=progress.iteration + 1, step=0)
+        kept, progress = None, replace(progress, stage=progress.stage + 1, step=0)
     export_model(out)
 
 
@@ -84,7 +82,7 @@ def _train(
     stop_after: float,
     probes: ProbeSet | None,
 ) -> Progress:
-    """One iteration, from where `kept` left it to its end or by `stop_after` steps."""
+    """One stage, from where `kept` left it to its end or by `stop_after` steps."""
     both = optimisers(
         model,
         lr=settings.learning_rate,
@@ -97,14 +95,17 @@ def _train(
         for optimiser, state in zip(both, kept["optimisers"], strict=True):
             optimiser.load_state_dict(state)
     model.train()
-    last = settings.steps[progress.iteration]
+    last = settings.steps[progress.stage]
     stop = min(last, progress.step + stop_after)
+    before = sum(settings.steps[: progress.stage])
     recent: list[dict[str, float]] = []
     while progress.step < stop:
         start_s = time.perf_counter()
         for optimiser, peak in zip(both, peaks, strict=True):
-            optimiser.param_groups[0]["lr"] = peak * _schedule(progress.step, last, settings.warmup_share)
-        rng = np.random.default_rng((settings.seed, progress.iteration, progress.step))
+            optimiser.param_groups[0]["lr"] = peak * _schedule(
+                before + progress.step, sum(settings.steps), settings.warmup_share
+            )
+        rng = np.random.default_rng((settings.seed, progress.stage, progress.step))
         measured, audio_s = _step(model, both, corpus, units, settings, rng)
         step_s = time.perf_counter() - start_s
         progress = replace(
@@ -161,41 +162,40 @@ def _schedule(step: int, last: int, warmup_share: float) -> float:
 
 
 def _units(
-    path: Path, corpus: Corpus, settings: Settings, model: MaskedPredictor | None, processes: int
+    out: Path, corpus: Corpus, settings: Settings, stage: int, processes: int
 ) -> dict[str, np.ndarray]:
-    """The units of all frames: acoustic views, and from the second iteration on a layer of the model so far."""
+    """The units of all frames that a stage predicts: those of the stages before, and its own, made if need be."""
+    units = _units(out, corpus, settings, stage - 1, processes) if stage else {}
+    path = out / f"units_{stage + 1}.npz"
     if not path.exists():
         start_s = time.perf_counter()
-        seeds = {"fit_frames": settings.fit_frames, "seed": settings.seed}
-        if model is None:
-            sizes = {
-                "timbre": settings.timbre_units,
-                "pitch": settings.pitch_units,
-                "movement": settings.movement_units,
-            }
-            with multiprocessing.get_context("fork").Pool(processes) as pool:
-                views = pool.map(acoustic_views, corpus, chunksize=16)
-            units = {name: cluster([v[name] for v in views], n_units=n, **seeds) for name, n in sizes.items()}
-        else:
-            states = [layer_states(model.hubert, clip, settings.state_layer) for clip in corpus]
-            units = dict(np.load(path.parent / "units_1.npz"))
-            units["state"] = cluster(states, n_units=settings.state_units, **seeds)
-        partial = path.with_name("partial.npz")
-        np.savez(partial, **units)
+        with multiprocessing.get_context("fork").Pool(processes) as pool:
+            views = pool.map(phrase_view if stage else acoustic_views, corpus, chunksize=16)
+        made = {
+            name: cluster(
+                [view[name] for view in views],
+                n_units=getattr(settings, f"{name}_units"),
+                fit_frames=settings.fit_frames,
+                seed=settings.seed,
+            )
+            for name in views[0]
+        }
+        partial = out / "partial.npz"
+        np.savez(partial, **made)
         partial.rename(path)
-        print(f"{path.stem}: {time.perf_counter() - start_s:.0f} s", flush=True)
-    return dict(np.load(path))
+        print(f"{', '.join(made)} units: {time.perf_counter() - start_s:.0f} s", flush=True)
+    return {**units, **np.load(path)}
 
 
 def _next_model(
-    settings: Settings, units: dict[str, np.ndarray], before: MaskedPredictor | None, iteration: int
+    settings: Settings, units: dict[str, np.ndarray], before: MaskedPredictor | None, stage: int
 ) -> MaskedPredictor:
-    """A model with new heads; its encoder goes on from the iteration before."""
-    torch.manual_seed(settings.seed + iteration)
+    """A model that goes on from the stage before, with heads for the units that are new."""
+    torch.manual_seed(settings.seed + stage)
     counts = {name: np.bincount(u) + 1 for name, u in units.items()}
     model = MaskedPredictor(settings, {name: count / count.sum() for name, count in counts.items()})
     if before is not None:
-        model.hubert.load_state_dict(before.hubert.state_dict())
+        model.load_state_dict(before.state_dict(), strict=False)
     return model
 
 
