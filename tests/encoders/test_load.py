@@ -362,6 +362,9 @@ class TestInput:
         with pytest.raises(InputError):
             encoder.layers(asked)
 
+    def test_float32_unless_asked(self, encoder) -> None:
+        assert (encoder.dtype, encoder.provenance()["compute_dtype"]) == ("float32", "float32")
+
     def test_a_tensor_is_welcome(self, encoder, noise) -> None:
         states = encoder.hidden_states(torch.from_numpy(noise.short), [1])
         assert torch.equal(states[1], encoder.hidden_states(noise.short, [1])[1])
@@ -393,3 +396,22 @@ def test_normalisation_is_read_from_the_preprocessor(tmp_path, noise) -> None:
 def copy(folder, to):
     to.mkdir(parents=True, exist_ok=True)
     return shutil.copytree(folder, to / folder.name)
+
+
+def test_the_built_in_model_is_a_hubert_like_any_other(noise) -> None:
+    """Loaded by name it gives what transformers gives for its folder."""
+    from importlib import resources
+
+    folder = resources.files("otoscope.encoders") / "mini"
+    encoder = otoscope.load_encoder("otoscope-mini", device="cpu")
+    assert (encoder.name, encoder.family, encoder.sample_rate) == ("otoscope-mini", "hubert", 16_000)
+    with resources.as_file(folder) as path:
+        model = transformers.HubertModel.from_pretrained(path, dtype=torch.float32).eval()
+        extractor = transformers.AutoFeatureExtractor.from_pretrained(path)
+    inputs = extractor(list(noise.long), sampling_rate=16_000, return_tensors="pt")
+    with torch.no_grad():
+        expected = model(inputs.input_values, output_hidden_states=True).hidden_states
+    for layer, state in encoder.hidden_states(noise.long).items():
+        assert (state - expected[layer]).abs().max() < 1e-5
+    with pytest.raises(ModelError, match="has no revisions"):
+        otoscope.load_encoder("otoscope-mini", revision="main")

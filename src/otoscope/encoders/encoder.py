@@ -15,7 +15,8 @@ import torch
 from torch import nn
 
 from otoscope.compute import pick_device
-from otoscope.encoders.precision import DTYPES, compute_dtype, running_in
+from otoscope.encoders import kernels
+from otoscope.encoders.precision import DTYPES, compute_dtype
 from otoscope.encoders.tokens import Grid, Layer, Tokens, even_tokens
 from otoscope.errors import InputError, ModelError, nearest
 
@@ -76,6 +77,7 @@ class Encoder:
 
     def __post_init__(self) -> None:
         self.module.eval().requires_grad_(False).to(self.device)
+        self._set_kernels()
 
     @property
     def n_layers(self) -> int:
@@ -133,7 +135,7 @@ class Encoder:
         """Return the states of `layers` for inputs that the frontend has made and that were stacked."""
         caught: dict[Layer, torch.Tensor] = {}
         inputs = inputs.to(self.device, non_blocking=True)
-        precision = running_in(self.dtype, self.device)
+        precision = kernels.autocasting(self.dtype, self.device)
         with torch.no_grad(), precision, self._tapped(layers, caught), suppress(_DeepEnough):
             self.module(inputs)
         return {layer: caught[layer] for layer in layers}
@@ -182,12 +184,14 @@ class Encoder:
         self.device = device
         self.module.to(device)
         self.dtype = compute_dtype(self.dtype_asked, self.family, device)
+        self._set_kernels()
         return self
 
     def keep_dtype(self, dtype: str) -> None:
         """Compute in `dtype` where "auto" was asked for: a store that was begun is finished in its own dtype."""
-        if self.dtype_asked == "auto" and dtype in DTYPES:
+        if self.dtype_asked == "auto" and dtype in DTYPES and dtype != self.dtype:
             self.dtype = dtype
+            self._set_kernels()
 
     def provenance(self) -> dict[str, Any]:
         """Return what the numbers depend on: model, revision or weight hash, rate, dtype, layer convention."""
@@ -281,6 +285,10 @@ class Encoder:
         encoder.widths = _tried_widths(encoder)
         return encoder
 
+    def _set_kernels(self) -> None:
+        if self.family != "module":  # a user's own module is theirs to train and change
+            kernels.install(self.module, self.dtype, self.device)
+
     def _layer(self, asked: Layer) -> Layer:
         text = str(asked).strip()
         if text == "final":
@@ -312,6 +320,8 @@ class Encoder:
                 raise _DeepEnough
 
         handles = []
+        if self.dtype != "float32":  # the residual stream is summed in float32 from its very beginning
+            handles.append(self.taps[0].module.register_forward_pre_hook(_in_float32))
         for layer in layers:
             tap = self.final if layer == "final" else self.taps[int(layer)]
             if tap.before:
@@ -337,6 +347,10 @@ class _DeepEnough(Exception):
     """Ends a forward pass: every state asked for has been caught."""
 
 
+def _in_float32(module: nn.Module, args: tuple) -> tuple:
+    return (args[0].float(), *args[1:]) if args else args
+
+
 def weights_hash(module: nn.Module) -> str:
     """Return the SHA-256 of a module's parameters and buffers, names included."""
     digest = hashlib.sha256()
@@ -352,7 +366,8 @@ def _matching(modules: Mapping[str, nn.Module], pattern: str) -> list[nn.Module]
     names = [
         name
         for name in modules
-        if name and len(name.split(".")) == len(parts)
+        if name
+        and len(name.split(".")) == len(parts)
         and all(fnmatchcase(part, wanted) for part, wanted in zip(name.split("."), parts))
     ]
     if not names:

@@ -30,7 +30,7 @@ def load_folder(
     name: str,
     source: Mapping[str, Any] | None = None,
     device: str = "auto",
-    dtype: str = "auto",
+    dtype: str = "float32",
     as_family: str | None = None,
 ) -> Encoder:
     """Load the model in `folder`; see `otoscope.load_encoder` for what can go wrong.

@@ -62,7 +62,7 @@ def load_encoder(
     name: str | os.PathLike,
     *,
     device: str = "auto",
-    dtype: str = "auto",
+    dtype: str = "float32",
     revision: str | None = None,
     as_family: str | None = None,
 ) -> Encoder:
@@ -77,8 +77,8 @@ def load_encoder(
     device : str
         "auto", "cpu", "cuda", ...
     dtype : str
-        What the blocks compute in: "float32", "bfloat16", "float16", or "auto", the fastest that was measured
-        to keep the numbers close on this kind of processor.
+        What the model computes in: "float32", the numbers of transformers to 1e-5; "bfloat16" or "float16"; or
+        "auto", the fastest that was measured to keep the numbers close on this kind of processor.
     revision : str, optional
         Branch, tag or commit of a hub model.
     as_family : str, optional

@@ -1,8 +1,12 @@
-"""What an encoder's blocks compute in."""
+"""What an encoder computes in, and what "auto" means for a family on a kind of processor.
+
+`MEASURED` is made from `benchmarks/extraction.py` (parts "precision" and "published"); its tables, with machine,
+versions and how far the numbers move, are in ``benchmarks/extraction.md``.
+"""
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 
 import torch
 
@@ -10,9 +14,16 @@ from otoscope.errors import InputError
 
 DTYPES = ("float32", "bfloat16", "float16")
 
+_SPEECH = ("hubert", "mert_model", "wav2vec2", "wavlm")
+
+MEASURED: dict[tuple[str, str], str] = {
+    **{(family, "avx512_bf16"): "bfloat16" for family in (*_SPEECH, "audio-spectrogram-transformer")},
+}
+"""(family, feature of the processor) -> the fastest dtype. What is not here computes in float32."""
+
 
 def compute_dtype(asked: str, family: str, device: torch.device) -> str:
-    """Return the dtype that `asked` means for a family on a device; "auto" looks it up.
+    """Return the dtype that `asked` means for a family on a device; "auto" looks it up in `MEASURED`.
 
     Raises
     ------
@@ -20,14 +31,21 @@ def compute_dtype(asked: str, family: str, device: torch.device) -> str:
         If `asked` is neither "auto" nor one of `DTYPES`.
     """
     if asked == "auto":
-        return "float32"
+        found = (MEASURED.get((family, feature)) for feature in processor_features(device))
+        return next((dtype for dtype in found if dtype is not None), "float32")
     if asked not in DTYPES:
         raise InputError(f"dtype must be auto, {', '.join(DTYPES)}; got '{asked}'")
     return asked
 
 
-def running_in(dtype: str, device: torch.device) -> AbstractContextManager:
-    """Return the context in which a model computes in `dtype`: autocast keeps norms and sums in float32."""
-    if dtype == "float32":
-        return nullcontext()
-    return torch.autocast(device.type, getattr(torch, dtype))
+def processor_features(device: torch.device) -> list[str]:
+    """Return what a device is good at, the best first: "cuda_bf16", "amx_bf16", "avx512_bf16"."""
+    if device.type == "cuda":
+        return ["cuda_bf16"] if torch.cuda.get_device_capability(device) >= (8, 0) else []
+    return _cpu_features() if device.type == "cpu" else []
+
+
+@cache
+def _cpu_features() -> list[str]:
+    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return [feature for feature in ("amx_bf16", "avx512_bf16") if capabilities.get(feature)]
