@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otoscope.clips import check_clips, check_label, clips_hash, label_kind, split_clips
+from otoscope.clips import check_clips, check_label, clips_hash, group_folds, label_kind, split_clips
 from otoscope.errors import InputError
 
 
@@ -119,3 +120,12 @@ def test_the_hash_follows_the_clips_not_the_folder():
     assert clips_hash(clips) == clips_hash(moved)
     assert clips_hash(clips) != clips_hash(clips.assign(stop_s=2.0))
     assert clips_hash(clips) != clips_hash(clips[::-1])
+
+
+def test_folds_keep_groups_whole_and_even():
+    groups = np.repeat([f"g{i}" for i in range(11)], [5, 40, 7, 8, 20, 20, 3, 4, 9, 30, 10])
+    folds = group_folds(groups, 5)
+    assert pd.DataFrame({"g": groups, "f": folds}).groupby("g").f.nunique().max() == 1
+    assert np.bincount(folds).max() <= 40  # the largest group alone
+    assert len(np.bincount(folds)) == 5
+    assert set(group_folds(np.repeat([0, 1, 2], 4), 5)) == {0, 1, 2}

@@ -8,7 +8,7 @@ import time
 import pytest
 import torch
 
-from otoscope.compute import pick_device, progress, thread_map
+from otoscope.compute import one_thread_each, pick_device, progress, thread_map
 from otoscope.errors import InputError
 
 
@@ -49,3 +49,25 @@ def test_progress_is_silent_without_a_terminal(capsys):
         bar.advance()
         bar.note("fine")
     assert capsys.readouterr() == ("", "")
+
+
+def test_one_thread_each_is_restored_by_the_last_to_leave():
+    before = torch.get_num_threads()
+    inside, leave = threading.Event(), threading.Event()
+    seen = []
+
+    def other() -> None:
+        with one_thread_each():
+            inside.set()
+            leave.wait(10)
+            seen.append(torch.get_num_threads())
+
+    thread = threading.Thread(target=other)
+    with one_thread_each():
+        assert torch.get_num_threads() == 1
+        thread.start()
+        inside.wait(10)
+    leave.set()
+    thread.join()
+    assert seen == [1]  # the first to leave restored nothing
+    assert torch.get_num_threads() == before

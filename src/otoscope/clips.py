@@ -6,6 +6,7 @@ One row per clip, columns ``clip_id, path, start_s, stop_s, split, group`` plus 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -136,6 +137,27 @@ def split_clips(
         clips.loc[pool & clips["group"].isin(order[start : start + count]), "split"] = side
         start += count
     return clips
+
+
+def group_folds(groups: Sequence | np.ndarray, n_folds: int) -> np.ndarray:
+    """Return the fold of each row, 0 to `n_folds` - 1 at most: groups stay whole, and folds are as even as they allow.
+
+    The largest group goes to the emptiest fold, as in scikit-learn's `GroupKFold`.
+
+    Parameters
+    ----------
+    groups : sequence [rows]
+        Singer, speaker.
+    n_folds : int
+        Fewer where there are fewer groups.
+    """
+    names, index, sizes = np.unique(np.asarray(groups).astype(str), return_inverse=True, return_counts=True)
+    load = np.zeros(max(min(n_folds, len(names)), 1))
+    fold_of = np.zeros(len(names), dtype=int)
+    for name in np.argsort(-sizes, kind="stable"):
+        fold_of[name] = load.argmin()
+        load[fold_of[name]] += sizes[name]
+    return fold_of[index]
 
 
 def label_kind(values: pd.Series) -> LabelKind:

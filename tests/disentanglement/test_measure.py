@@ -9,6 +9,7 @@ from sklearn.linear_model import Lasso
 from sklearn.metrics import r2_score
 from sklearn.preprocessing import StandardScaler
 
+from otoscope.clips import group_folds
 from otoscope.disentanglement import (
     measure_all,
     measure_disentanglement,
@@ -18,7 +19,7 @@ from otoscope.disentanglement import (
     shuffle_factors,
     summarise,
 )
-from otoscope.disentanglement.crossval import cross_validate, group_folds
+from otoscope.disentanglement.crossval import cross_validate
 from otoscope.errors import InputError
 
 GROUPS = np.repeat(np.arange(10), 30)
@@ -104,17 +105,6 @@ def test_nested_cross_validation_is_that_of_a_plain_loop():
         assert found.r2_cv[target] == pytest.approx(r2_score(y[:, target], predicted), abs=2e-3)
 
 
-def test_folds_keep_groups_whole_and_even():
-    groups = np.repeat([f"g{i}" for i in range(11)], [5, 40, 7, 8, 20, 20, 3, 4, 9, 30, 10])
-    folds = group_folds(groups, 5)
-    assert pd.DataFrame({"g": groups, "f": folds}).groupby("g").f.nunique().max() == 1
-    assert np.bincount(folds).max() <= 40
-    assert len(np.unique(folds)) == 5
-    assert len(np.unique(group_folds(np.repeat([0, 1, 2], 4), 5))) == 3
-    with pytest.raises(InputError, match="at least 3 groups; got 2"):
-        group_folds(np.array([0, 0, 1]), 5)
-
-
 def test_a_group_effect_does_not_generalise():
     """A code that names the group predicts a factor of the group in-sample, not for new groups."""
     rng = np.random.default_rng(0)
@@ -138,6 +128,8 @@ def test_missing_values_leave_their_rows_out():
     assert table.loc["f0", "n_rows"] == 300
     assert np.isnan(table.loc["constant", "r2"])
     assert not table.loc["constant", "ranked"]
+    holes["rare"] = np.where(GROUPS < 2, factors.f0, np.nan)  # in two groups: nothing to hold out
+    assert np.isnan(measure_disentanglement(codes, holes, groups=GROUPS).factors.r2_cv.iloc[-1])
     kept = ~holes.f1.isna()
     alone = measure_disentanglement(codes[kept], holes.loc[kept, ["f1"]], groups=GROUPS[kept]).factors
     assert table.loc["f1", "r2_cv"] == pytest.approx(alone.r2_cv[0], abs=1e-6)
@@ -190,3 +182,5 @@ def test_bad_input():
         measure_disentanglement(np.where(np.arange(600).reshape(300, 2) == 5, np.nan, 1.0), factors)
     with pytest.raises(InputError, match="a group for each"):
         measure_disentanglement(np.ones((300, 2)), factors, groups=[1, 2])
+    with pytest.raises(InputError, match="at least 3 groups; got 2"):
+        measure_disentanglement(np.ones((300, 2)), factors, groups=np.arange(300) % 2)

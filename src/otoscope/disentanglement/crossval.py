@@ -14,7 +14,7 @@ from itertools import combinations
 import numpy as np
 
 from otoscope.disentanglement.lasso import lasso_gram
-from otoscope.errors import InputError
+from otoscope.disentanglement.scaling import standardised
 
 _CV_TOL = 1e-4  # an R2 is wanted to three digits
 _CONSTANT = 1e-9  # variance, of columns scaled to 1, below which a column is constant
@@ -39,31 +39,6 @@ class CrossValidated:
     predictions: np.ndarray
 
 
-def group_folds(groups: np.ndarray, n_folds: int) -> np.ndarray:
-    """Return the fold of each row; groups stay whole, and folds are as even as groups allow.
-
-    Raises
-    ------
-    InputError
-        If there are fewer than 3 groups: one to test, one to choose on, one to learn from.
-    """
-    names, index, sizes = np.unique(np.asarray(groups).astype(str), return_inverse=True, return_counts=True)
-    if len(names) < 3:
-        raise InputError(
-            f"cross-validation over groups needs at least 3 groups; got {len(names)}. Name a column with more, or pass "
-            "groups=None to let each row stand for itself"
-        )
-    n_folds = min(max(n_folds, 3), len(names))
-    load = np.zeros(n_folds)
-    fold_of = np.zeros(len(names), dtype=int)
-    for name in np.argsort(
-        -sizes, kind="stable"
-    ):  # the largest group to the emptiest fold, as scikit-learn's GroupKFold
-        fold_of[name] = load.argmin()
-        load[fold_of[name]] += sizes[name]
-    return fold_of[index]
-
-
 def cross_validate(
     x: np.ndarray, y: np.ndarray, folds: np.ndarray, alphas: np.ndarray, *, workers: int | None = None
 ) -> CrossValidated:
@@ -74,7 +49,7 @@ def cross_validate(
     x : np.ndarray [rows, features], float64
     y : np.ndarray [rows, factors], float64
     folds : np.ndarray [rows]
-        Fold of each row, 0 ... n - 1, at least 3.
+        Fold of each row, 0 ... n - 1: at least 3, one to test, one to choose on, one to learn from.
     alphas : np.ndarray [penalties]
         To choose from.
     workers : int, optional
@@ -82,7 +57,7 @@ def cross_validate(
     """
     n_folds = int(folds.max()) + 1
     # Scaled once, so that sums of squares are of one size and differences of them keep their digits.
-    x, y = _scaled(x), _scaled(y)
+    x, y = standardised(x), standardised(y)
     parts = [_Moments.of(x[folds == fold], y[folds == fold]) for fold in range(n_folds)]
     whole = sum(parts[1:], parts[0])
     squares = np.zeros(
@@ -156,8 +131,3 @@ def _inverse_std(variance: np.ndarray) -> np.ndarray:
     """Return 1 / std, and 0 for a constant column: it then predicts nothing."""
     alive = variance > _CONSTANT
     return np.where(alive, 1 / np.sqrt(np.where(alive, variance, 1.0)), 0.0)
-
-
-def _scaled(values: np.ndarray) -> np.ndarray:
-    std = values.std(axis=0)
-    return (values - values.mean(axis=0)) / np.where(std > 0, std, 1.0)

@@ -9,12 +9,22 @@ from typing import TypeVar
 import numpy as np
 import pandas as pd
 
+from otoscope.clips import group_folds
 from otoscope.compute import cpu_count, one_thread_each, thread_map
-from otoscope.disentanglement.crossval import cross_validate, group_folds
+from otoscope.disentanglement.crossval import cross_validate
 from otoscope.disentanglement.lasso import lasso_gram
-from otoscope.disentanglement.results import Disentanglement, check_codes, empty_table, fill, patterns, scored
+from otoscope.disentanglement.results import (
+    FEWEST_GROUPS,
+    Disentanglement,
+    check_codes,
+    check_groups,
+    empty_table,
+    fill,
+    patterns,
+    scored,
+)
+from otoscope.disentanglement.scaling import standardised
 from otoscope.disentanglement.uniqueness import free_directions
-from otoscope.errors import InputError
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -68,13 +78,11 @@ def measure_disentanglement(
         If shapes do not match, codes are not finite, or there are fewer than 3 groups.
     """
     x, y = check_codes(codes, factors)
-    groups = np.arange(len(x)) if groups is None else np.asarray(groups)
-    if len(groups) != len(x):
-        raise InputError(f"expected a group for each of the {len(x)} rows; got {len(groups)}")
+    known_groups = check_groups(groups, len(x))
     table = empty_table(factors, families)
     weights = np.zeros((x.shape[1], y.shape[1]))
-    for rows, columns in patterns(y):
-        folds = group_folds(groups[rows], n_folds)
+    for rows, columns in patterns(y, known_groups):
+        folds = group_folds(known_groups[rows], max(n_folds, FEWEST_GROUPS))
         with one_thread_each():
             held_out = cross_validate(
                 x[rows], y[rows][:, columns], folds, np.asarray(alphas), workers=workers
@@ -166,7 +174,7 @@ class _Refit:
 
 def _refit(x: np.ndarray, y: np.ndarray, alphas: np.ndarray, workers: int | None) -> _Refit:
     """Fit all rows, each factor at its penalty."""
-    x, y = _standardised(x), _standardised(y)
+    x, y = standardised(x), standardised(y)
     n = len(x)
     gram, xy = x.T @ x / n, y.T @ x / n
     coefs = lasso_gram(gram, xy, (y**2).mean(axis=0), alphas[:, None], workers=workers)[:, 0]
@@ -176,11 +184,3 @@ def _refit(x: np.ndarray, y: np.ndarray, alphas: np.ndarray, workers: int | None
         1 - (residuals**2).sum(axis=0) / (y**2).sum(axis=0),
         np.array([free_directions(gram, xy[j], coefs[j], alphas[j]) for j in range(len(coefs))]),
     )
-
-
-def _standardised(values: np.ndarray) -> np.ndarray:
-    """Return columns of mean 0 and deviation 1; a constant column becomes 0."""
-    centred = values - values.mean(axis=0)
-    std = centred.std(axis=0)
-    alive = std > 1e-9 * np.maximum(np.abs(values).max(axis=0), 1e-30)
-    return np.where(alive, centred / np.where(alive, std, 1.0), 0.0)

@@ -8,12 +8,13 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from otoscope.disentanglement.scaling import standardised
 from otoscope.errors import InputError
 
 
 def random_codes(dense: np.ndarray, width: int, *, seed: int) -> np.ndarray:
     """Return a Gaussian random projection [rows, width] of the standardised activations [rows, features]."""
-    x = _standardised(dense)
+    x = standardised(dense)
     rng = np.random.default_rng(seed)
     return x @ (rng.standard_normal((x.shape[1], width)) / np.sqrt(x.shape[1]))
 
@@ -32,7 +33,7 @@ def pca_codes(dense: np.ndarray, width: int, *, train: np.ndarray | None = None)
     train : np.ndarray [rows] of bool, optional
         The rows that the components are learnt from; default: all.
     """
-    x = _standardised(dense)
+    x = standardised(dense)
     learnt = x if train is None else x[np.asarray(train, dtype=bool)]
     if len(learnt) < 2:
         raise InputError(f"principal components need at least 2 rows to learn from; got {len(learnt)}")
@@ -46,9 +47,3 @@ def shuffle_factors(factors: pd.DataFrame, *, seed: int) -> pd.DataFrame:
     """Return `factors` with its rows in a random order, each to meet another clip's codes: the null "shuffled"."""
     order = np.random.default_rng(seed).permutation(len(factors))
     return factors.iloc[order].set_axis(factors.index, axis=0)
-
-
-def _standardised(dense: np.ndarray) -> np.ndarray:
-    x = np.asarray(dense, dtype=np.float64)
-    std = x.std(axis=0)
-    return (x - x.mean(axis=0)) / np.where(std > 0, std, 1.0)

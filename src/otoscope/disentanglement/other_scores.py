@@ -7,9 +7,17 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from otoscope.disentanglement.crossval import group_folds
+from otoscope.clips import group_folds
 from otoscope.disentanglement.measure import R2_FLOOR
-from otoscope.disentanglement.results import Disentanglement, check_codes, empty_table, fill, patterns, scored
+from otoscope.disentanglement.results import (
+    Disentanglement,
+    check_codes,
+    check_groups,
+    empty_table,
+    fill,
+    patterns,
+    scored,
+)
 
 
 def measure_forest(
@@ -51,7 +59,7 @@ def measure_forest(
     from sklearn.ensemble import RandomForestRegressor
 
     x, y = check_codes(codes, factors)
-    groups = np.arange(len(x)) if groups is None else np.asarray(groups)
+    known_groups = check_groups(groups, len(x))
     table = empty_table(factors, families)
     table["importance"] = "forest"
     weights = np.zeros((x.shape[1], y.shape[1]))
@@ -65,8 +73,8 @@ def measure_forest(
             n_jobs=workers or -1,
         )
 
-    for rows, columns in patterns(y):
-        folds = group_folds(groups[rows], n_folds)
+    for rows, columns in patterns(y, known_groups):
+        folds = group_folds(known_groups[rows], n_folds)
         for column in columns:
             target = y[rows, column]
             predicted = np.empty(len(rows))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ import pandas as pd
 from otoscope.disentanglement import scores
 from otoscope.errors import InputError
 
-_FEWEST_ROWS = 20
+FEWEST_ROWS, FEWEST_GROUPS = 20, 3
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,9 @@ class Disentanglement:
     ----------
     factors : DataFrame
         ``factor, family, r2, r2_cv, completeness, effective_dims, n_nonzero, importance``, then ``alpha,
-        n_rows, n_free, ranked``: a row per factor. ``r2`` is in-sample; ``r2_cv`` is NaN where nothing was held out.
-        ``n_free`` above 0: other Lasso solutions are as good, with other completeness (see `free_directions`).
+        n_rows, n_free, ranked``: a row per factor. ``r2`` is in-sample; ``r2_cv`` is NaN where nothing was
+        held out. ``n_free`` above 0: other Lasso solutions are as good, with other completeness (see
+        `free_directions`).
     latents : DataFrame
         ``latent, importance, disentanglement``: the latents that hold something of a ranked factor.
     disentanglement : float
@@ -48,19 +49,40 @@ def check_codes(codes: np.ndarray, factors: pd.DataFrame) -> tuple[np.ndarray, n
     return x, np.where(np.isfinite(y), y, np.nan)
 
 
-def patterns(y: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return (rows, columns) of factors measurable in the same rows, where they vary: these share a Gram matrix."""
+def check_groups(groups: Sequence | np.ndarray | None, n_rows: int) -> np.ndarray:
+    """Return a group for each row, itself by default; or say why folds cannot be made of them."""
+    if groups is None:
+        return np.arange(n_rows)
+    groups = np.asarray(groups)
+    if len(groups) != n_rows:
+        raise InputError(f"expected a group for each of the {n_rows} rows; got {len(groups)}")
+    n_groups = len(np.unique(groups))
+    if n_groups < FEWEST_GROUPS:
+        raise InputError(
+            f"cross-validation over groups needs at least {FEWEST_GROUPS} groups; got {n_groups}. Name a column with "
+            "more, or pass groups=None to let each row stand for itself"
+        )
+    return groups
+
+
+def patterns(y: np.ndarray, groups: np.ndarray | None = None) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return (rows, columns) of factors measurable in the same rows, where they vary: these share a Gram matrix.
+
+    Left out are factors measurable in too few rows, or, if `groups` are given, in too few groups.
+    """
     there = np.isfinite(y)
     masks: dict[bytes, list[int]] = {}
     for column in range(y.shape[1]):
         masks.setdefault(there[:, column].tobytes(), []).append(column)
-    patterns = []
+    found = []
     for columns in masks.values():
         rows = np.flatnonzero(there[:, columns[0]])
-        varying = [column for column in columns if len(rows) and np.ptp(y[rows, column]) > 0]
-        if varying and len(rows) >= _FEWEST_ROWS:
-            patterns.append((rows, np.array(varying)))
-    return patterns
+        if len(rows) < FEWEST_ROWS or (groups is not None and len(np.unique(groups[rows])) < FEWEST_GROUPS):
+            continue
+        varying = [column for column in columns if np.ptp(y[rows, column]) > 0]
+        if varying:
+            found.append((rows, np.array(varying)))
+    return found
 
 
 def empty_table(factors: pd.DataFrame, families: Mapping[str, str] | None) -> pd.DataFrame:

@@ -10,6 +10,8 @@ from otoscope.errors import InputError
 
 N_BOOTSTRAP = 2000
 
+_MOST_WEIGHTS = 20_000_000  # draws times examples held at a time: 160 MB
+
 
 def group_bootstrap(
     score: Callable[[np.ndarray], np.ndarray],
@@ -40,7 +42,9 @@ def group_bootstrap(
     names, index = np.unique(np.asarray(groups).astype(str), return_inverse=True)
     rng = np.random.default_rng(seed)
     counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=n_bootstrap)
-    scores = score(counts[:, index].astype(np.float64))
+    at_a_time = max(_MOST_WEIGHTS // len(index), 1)
+    starts = range(0, n_bootstrap, at_a_time)
+    scores = np.concatenate([score(counts[i : i + at_a_time, index].astype(np.float64)) for i in starts])
     low, high = np.nanquantile(scores, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 

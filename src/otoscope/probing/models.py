@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from otoscope.clips import group_folds
 from otoscope.probing.logistic import PrincipalAxes, fit_logistic, principal_axes
 
 
@@ -106,16 +107,10 @@ def _ridge_path(x: np.ndarray, y: np.ndarray, strengths: Sequence[float], at: np
 
 
 def training_folds(groups: np.ndarray, n_folds: int) -> np.ndarray:
-    """Return the fold of each training row: whole groups, the largest first to the emptiest; rows if one group."""
-    names, index, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-    if len(names) < 2:
-        return np.arange(len(groups)) % max(min(n_folds, len(groups)), 1)
-    load = np.zeros(min(n_folds, len(names)))
-    fold_of = np.zeros(len(names), dtype=int)
-    for name in np.argsort(-sizes, kind="stable"):
-        fold_of[name] = load.argmin()
-        load[fold_of[name]] += sizes[name]
-    return fold_of[index]
+    """Return the fold of each training row: whole groups; rows where there is one group only."""
+    if len(np.unique(groups)) < 2:
+        groups = np.arange(len(groups))
+    return group_folds(groups, n_folds)
 
 
 def standardised(x: np.ndarray, rows: np.ndarray) -> np.ndarray:
