@@ -1,4 +1,4 @@
-"""Other libraries' files, built from their documented formats; `benchmarks/saes_peers.py` uses their own writers."""
+"""Other libraries' files, built from their documented formats; `test_peers.py` uses their own writers."""
 
 import json
 import pickle

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-SPARSE_BELOW = 0.14
+SPARSE_BELOW = 0.16
 """Share of active latents below which sparse products are faster on a CPU."""
 
 
@@ -58,6 +58,7 @@ class ByColumn:
     def __init__(self, active: Active, n_columns: int) -> None:
         self._order = torch.sort(active.columns.int(), stable=True).indices  # int32 sorts by radix
         self._rows = active.rows[self._order]
+        self._n_rows = len(active.starts) - 1
         counts = torch.bincount(active.columns, minlength=n_columns)
         self._starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
 
@@ -66,7 +67,7 @@ class ByColumn:
 
         `sources` may have fewer rows than the codes: the stack then shares them.
         """
-        rows = self._rows if self._rows.numel() == 0 else self._rows % sources.shape[0]
+        rows = self._rows if sources.shape[0] == self._n_rows else self._rows % sources.shape[0]
         return _sum_rows(sources, rows, self._starts, values[self._order])
 
     def total(self, values: Tensor) -> Tensor:

@@ -1,0 +1,307 @@
+"""How fast autoencoders train: ours against a plain loop and other libraries. Prints Markdown tables.
+
+    python benchmarks/saes.py                   all tables
+    python benchmarks/saes.py speed parts       some of: speed parts crossover bank recovery
+    python benchmarks/saes.py --quick           fewer steps, to see that it runs
+
+Other libraries are measured where they are installed: see ``requirements-peers.txt``. All contenders of a table run
+in one process, interleaved; a number is the median of five rounds, with the lowest and the highest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+sys.path.insert(0, os.path.dirname(__file__))
+from saes_contenders import CONTENDERS, plain_step
+
+from otoscope.saes import TopKConfig, kernels, make_config, reconstruction_metrics, train_saes
+from otoscope.saes.topk import TopK
+
+WIDTH, N_LATENTS, K = 768, 2048, 102
+ROUNDS = 5
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    tables = {"speed": speed, "parts": parts, "crossover": crossover, "bank": bank, "recovery": recovery}
+    parser.add_argument(
+        "tables", nargs="*", choices=[[], *tables], default=[], metavar="TABLE", help=", ".join(tables)
+    )
+    parser.add_argument("--quick", action="store_true", help="fewer steps, to see that it runs")
+    options = parser.parse_args()
+    print(f"Machine: {machine()}.\n", flush=True)
+    for name in options.tables or tables:
+        tables[name](options.quick)
+
+
+def speed(quick: bool) -> None:
+    """Steps a second at batch 32 and rows a second at batch 4,096; error after the same number of rows."""
+    data = activations(8192 if quick else 32768)
+    print(f"## One TopK {WIDTH} -> {N_LATENTS}, k = {K}\n")
+    for batch, steps in ((32, 5 if quick else 60), (4096, 1 if quick else 4)):
+        contenders = [make(WIDTH, N_LATENTS, K) for make in CONTENDERS.values()]
+        contenders = [contender for contender in contenders if contender is not None]
+        batches = cycle(data, batch)
+        for contender in contenders:
+            for _ in range(3 if batch == 32 else 1):
+                contender.step(next(batches))
+        rates: dict[str, list[float]] = {contender.name: [] for contender in contenders}
+        for _ in range(2 if quick else ROUNDS):
+            for contender in contenders:
+                start = time.perf_counter()
+                for _ in range(steps):
+                    contender.step(next(batches))
+                rates[contender.name].append(
+                    steps / (time.perf_counter() - start) * (1 if batch == 32 else batch)
+                )
+        unit = "steps/s" if batch == 32 else "rows/s"
+        print(f"| batch {batch:,} | {unit} | range | of plain |\n|---|---|---|---|")
+        base = statistics.median(rates["plain"])
+        for name, found in rates.items():
+            middle = statistics.median(found)
+            print(
+                f"| {name} | {middle:,.1f} | {min(found):,.1f} to {max(found):,.1f} | {middle / base:.2f} |"
+            )
+        print(flush=True)
+    error_after(data, 200 if quick else 4000)
+
+
+def error_after(data: torch.Tensor, steps: int) -> None:
+    """Print the error of plain and ours after the same rows in the same order."""
+    held_out = activations(4096, seed=1)
+    print(f"| after {steps:,} steps of 32 rows | FVU on unseen rows |\n|---|---|")
+    for name in ("plain", "otoscope float32", "otoscope bf16"):
+        contender = CONTENDERS[name](WIDTH, N_LATENTS, K)
+        if contender is None:
+            print(f"| {name} | not on this machine |")
+            continue
+        batches = cycle(data, 32)
+        for _ in range(steps):
+            contender.step(next(batches))
+        with torch.no_grad():
+            error = (contender.reconstruct(held_out) - held_out).double().square().sum()
+        print(f"| {name} | {float(error / (held_out - held_out.mean(0)).double().square().sum()):.5f} |")
+    print(flush=True)
+
+
+def parts(quick: bool) -> None:
+    """Where a step's time goes, and what the machine could do at best."""
+    multiply, bandwidth = peak_multiply(), peak_bandwidth()
+    print(
+        f"## Parts of a step, ms\n\nMeasured peaks: {multiply / 1e9:.0f} GFLOP/s in float32 products, ",
+        end="",
+    )
+    print(f"{bandwidth / 1e9:.0f} GB/s through fused Adam.\n")
+    print(
+        "| batch | products | encode | select | decode | backward | optimiser | sum | floor |\n|" + "---|" * 9
+    )
+    for batch, steps in ((32, 5 if quick else 100), (4096, 1 if quick else 5)):
+        for half in (False, True) if torch.cpu._is_avx512_bf16_supported() else (False,):
+            sae = TopK(TopKConfig(n_latents=N_LATENTS, k=K), WIDTH).train()
+            sae.half_products = half
+            optimiser = torch.optim.Adam(sae.parameters(), fused=True)
+            batches = cycle(activations(8192), batch)
+            times: dict[str, list[float]] = {}
+            for index in range(steps + 2):
+                found = step_in_parts(sae, optimiser, next(batches))
+                for name, seconds in found.items() if index >= 2 else ():
+                    times.setdefault(name, []).append(seconds * 1e3)
+            middle = {name: statistics.median(values) for name, values in times.items()}
+            floor = floor_s(batch, multiply, bandwidth) * 1e3
+            cells = [f"{value:.2f}" for value in middle.values()]
+            total = sum(middle.values())
+            print(
+                f"| {batch:,} | {'bf16' if half else 'float32'} | {' | '.join(cells)} | {total:.2f} | {floor:.2f} |"
+            )
+    print(
+        "\nFloor: the dense encoder product and the active latents' share of the other products at the peak rate, plus "
+        "one pass of Adam over weights, moments and gradients at the peak bandwidth; nothing for selection.\n",
+        flush=True,
+    )
+
+
+@torch.no_grad()
+def step_in_parts(sae: TopK, optimiser: torch.optim.Optimizer, x: torch.Tensor) -> dict[str, float]:
+    """Take one step and return the seconds of each part."""
+    times = {}
+    times["encode"], _ = timed(lambda: sae._pre_codes(x))
+    both, active = timed(lambda: sae._select(x))
+    times["select"] = max(both - times["encode"], 0.0)
+    times["decode"], _ = timed(lambda: kernels.decode(active, sae.decoder_weight))
+    whole, _ = timed(lambda: sae.backward(x))
+    times["backward"] = max(whole - both - times["decode"], 0.0)
+    times["optimiser"], _ = timed(optimiser.step)
+    return times
+
+
+def floor_s(batch: int, multiply: float, bandwidth: float) -> float:
+    dense = 2 * batch * WIDTH * N_LATENTS
+    n_bytes = (
+        7 * 2 * WIDTH * N_LATENTS * 4
+    )  # weight, gradient and two moments read; weight and moments written
+    return dense * (1 + 4 * K / N_LATENTS) / multiply + n_bytes / bandwidth
+
+
+def crossover(quick: bool) -> None:
+    """Sparse against dense products over the share of active latents: what `kernels.SPARSE_BELOW` rests on."""
+    print("## Forward and backward, sparse over dense products (below 1: sparse is faster)\n")
+    shares = (0.01, 0.05, 0.1, 0.15, 0.2, 0.25)
+    print(
+        f"| shape | batch | {' | '.join(f'{share:.0%}' for share in shares)} |\n|"
+        + "---|" * (len(shares) + 2)
+    )
+    for width, n_latents in ((192, 512), (768, 2048)):
+        for batch in (32, 4096):
+            cells = []
+            for share in shares:
+                sae = TopK(TopKConfig(n_latents=n_latents, k=max(int(share * n_latents), 1)), width).train()
+                rows = [torch.randn(batch, width) for _ in range(4)]
+                found: dict[str, list[float]] = {"_sparse_backward": [], "_dense_backward": []}
+                with torch.no_grad():
+                    for index in range(2 if quick else 40 if batch == 32 else 6):
+                        for path, times in found.items():
+                            x = rows[index % 4]
+                            times.append(timed(lambda path=path, sae=sae, x=x: getattr(sae, path)(x))[0])
+                ratio = statistics.median(found["_sparse_backward"]) / statistics.median(
+                    found["_dense_backward"]
+                )
+                cells.append(f"{ratio:.2f}")
+            print(f"| {width} -> {n_latents} | {batch:,} | {' | '.join(cells)} |", flush=True)
+    print()
+
+
+def bank(quick: bool) -> None:
+    """The paper's 48 autoencoders: eight layers, six sparsities, 970 rows, 100 epochs."""
+    n_layers, epochs = (2, 1) if quick else (8, 4)
+    sparsities = (0.75, 0.8, 0.85, 0.9, 0.95, 0.99)
+    rows = {layer: activations(970, seed=layer).numpy() for layer in range(n_layers)}
+    configs = [TopKConfig(n_latents=N_LATENTS, sparsity=sparsity) for sparsity in sparsities]
+    ours, _ = timed(lambda: train_saes(rows, configs, epochs=epochs, progress=False, device="cpu"))
+    one_epoch = []
+    for config in configs:
+        step, _ = plain_step(WIDTH, N_LATENTS, config.active)
+        batches = cycle(torch.from_numpy(rows[0]), 32)
+        n_steps = 3 if quick else 31
+        step(next(batches))
+        seconds, _ = timed(lambda step=step, n=n_steps, b=batches: [step(next(b)) for _ in range(n)])
+        one_epoch.append(seconds * 31 / n_steps)
+    factor = 8 * 100 / (n_layers * epochs)
+    plain_total, ours_total = sum(one_epoch) * 8 * 100, ours * factor
+    print("## The paper's 48 autoencoders, 970 rows, 100 epochs, batch 32\n")
+    print("| | minutes | of plain |\n|---|---|---|")
+    print(f"| plain, one by one (from one epoch of each sparsity) | {plain_total / 60:.1f} | 1.00 |")
+    print(f"| otoscope bank (from {epochs} epochs of {n_layers * 6}) | {ours_total / 60:.1f} | ", end="")
+    print(f"{plain_total / ours_total:.2f} |\n", flush=True)
+
+
+def recovery(quick: bool) -> None:
+    """What each kind recovers of a known sparse dictionary."""
+    rng = np.random.default_rng(0)
+    atoms = rng.normal(size=(48, 24))
+    atoms /= np.linalg.norm(atoms, axis=1, keepdims=True)
+    codes = np.zeros((4000, 48))
+    for row in codes:
+        row[rng.choice(48, 3, replace=False)] = rng.uniform(0.5, 1.5, 3)
+    x = (codes @ atoms).astype(np.float32)
+    kinds: dict[str, dict] = {
+        "topk": {"k": 3},
+        "topk-gao": {"k": 3},
+        "batch-topk": {"k": 3},
+        "matryoshka": {"k": 3},
+        "archetypal": {"k": 3, "n_points": 512},
+        "relu": {"l1": 0.3},
+        "gated": {"l1": 0.3},
+        "jumprelu": {"l0": 0.1, "bandwidth": 0.2},
+    }
+    print("## 48 known atoms in 24 dimensions, three active a row, 96 latents\n")
+    print("| kind | options | mean best cosine | FVU | L0 |\n|---|---|---|---|---|")
+    for kind, options in kinds.items():
+        (sae,) = train_saes(
+            {0: x},
+            make_config(kind, n_latents=96, **options),
+            epochs=2 if quick else 60,
+            batch_size=64,
+            lr=3e-3,
+            decay_fraction=0.5,
+            progress=False,
+            device="cpu",
+        )
+        decoder = torch.nn.functional.normalize(sae.decoder_weight.detach(), dim=-1).numpy()  # type: ignore[operator]
+        cosine = (atoms @ decoder.T).max(1).mean()
+        measured = reconstruction_metrics(sae, x)
+        text = ", ".join(f"{name} = {value}" for name, value in options.items())
+        print(f"| {kind} | {text} | {cosine:.3f} | {measured.fvu:.3f} | {measured.l0:.1f} |", flush=True)
+    print()
+
+
+def activations(n_rows: int, *, seed: int = 0) -> torch.Tensor:
+    """Draw rows with structure: 24 of 4,096 directions each, plus noise."""
+    rng = torch.Generator().manual_seed(1234)
+    atoms = torch.nn.functional.normalize(torch.randn(4096, WIDTH, generator=rng), dim=1)
+    rng = torch.Generator().manual_seed(seed)
+    index = torch.randint(4096, (n_rows, 24), generator=rng)
+    weights = torch.rand(n_rows, 24, generator=rng) + 0.5
+    rows = torch.nn.functional.embedding_bag(index, atoms, per_sample_weights=weights, mode="sum")
+    return rows + 0.02 * torch.randn(n_rows, WIDTH, generator=rng)
+
+
+def cycle(data: torch.Tensor, batch: int):
+    """Yield shuffled batches for ever."""
+    rng = torch.Generator().manual_seed(0)
+    while True:
+        for rows in torch.randperm(len(data), generator=rng).split(batch):
+            if len(rows) == batch:
+                yield data[rows]
+
+
+def timed(function: Callable):
+    start = time.perf_counter()
+    result = function()
+    return time.perf_counter() - start, result
+
+
+def peak_multiply() -> float:
+    a, b = torch.randn(4096, WIDTH), torch.randn(N_LATENTS, WIDTH)
+    best = min(timed(lambda: a @ b.T)[0] for _ in range(8))
+    return 2 * 4096 * WIDTH * N_LATENTS / best
+
+
+def peak_bandwidth() -> float:
+    weight = torch.nn.Parameter(torch.zeros(2 * WIDTH * N_LATENTS))
+    weight.grad = torch.ones_like(weight)
+    optimiser = torch.optim.Adam([weight], fused=True)
+    best = min(timed(optimiser.step)[0] for _ in range(20))
+    return 7 * weight.numel() * 4 / best
+
+
+def machine() -> str:
+    features = [name for name in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if name in cpu_info()]
+    return (
+        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {' '.join(features)}; "
+        f"Python {platform.python_version()}, torch {torch.__version__}, {torch.get_num_threads()} threads; "
+        f"load {os.getloadavg()[0]:.1f} at the start"
+    )
+
+
+def cpu_info() -> str:
+    try:
+        with open("/proc/cpuinfo") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+if __name__ == "__main__":
+    main()
