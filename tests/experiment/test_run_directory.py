@@ -72,6 +72,13 @@ def test_tables_come_back(tmp_path):
     assert not list(tmp_path.rglob("*.part"))
 
 
+def test_class_names_stay_as_they_are_written(tmp_path):
+    run = directory(tmp_path)
+    table = pd.DataFrame({"truth": ["01", "NA", "1"], "layer": [0, 1, 2]})
+    run.write_table("t", table)
+    pd.testing.assert_frame_equal(run.table("t", text=["truth"]), table)
+
+
 def test_another_experiment_is_not_overwritten(tmp_path):
     directory(tmp_path)
     directory(tmp_path, "saes.epochs=3")  # the same experiment, changed: what is affected is made again

@@ -174,7 +174,7 @@ def add_codes(rows: dict, encoder: str, layer: int, dense: float, seeds: tuple, 
             rows["sae_probing"].append({**key, **sae, **interval(accuracy), "n_test": 500})
             names = {"a": f"layer {layer} codes {s:.0%} seed {seed}", "b": f"layer {layer} dense"}
             pair = {"encoder": encoder, "comparison": "codes minus dense", **names}
-            rows["comparisons"].append(pair | difference(accuracy - dense))
+            rows["comparisons"].append(pair | difference(accuracy - dense) | {"layer": layer, "sparsity": s})
         for representation, s in represented:
             add_factors(
                 rows, {**key, "representation": representation, "sparsity": s, "seed": seed}, factors, rng

@@ -119,11 +119,12 @@ class RunDirectory:
         """Write ``results/<name>.csv``, whole or not at all."""
         self.write_text(Path("results") / f"{name}.csv", table.to_csv(index=False, float_format="%.10g"))
 
-    def table(self, name: str) -> pd.DataFrame:
-        """Read ``results/<name>.csv``."""
+    def table(self, name: str, *, text: Sequence[str] = ()) -> pd.DataFrame:
+        """Read ``results/<name>.csv``; the columns in `text` stay as they are written (a class may be called 01 or NA)."""
         import pandas as pd
 
-        return pd.read_csv(self.root / "results" / f"{name}.csv")
+        path = self.root / "results" / f"{name}.csv"
+        return pd.read_csv(path, dtype=dict.fromkeys(text, str), keep_default_na=not text)
 
     def write_frame(self, name: str, table: pd.DataFrame) -> None:
         """Write ``<name>.parquet`` at the top of the run, whole or not at all."""

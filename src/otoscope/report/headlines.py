@@ -97,7 +97,7 @@ def code_drops(run: Run) -> list[Drop]:
     for p in rows_of(over_seeds(codes, "accuracy", by=("encoder", "layer", "sparsity"))):
         level = levels.get((p.encoder, p.layer))
         if level is not None:
-            low, high = intervals.get((p.encoder, str(p.layer), f"{p.sparsity:.0%}"), (float("nan"),) * 2)
+            low, high = intervals.get((p.encoder, str(p.layer), p.sparsity), (float("nan"),) * 2)
             found.append(Drop(p.encoder, p.layer, p.sparsity, level - p.mean, -high, -low))
     return found
 
@@ -270,17 +270,17 @@ def spearman(x: pd.Series, y: pd.Series) -> float:
     return float(x.rank().corr(y.rank()))
 
 
-def _paired_intervals(run: Run) -> dict[tuple[str, str, str], tuple[float, float]]:
-    """Return (encoder, layer, percent) -> interval of codes minus dense, a mean over seeds."""
+def _paired_intervals(run: Run) -> dict[tuple[str, str, float], tuple[float, float]]:
+    """Return (encoder, layer, sparsity) -> interval of codes minus dense, a mean over seeds."""
     table = run.table("comparisons")
     if table is None:
         return {}
     own = table[table["comparison"] == "codes minus dense"]
-    names = own["a"].str.extract(r"^layer (?P<layer>\S+) codes (?P<percent>\S+) seed")
-    means = (
-        own.join(names).groupby(["encoder", "layer", "percent"])[["difference_low", "difference_high"]].mean()
-    )
-    return {place: (row["difference_low"], row["difference_high"]) for place, row in means.iterrows()}
+    means = own.groupby(["encoder", "layer", "sparsity"])[["difference_low", "difference_high"]].mean()
+    return {
+        (encoder, str(layer), sparsity): (row["difference_low"], row["difference_high"])
+        for (encoder, layer, sparsity), row in means.iterrows()
+    }
 
 
 def _fvu(run: Run, encoder: str, layer: int | str | None) -> float:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from otoscope.clips import label_kind
 from otoscope.compute import Progress, progress
 from otoscope.errors import SpecError
 from otoscope.experiment.run_directory import RunDirectory
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from otoscope.activations import Activations
     from otoscope.experiment.stages.saes import Trained
     from otoscope.probing import Probe
-
-COMPARISON = ("encoder", "comparison", "a", "b", "difference", "difference_low", "difference_high", "n_test")
 
 
 def layer_probing(
@@ -75,14 +74,18 @@ def sae_probing(
     ) as stage:
         if not stage.needed:
             return
-        layers = run.table("predictions")
+        layers, kind = (
+            run.table("predictions", text=["truth", "predicted"]),
+            label_kind(clips[run.spec.dataset.label]),
+        )
         rows, comparisons = [], []
         total = sum(len(folders) for found in trained.values() for folders in found.values())
         with progress("probing codes", total, unit="codes") as bar:
             for encoder, found in trained.items():
                 table = layer_rows(stores[encoder], clips)
-                correct = _correct_by_layer(layers[layers.encoder == encoder])
-                comparisons += _layer_comparisons(run, encoder, correct, table)
+                correct = _correct_by_layer(layers[layers.encoder == encoder]) if kind == "class" else {}
+                if correct:
+                    comparisons.append(_layer_comparison(run, encoder, correct, table))
                 for layer, folders in found.items():
                     saes = load(folders)
                     dense = stores[encoder].layer(layer)
@@ -91,13 +94,19 @@ def sae_probing(
                         result = fitted[sae.name]
                         where = {"encoder": encoder, "layer": layer, **describe(sae)}
                         rows.append(where | probe_row(result))
-                        if result.kind == "class":
-                            name = f"layer {layer} codes {where['sparsity']:.0%} seed {sae.seed}"
-                            pair = (name, result.correct, f"layer {layer} dense", correct[layer])
-                            comparisons.append(_comparison(run, encoder, "codes minus dense", *pair, table))
+                        if correct:
+                            name = f"layer {layer} codes {100 * where['sparsity']:g}% seed {sae.seed}"
+                            names = {
+                                "comparison": "codes minus dense",
+                                "a": name,
+                                "b": f"layer {layer} dense",
+                            }
+                            difference = _difference(run, result.correct, correct[layer], table)
+                            place = {"layer": layer, "sparsity": where["sparsity"]}
+                            comparisons.append({"encoder": encoder} | names | difference | place)
         run.write_table("sae_probing", pd.DataFrame(rows))
         if comparisons:
-            run.write_table("comparisons", pd.DataFrame(comparisons, columns=list(COMPARISON)))
+            run.write_table("comparisons", pd.DataFrame(comparisons))
 
 
 def _settings(run: RunDirectory) -> list:
@@ -153,36 +162,31 @@ def _correct_by_layer(predictions: pd.DataFrame) -> dict[int, np.ndarray]:
     return {int(layer): own.right.to_numpy() for layer, own in right.groupby("layer", sort=False)}
 
 
-def _layer_comparisons(
+def _layer_comparison(
     run: RunDirectory, encoder: str, correct: dict[int, np.ndarray], table: pd.DataFrame
-) -> list[dict]:
-    """Best layer minus layer 0, on the same test rows."""
+) -> dict:
+    """Return the row best layer minus layer 0."""
     probes = run.table("layer_probing")
     own = probes[probes.encoder == encoder]
-    if (own.metric != "accuracy").any():
-        return []
     best = int(own.layer[own.valid_accuracy.idxmax()])
-    pair = (f"layer {best}", correct[best], "layer 0", correct[0])
-    return [_comparison(run, encoder, "best layer minus layer 0", *pair, table)]
+    names = {
+        "encoder": encoder,
+        "comparison": "best layer minus layer 0",
+        "a": f"layer {best}",
+        "b": "layer 0",
+    }
+    return names | _difference(run, correct[best], correct[0], table) | {"layer": best, "sparsity": None}
 
 
-def _comparison(
-    run: RunDirectory,
-    encoder: str,
-    comparison: str,
-    a: str,
-    correct_a: np.ndarray,
-    b: str,
-    correct_b: np.ndarray,
-    table: pd.DataFrame,
-) -> dict:
+def _difference(run: RunDirectory, a: np.ndarray, b: np.ndarray, table: pd.DataFrame) -> dict:
+    """Return what `a` is right about more often than `b`, test row by test row."""
     from otoscope.probing import paired_difference
 
     groups = table.group[table.split == "test"].to_numpy()
-    difference = paired_difference(
-        correct_a, correct_b, groups, seed=run.spec.seed, n_bootstrap=run.spec.probing.n_bootstrap
+    found, low, high = paired_difference(
+        a, b, groups, seed=run.spec.seed, n_bootstrap=run.spec.probing.n_bootstrap
     )
-    return dict(zip(COMPARISON, (encoder, comparison, a, b, *difference, len(groups))))
+    return {"difference": found, "difference_low": low, "difference_high": high, "n_test": len(groups)}
 
 
 def _long(counts: pd.DataFrame, where: dict) -> pd.DataFrame:
