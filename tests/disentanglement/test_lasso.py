@@ -7,6 +7,7 @@ import pytest
 from sklearn.linear_model import Lasso
 
 from otoscope.disentanglement import lasso_gram, lasso_path
+from otoscope.disentanglement.lasso import lasso_held_out
 from otoscope.errors import InputError
 
 
@@ -82,6 +83,27 @@ def test_each_target_may_have_its_own_penalty_and_threads_change_nothing():
     np.testing.assert_array_equal(
         lasso_path(x, y, np.array([0.1]), workers=1), lasso_path(x, y, np.array([0.1]), workers=4)
     )
+
+
+def test_held_out_predictions_stop_where_they_get_worse():
+    x, y = problem(120, 40, 2)
+    y[:, 1] = np.random.default_rng(5).standard_normal(120)  # nothing to learn
+    x_out, y_out = x[80:], y[80:]
+    x, y = x[:80], y[:80]
+    gram, xy, yy = x.T @ x / 80, y.T @ x / 80, (y**2).mean(axis=0)
+    alphas = np.array([0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002])
+    path = lasso_held_out(gram, xy, yy, alphas, x_out, y_out)
+    full = lasso_gram(gram, xy, yy, alphas) @ x_out.T
+    losses = ((full - y_out.T[:, None]) ** 2).sum(axis=2)
+    for target in range(2):
+        best = losses[target].argmin()
+        np.testing.assert_allclose(path[target, : best + 1], full[target, : best + 1], atol=1e-3)
+        assert ((path[target] - y_out[:, target]) ** 2).sum(axis=1).argmin() == best
+    assert (path[1, -1] == path[1, -3]).all()  # stopped
+    forced = lasso_held_out(gram, xy, yy, alphas, x_out, y_out, at_least=np.array([8, 8]))
+    np.testing.assert_allclose(forced, full, atol=1e-3)
+    with pytest.raises(InputError, match="decreasing"):
+        lasso_held_out(gram, xy, yy, alphas[::-1], x_out, y_out)
 
 
 def test_bad_input():

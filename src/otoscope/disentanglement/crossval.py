@@ -3,7 +3,8 @@
 The rows are cut once into folds of whole groups. For the outer fold i, the penalty is chosen by predicting
 each other fold j from the rows outside i and j. That fit serves the pair both ways, so 5 folds need 10 + 5
 paths, not 25; and its Gram matrix is a difference: everything, less fold i, less fold j. Features and factors
-are standardised by the rows that train, each time.
+are standardised by the rows that train, each time. From strong to weak, a path stops where its held-out rows
+are predicted worse and worse.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from itertools import combinations
 
 import numpy as np
 
-from otoscope.disentanglement.lasso import lasso_gram
+from otoscope.disentanglement.lasso import lasso_held_out
 from otoscope.disentanglement.scaling import standardised
 
 _CV_TOL = 1e-4  # an R2 is wanted to three digits
@@ -60,25 +61,27 @@ def cross_validate(
     x, y = standardised(x), standardised(y)
     parts = [_Moments.of(x[folds == fold], y[folds == fold]) for fold in range(n_folds)]
     whole = sum(parts[1:], parts[0])
-    squares = np.zeros(
-        (n_folds, n_folds, y.shape[1], len(alphas))
-    )  # of the errors on fold j, trained without i and j
+    penalties = np.sort(np.asarray(alphas, dtype=np.float64))[::-1]
+    losses = np.zeros((n_folds, y.shape[1], len(penalties)))  # of all inner folds, for each outer one
     for i, j in combinations(range(n_folds), 2):
-        model = _fit(whole - parts[i] - parts[j], alphas, workers)
-        for test, other in ((i, j), (j, i)):
-            rows = folds == test
-            squares[other, test] = ((model(x[rows]) - y[rows][:, :, None]) ** 2).sum(axis=0)
-    chosen = squares.sum(axis=1).argmin(axis=2)  # [outer fold, factors]
+        rows = (folds == i) | (folds == j)
+        errors = (
+            _predict(whole - parts[i] - parts[j], x[rows], y[rows], penalties, workers) - y[rows].T[:, None]
+        )
+        squares = errors**2
+        losses[j] += squares[:, :, folds[rows] == i].sum(axis=2)
+        losses[i] += squares[:, :, folds[rows] == j].sum(axis=2)
+    chosen = losses.argmin(axis=2)  # [outer fold, factors]
     predictions = np.empty_like(y)
-    single = np.zeros((y.shape[1], len(alphas)))
+    pooled = np.zeros((y.shape[1], len(penalties)))
     for fold in range(n_folds):
         rows = folds == fold
-        every = _fit(whole - parts[fold], alphas, workers)(x[rows])  # [rows, factors, penalties]
-        single += ((every - y[rows][:, :, None]) ** 2).sum(axis=0)
-        predictions[rows] = np.take_along_axis(every, chosen[fold][None, :, None], axis=2)[:, :, 0]
+        path = _predict(whole - parts[fold], x[rows], y[rows], penalties, workers, at_least=chosen[fold] + 1)
+        pooled += ((path - y[rows].T[:, None]) ** 2).sum(axis=2)
+        predictions[rows] = path[np.arange(y.shape[1]), chosen[fold]].T
     spread = ((y - y.mean(axis=0)) ** 2).sum(axis=0)
     r2_cv = 1 - ((y - predictions) ** 2).sum(axis=0) / spread
-    return CrossValidated(r2_cv, np.asarray(alphas)[single.argmin(axis=1)], predictions)
+    return CrossValidated(r2_cv, penalties[pooled.argmin(axis=1)], predictions)
 
 
 @dataclass(frozen=True)
@@ -106,8 +109,16 @@ class _Moments:
 _FIELDS = ("n", "x", "y", "xx", "yx", "yy")
 
 
-def _fit(train: _Moments, alphas: np.ndarray, workers: int | None):
-    """Return the function that predicts [rows, factors, penalties] from rows, as learnt from `train`."""
+def _predict(
+    train: _Moments,
+    x: np.ndarray,
+    y: np.ndarray,
+    alphas: np.ndarray,
+    workers: int | None,
+    *,
+    at_least: np.ndarray | None = None,
+) -> np.ndarray:
+    """Return predictions [factors, penalties, rows] of held-out rows, as learnt from `train`."""
     mean_x, mean_y = train.x / train.n, train.y / train.n
     gram = train.xx / train.n
     gram -= np.outer(mean_x, mean_x)
@@ -116,15 +127,20 @@ def _fit(train: _Moments, alphas: np.ndarray, workers: int | None):
     gram *= inverse_x[:, None]
     inverse_y = _inverse_std(train.yy / train.n - mean_y**2)
     correlation = (train.yx / train.n - np.outer(mean_y, mean_x)) * inverse_x * inverse_y[:, None]
-    coefs = lasso_gram(gram, correlation, (inverse_y > 0).astype(float), alphas, tol=_CV_TOL, workers=workers)
+    alive = (inverse_y > 0).astype(float)
     std_y = np.divide(1.0, inverse_y, out=np.zeros_like(inverse_y), where=inverse_y > 0)
-    weights = (coefs * inverse_x * std_y[:, None, None]).reshape(-1, len(mean_x))
-
-    def predict(x: np.ndarray) -> np.ndarray:
-        flat = (x - mean_x) @ weights.T
-        return flat.reshape(len(x), len(mean_y), -1) + mean_y[:, None]
-
-    return predict
+    path = lasso_held_out(
+        gram,
+        correlation,
+        alive,
+        alphas,
+        (x - mean_x) * inverse_x,
+        (y - mean_y) * inverse_y,
+        at_least=at_least,
+        tol=_CV_TOL,
+        workers=workers,
+    )
+    return path * std_y[:, None, None] + mean_y[:, None, None]
 
 
 def _inverse_std(variance: np.ndarray) -> np.ndarray:
