@@ -26,11 +26,11 @@ class Active:
     values: Tensor
     """[entries]"""
     columns: Tensor
-    """[entries], int64"""
+    """[entries], int32"""
     starts: Tensor
-    """[rows + 1], int64: the entries of row i are ``starts[i]:starts[i + 1]``."""
+    """[rows + 1], int32: the entries of row i are ``starts[i]:starts[i + 1]``."""
     rows: Tensor
-    """[entries], int64: the row of each entry."""
+    """[entries], int32: the row of each entry."""
 
 
 def decode(active: Active, decoder: Tensor) -> Tensor:
@@ -53,26 +53,30 @@ def code_gradient(active: Active, error: Tensor, decoder: Tensor) -> Tensor:
 
 
 class ByColumn:
-    """The active entries sorted by column, to sum over rows for each latent: ``codes.T @ [rows, width]``."""
+    """The active entries sorted by column, to sum over rows for each latent."""
 
     def __init__(self, active: Active, n_columns: int) -> None:
-        self._order = torch.sort(active.columns.int(), stable=True).indices  # int32 sorts by radix
+        self._order = torch.sort(active.columns, stable=True).indices  # int32 sorts by radix
         self._rows = active.rows[self._order]
         self._n_rows = len(active.starts) - 1
         counts = torch.bincount(active.columns, minlength=n_columns)
-        self._starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+        self._starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)]).int()
+
+    def sort(self, values: Tensor) -> Tensor:
+        """Bring values of the active entries into the order that `outer` and `total` read."""
+        return values[self._order]
 
     def outer(self, values: Tensor, sources: Tensor) -> Tensor:
-        """Return ``codes.T @ sources`` where `values` are the codes' active entries; [columns, width].
+        """Return ``codes.T @ sources`` for codes with these sorted `values`; [columns, width].
 
         `sources` may have fewer rows than the codes: the stack then shares them.
         """
         rows = self._rows if sources.shape[0] == self._n_rows else self._rows % sources.shape[0]
-        return _sum_rows(sources, rows, self._starts, values[self._order])
+        return _sum_rows(sources, rows, self._starts, values)
 
     def total(self, values: Tensor) -> Tensor:
-        """Return the sum of `values` for each column."""
-        return torch.segment_reduce(values[self._order], "sum", offsets=self._starts, axis=0, initial=0)
+        """Return the sum of the sorted `values` of each column."""
+        return torch.segment_reduce(values, "sum", offsets=self._starts.long(), axis=0, initial=0)
 
 
 def _sum_rows(table: Tensor, indices: Tensor, starts: Tensor, weights: Tensor) -> Tensor:

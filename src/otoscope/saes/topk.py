@@ -106,7 +106,10 @@ class TopK(SparseAutoencoder):
         )
 
     def _pre_codes(self, x: Tensor) -> Tensor:
-        return self._product(x, self.encoder_weight.mT) + self.encoder_bias.unsqueeze(-2)
+        weight, bias = self.encoder_weight, self.encoder_bias
+        if weight.ndim == 2 and x.ndim == 2 and not self.half_products:
+            return torch.addmm(bias, x, weight.T)  # one pass over the pre-codes less
+        return self._product(x, weight.mT).add_(bias.unsqueeze(-2))
 
     def _shifted(self, reconstruction: Tensor) -> Tensor:
         bias = self.decoder_bias
@@ -132,15 +135,17 @@ class TopK(SparseAutoencoder):
         error = error.view(-1, width)
         by_column = kernels.ByColumn(active, decoder.shape[0])
         d_pre = kernels.code_gradient(active, error, decoder).mul_(active.values > 0)
-        self.decoder_weight.grad = by_column.outer(active.values, error).view(shape)
+        self.decoder_weight.grad = by_column.outer(by_column.sort(active.values), error).view(shape)
+        d_pre = by_column.sort(d_pre)
         self.encoder_weight.grad = by_column.outer(d_pre, x.reshape(-1, width)).view(shape)
         self.encoder_bias.grad = by_column.total(d_pre).view(shape[:-1])
         return mse
 
     def _start_backward(self, error: Tensor, x: Tensor) -> Tensor:
         """Turn the error into the gradient of its mean square, in place, and return that mean square."""
-        mse = error.square().mean(dim=(-2, -1))
-        error.mul_(2 / (x.shape[-2] * x.shape[-1]))
+        n_values = x.shape[-2] * x.shape[-1]
+        mse = torch.linalg.vector_norm(error, dim=(-2, -1)).square() / n_values  # makes no copy
+        error.mul_(2 / n_values)
         if self.decoder_bias is not None:
             self.decoder_bias.grad = error.sum(-2)
         return mse
@@ -153,7 +158,7 @@ class TopK(SparseAutoencoder):
         for index, member in enumerate(self.members):
             top = pre[index].topk(member.active, dim=-1, sorted=False)
             values.append(top.values.view(-1))
-            columns.append(top.indices.view(-1) + index * n_latents)
+            columns.append(top.indices.view(-1).int() + index * n_latents)
         starts, rows = self._layout(n_rows, x.device)
         return kernels.Active(torch.cat(values).relu_(), torch.cat(columns), starts, rows)
 
