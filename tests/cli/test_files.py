@@ -1,0 +1,97 @@
+"""The commands for single stages, one after the other, as a person would type them."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from otoscope.cli import main
+from otoscope.datasets import load_clips
+
+
+def call(*arguments) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([str(argument) for argument in arguments])
+    assert stopped.value.code == 0
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory, tiny_encoder):
+    """A clips table of four synthetic singers, and the store of a tiny encoder on it."""
+    folder = tmp_path_factory.mktemp("work")
+    clips = load_clips("synthsing", root=folder / "audio", n_singers=4, show_progress=False)
+    clips = clips[clips.vowel.isin(["a", "i"])]
+    clips.to_csv(folder / "clips.csv", index=False)
+    call(
+        "extract",
+        folder / "clips.csv",
+        "--encoder",
+        tiny_encoder,
+        "--layers",
+        "1,2",
+        "--out",
+        folder / "store",
+    )
+    return folder
+
+
+def test_extract_says_what_it_made(work, tiny_encoder, capsys):
+    call("extract", work / "clips.csv", "--encoder", tiny_encoder, "--layers", "1,2", "--out", work / "store")
+    assert "80 rows of layers 1, 2" in capsys.readouterr().out
+
+
+def test_probe(work, capsys):
+    call(
+        "probe",
+        work / "store",
+        "--clips",
+        work / "clips.csv",
+        "--label",
+        "technique",
+        "--out",
+        work / "probe.csv",
+    )
+    table = pd.read_csv(work / "probe.csv")
+    assert list(table.layer) == [1, 2]
+    assert "accuracy" in capsys.readouterr().out
+
+
+def test_train_then_disentangle(work, capsys):
+    saes = work / "saes"
+    call(
+        "train", work / "store", "--clips", work / "clips.csv", "--latents", 32, "--sparsity", "0.75,0.9",
+        "--layers", "2", "--epochs", 2, "--out", saes,
+    )  # fmt: skip
+    assert capsys.readouterr().out.count("FVU") == 2
+    sae = saes / "layer_02" / "topk-32-s0.75-seed0"
+    assert (sae / "model.safetensors").exists()
+    call("factors", work / "clips.csv", "--out", work / "factors.parquet")
+    assert "of 80 clips" in capsys.readouterr().out
+    call(
+        "disentangle", work / "store", work / "factors.parquet", "--clips", work / "clips.csv", "--layer", 2,
+        "--sae", sae, "--out", work / "disentanglement.csv",
+    )  # fmt: skip
+    table = pd.read_csv(work / "disentanglement.csv")
+    assert set(table.representation) == {"dense", "topk-32-s0.75-seed0"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["probe", "nowhere", "--clips", "synthsing", "--label", "x"], "nowhere"),
+        (["factors", "no-such-set", "--out", "x.csv"], "no data set and no folder"),
+        (["extract", "missing.csv", "--encoder", "ast", "--out", "s"], "no such clips table"),
+    ],
+)
+def test_mistakes(arguments, message, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_numbers_that_are_none(work, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["train", str(work / "store"), "--sparsity", "high", "--out", str(work / "x")])
+    assert stopped.value.code == 2
+    assert "--sparsity takes numbers" in capsys.readouterr().err
