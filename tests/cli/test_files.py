@@ -56,7 +56,7 @@ def test_probe(work, capsys):
     assert "accuracy" in capsys.readouterr().out
 
 
-def test_train_then_disentangle(work, capsys):
+def test_train_then_encode_and_disentangle(work, tiny_encoder, capsys):
     saes = work / "saes"
     call(
         "train", work / "store", "--clips", work / "clips.csv", "--latents", 32, "--sparsity", "0.75,0.9",
@@ -65,8 +65,13 @@ def test_train_then_disentangle(work, capsys):
     assert capsys.readouterr().out.count("FVU") == 2
     sae = saes / "layer_02" / "topk-32-s0.75-seed0"
     assert (sae / "model.safetensors").exists()
+    call("encode", sae, work / "clips.csv", "--encoder", tiny_encoder, "--out", work / "codes.parquet")
+    codes = pd.read_parquet(work / "codes.parquet")
+    assert list(codes.columns) == ["clip_id", "start_s", "stop_s", "latent", "value"]
+    assert codes.groupby("clip_id").size().max() <= 8
+    assert (codes.value > 0).all()
     call("factors", work / "clips.csv", "--out", work / "factors.parquet")
-    assert "of 80 clips" in capsys.readouterr().out
+    assert "factors of 80 clips" in capsys.readouterr().out
     call(
         "disentangle", work / "store", work / "factors.parquet", "--clips", work / "clips.csv", "--layer", 2,
         "--sae", sae, "--out", work / "disentanglement.csv",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from otoscope.cli.app import app
-from otoscope.errors import InputError
+from otoscope.errors import InputError, ProvenanceError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -171,12 +171,65 @@ def train(
     )
     measured = "validation rows" if options else "the rows it was trained on"
     for sae in saes:
-        keys = ("encoder", "pool", "crop")
-        sae.about |= {key: activations.provenance[key] for key in keys if key in activations.provenance}
         folder = sae.save_pretrained(out / f"layer_{sae.layer:02d}" / sae.name)
         x = activations.layer(sae.layer)
         metrics = reconstruction_metrics(sae, x[options["validation_rows"]] if options else x)
         print(f"{folder}: FVU {metrics.fvu:.4f}, L0 {metrics.l0:.1f} on {measured}")
+
+
+@app.command()
+def encode(
+    sae: Annotated[str, typer.Argument(help="A trained autoencoder: its folder, or a hub id.")],
+    clips: ClipsArgument,
+    out: Annotated[
+        Path, typer.Option(help="A .parquet or .csv file: clip_id, start_s, stop_s, latent, value.")
+    ],
+    encoder: Annotated[
+        str | None, typer.Option(help="The encoder it was trained on. Default: as its config says.")
+    ] = None,
+    layer: Annotated[int | None, typer.Option(help="Layer. Default: the one it was trained on.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    skip_unreadable: SkipOption = False,
+) -> None:
+    """Apply a trained autoencoder to new sound: which latents are active, where, and how strongly."""
+    import tempfile
+
+    from otoscope.activations import extract as run_extraction
+    from otoscope.encoders import load_encoder
+    from otoscope.saes import SparseAutoencoder, encode_rows
+
+    trained = SparseAutoencoder.from_pretrained(sae)
+    layer = trained.layer if layer is None else layer
+    heard = trained.about.get("activations", {})
+    name = encoder or heard.get("model")
+    if name is None or layer is None:
+        raise InputError(
+            f"{sae} does not say which encoder and layer it was trained on; give --encoder and --layer"
+        )
+    model = load_encoder(name, device=device, dtype=heard.get("compute_dtype", "auto"))
+    now = model.provenance()
+    for key in ("weights_sha256", "revision"):
+        if key in heard and key in now and heard[key] != now[key]:
+            raise ProvenanceError(
+                f"{sae} was trained on other weights of '{name}' ({key} {heard[key]}, here {now[key]}); "
+                "its latents would mean nothing on these"
+            )
+    table = _read_clips(clips, skip_unreadable=skip_unreadable)
+    with tempfile.TemporaryDirectory() as folder:
+        store = run_extraction(
+            table,
+            model,
+            out=Path(folder) / "store",
+            layers=[layer],
+            pool=heard.get("pool", "mean"),
+            crop=heard.get("crop", "full"),
+            skip_unreadable=skip_unreadable,
+        )
+        codes = encode_rows(trained, store, layer=layer)
+    _write_table(codes, out)
+    print(
+        f"{out}: {len(codes)} active latents in {len(store.rows)} rows, {codes.latent.nunique()} different ones"
+    )
 
 
 @app.command()
@@ -199,7 +252,7 @@ def disentangle(
 
     from otoscope.activations import Activations
     from otoscope.disentanglement import measure_all
-    from otoscope.experiment.stages.rows import encode_rows
+    from otoscope.experiment.stages.rows import codes_of
     from otoscope.factors import compute_factors, join_factors
     from otoscope.saes import SparseAutoencoder
 
@@ -211,7 +264,7 @@ def disentangle(
     representations = {"dense": dense}
     if sae is not None:
         loaded = SparseAutoencoder.from_pretrained(sae)
-        representations[loaded.name] = encode_rows(loaded, dense)
+        representations[loaded.name] = codes_of(loaded, dense)
     found = measure_all(
         representations,
         join_factors(rows, known, whole_clip=whole_clip),

@@ -120,7 +120,7 @@ class RunDirectory:
         self.write_text(Path("results") / f"{name}.csv", table.to_csv(index=False, float_format="%.10g"))
 
     def table(self, name: str, *, text: Sequence[str] = ()) -> pd.DataFrame:
-        """Read ``results/<name>.csv``; the columns in `text` stay as they are written (a class may be called 01 or NA)."""
+        """Read ``results/<name>.csv``; the columns in `text` stay as written (a class may be called 01 or NA)."""
         import pandas as pd
 
         path = self.root / "results" / f"{name}.csv"

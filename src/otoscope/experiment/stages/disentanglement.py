@@ -11,7 +11,7 @@ import pandas as pd
 
 from otoscope.compute import progress
 from otoscope.experiment.run_directory import RunDirectory
-from otoscope.experiment.stages.rows import encode_rows, layer_rows
+from otoscope.experiment.stages.rows import codes_of, layer_rows
 from otoscope.experiment.stages.saes import load
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def _representations(
     yield Representation("dense", None, 0, dense, factors)
     for sae in saes:
         yield Representation(
-            sae.config.kind, sae.config.sparsity_target, sae.seed, encode_rows(sae, dense), factors
+            sae.config.kind, sae.config.sparsity_target, sae.seed, codes_of(sae, dense), factors
         )
     nearest = min((sae.config.sparsity_target for sae in saes), key=lambda s: abs(s - settings.null_sparsity))
     if "pca" in settings.nulls:  # nothing is drawn, so once for all seeds
@@ -118,11 +118,11 @@ def _representations(
         seed = sae.seed
         for null in settings.nulls:
             if null == "untrained":
-                codes = encode_rows(build_sae(sae.config, sae.n_inputs, seed=seed), dense)
+                codes = codes_of(build_sae(sae.config, sae.n_inputs, seed=seed), dense)
                 yield Representation(null, nearest, seed, codes, factors)
             elif null == "random":
                 codes = random_codes(dense, sae.n_latents, seed=seed)
                 yield Representation(null, None, seed, codes, factors)
             elif null == "shuffled":
                 mixed = shuffle_factors(factors, seed=seed)
-                yield Representation(null, nearest, seed, encode_rows(sae, dense), mixed)
+                yield Representation(null, nearest, seed, codes_of(sae, dense), mixed)

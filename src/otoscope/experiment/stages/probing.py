@@ -11,7 +11,7 @@ from otoscope.clips import label_kind
 from otoscope.compute import Progress, progress
 from otoscope.errors import SpecError
 from otoscope.experiment.run_directory import RunDirectory
-from otoscope.experiment.stages.rows import encode_rows, layer_rows
+from otoscope.experiment.stages.rows import codes_of, layer_rows
 from otoscope.experiment.stages.saes import describe, load
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def sae_probing(
                 for layer, folders in found.items():
                     saes = load(folders)
                     dense = stores[encoder].layer(layer)
-                    fitted = _probes(run, {sae.name: encode_rows(sae, dense) for sae in saes}, table, bar)
+                    fitted = _probes(run, {sae.name: codes_of(sae, dense) for sae in saes}, table, bar)
                     for sae in saes:
                         result = fitted[sae.name]
                         where = {"encoder": encoder, "layer": layer, **describe(sae)}

@@ -19,7 +19,7 @@ def layer_rows(store: Activations, clips: pd.DataFrame) -> pd.DataFrame:
     return own.merge(about, on="clip_id", how="left", validate="many_to_one")
 
 
-def encode_rows(sae: SparseAutoencoder, x: np.ndarray) -> np.ndarray:
+def codes_of(sae: SparseAutoencoder, x: np.ndarray) -> np.ndarray:
     """Return the codes [rows, latents] of activations [rows, width], float32."""
     import torch
 
