@@ -80,6 +80,27 @@ def test_a_recording_that_cannot_be_used(folder, capsys, tmp_path, kind):
     assert "03.wav" in refused(capsys, "run", folder / "spec.yaml", "--out", tmp_path / "out")
 
 
+def test_a_run_may_go_on_without_bad_recordings_and_says_so(folder, capsys, tmp_path, tiny_encoder):
+    (folder / "03.wav").write_bytes(b"no sound in here")
+    small = [
+        "saes.n_latents=16",
+        "saes.sparsities=[0.75]",
+        "saes.epochs=1",
+        f"encoders.0.name={tiny_encoder}",
+    ]
+    options = [part for setting in small for part in ("--set", setting)]
+    with pytest.raises(SystemExit) as stopped:
+        main(
+            ["run", str(folder / "spec.yaml"), "--skip-unreadable", "--out", str(tmp_path / "out"), *options]
+        )
+    assert stopped.value.code == 0
+    printed = capsys.readouterr().out
+    assert "left out 1 recordings" in printed
+    assert "report.html" in printed
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "03.wav" in page
+
+
 def test_a_label_with_one_class(folder, capsys, tmp_path):
     change(folder, word="yes")
     assert "one class only" in refused(capsys, "run", folder / "spec.yaml", "--out", tmp_path / "out")

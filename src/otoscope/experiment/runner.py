@@ -57,4 +57,7 @@ def run(
     stages.disentanglement(directory, clips, stores, saes, factors)
     summary = stages.summary(directory, clips, stores)
     directory.write_text("run.json", json.dumps(summary, indent=2) + "\n")
+    left_out = summary["summary"]["n_left_out"]
+    if left_out:
+        say(f"left out {left_out} recordings that could not be read; run.json and the report name them")
     return directory
