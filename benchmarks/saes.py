@@ -24,7 +24,7 @@ import torch
 sys.path.insert(0, os.path.dirname(__file__))
 from saes_contenders import CONTENDERS, plain_step
 
-from otoscope.saes import TopKConfig, kernels, make_config, reconstruction_metrics, train_saes
+from otoscope.saes import TopKConfig, gradients, kernels, make_config, reconstruction_metrics, train_saes
 from otoscope.saes.topk import TopK
 
 WIDTH, N_LATENTS, K = 768, 2048, 102
@@ -136,12 +136,10 @@ def parts(quick: bool) -> None:
 def step_in_parts(sae: TopK, optimiser: torch.optim.Optimizer, x: torch.Tensor) -> dict[str, float]:
     """Take one step and return the seconds of each part."""
     times = {}
-    times["encode"], _ = timed(lambda: sae._pre_codes(x))
-    both, active = timed(lambda: sae._select(x))
-    times["select"] = max(both - times["encode"], 0.0)
-    times["decode"], _ = timed(lambda: kernels.decode(active, sae.decoder_weight))
-    whole, _ = timed(lambda: sae.backward(x))
-    times["backward"] = max(whole - both - times["decode"], 0.0)
+    times["encode"], pre = timed(lambda: gradients.affine(sae, x))
+    times["select"], active = timed(lambda: gradients.select_rows(pre, (sae.config.active,)))
+    times["decode"], _ = timed(lambda: gradients.sparse_reconstruct(sae, active, len(x)))
+    times["backward"] = timed(lambda: gradients.sparse_backward(sae, active, x, x))[0] - times["decode"]
     times["optimiser"], _ = timed(optimiser.step)
     return times
 
@@ -157,6 +155,7 @@ def floor_s(batch: int, multiply: float, bandwidth: float) -> float:
 def crossover(quick: bool) -> None:
     """Sparse against dense products over the share of active latents: what `kernels.SPARSE_BELOW` rests on."""
     print("## Forward and backward, sparse over dense products (below 1: sparse is faster)\n")
+    usual = kernels.SPARSE_BELOW
     shares = (0.01, 0.05, 0.1, 0.15, 0.2, 0.25)
     print(
         f"| shape | batch | {' | '.join(f'{share:.0%}' for share in shares)} |\n|"
@@ -168,15 +167,16 @@ def crossover(quick: bool) -> None:
             for share in shares:
                 sae = TopK(TopKConfig(n_latents=n_latents, k=max(int(share * n_latents), 1)), width).train()
                 rows = [torch.randn(batch, width) for _ in range(4)]
-                found: dict[str, list[float]] = {"_sparse_backward": [], "_dense_backward": []}
-                with torch.no_grad():
-                    for index in range(2 if quick else 40 if batch == 32 else 6):
-                        for path, times in found.items():
-                            x = rows[index % 4]
-                            times.append(timed(lambda path=path, sae=sae, x=x: getattr(sae, path)(x))[0])
-                ratio = statistics.median(found["_sparse_backward"]) / statistics.median(
-                    found["_dense_backward"]
-                )
+                found: dict[float, list[float]] = {
+                    0.0: [],
+                    1.0: [],
+                }  # limits below which sparse products are used
+                for index in range(2 if quick else 40 if batch == 32 else 6):
+                    for limit, times in found.items():
+                        kernels.SPARSE_BELOW = limit
+                        times.append(timed(lambda sae=sae, x=rows[index % 4]: sae.backward(x))[0])
+                kernels.SPARSE_BELOW = usual
+                ratio = statistics.median(found[1.0]) / statistics.median(found[0.0])
                 cells.append(f"{ratio:.2f}")
             print(f"| {width} -> {n_latents} | {batch:,} | {' | '.join(cells)} |", flush=True)
     print()

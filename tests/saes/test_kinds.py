@@ -1,10 +1,14 @@
 """Every kind against a few lines of plain PyTorch, alone and stacked."""
 
+import copy
+import dataclasses
+
 import pytest
 import torch
 
 from otoscope.errors import InputError, UnknownNameError
-from otoscope.saes import SparseAutoencoder, make_config
+from otoscope.registry import Registry
+from otoscope.saes import SAEConfig, SparseAutoencoder, gradients, make_config, train_saes
 from otoscope.saes.archetypal import project_to_simplex
 from otoscope.saes.base import stack
 from otoscope.saes.kinds import SAES, build_sae
@@ -254,3 +258,62 @@ def test_silence_is_counted_in_rows():
     sae.train().loss(x)
     fired = (sae.encode(x) != 0).any(0)
     assert sae.rows_since_fired.tolist() == [0 if on else 10 for on in fired]
+
+
+@pytest.mark.parametrize("stacked", [False, True])
+@pytest.mark.parametrize("kind", ["topk-gao", "batch-topk"])
+def test_written_out_gradients_are_autograds(kind, stacked):
+    members = [make(kind, seed=seed, n_latents=60).train() for seed in range(3 if stacked else 1)]
+    sae, x = stack(members).train(), rows(13)
+    expected = copy.deepcopy(sae)
+    assert gradients.sparse_wins(sae)
+    mse = sae.backward(x)
+    loss = expected.loss(x)
+    loss.total.sum().backward()
+    torch.testing.assert_close(mse, loss.mse, rtol=1e-12, atol=0)
+    for name, parameter in expected.named_parameters():
+        torch.testing.assert_close(sae.get_parameter(name).grad, parameter.grad, rtol=1e-9, atol=1e-14)
+    for name, buffer in expected.named_buffers():
+        torch.testing.assert_close(sae.get_buffer(name), buffer, rtol=1e-12, atol=0)
+    sae.eval()
+    with torch.no_grad():
+        reconstruction, counts = sae.reconstruct(x)
+        torch.testing.assert_close(reconstruction, sae(x))
+        assert torch.equal(counts, (sae.encode(x) != 0).sum(-2))
+
+
+class Mine(SparseAutoencoder):
+    """A third party's kind: one matrix, the largest latent only, written for two dimensions and not stackable."""
+
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Config(SAEConfig):
+        kind = "mine"
+        gain: float = 1.0
+
+    config_class = Config
+
+    def __init__(self, config, n_inputs, *, seed=0):
+        super().__init__(config, n_inputs, seed=seed)
+        start = torch.randn(config.n_latents, n_inputs, generator=torch.Generator().manual_seed(seed))
+        self.weight = torch.nn.Parameter(start)
+
+    def encode(self, x):
+        z = x @ self.weight.T
+        return self.config.gain * z * (z == z.max(dim=1, keepdim=True).values)
+
+    def decode(self, z):
+        return z @ self.weight
+
+
+def test_a_third_partys_kind_trains_and_is_saved_beside_ours(tmp_path, monkeypatch):
+    registry = Registry("SAE kind", "otoscope.saes")
+    for kind in ("topk", "relu"):
+        registry.add(kind, SAES.get(kind))
+    registry.add("mine", Mine)
+    monkeypatch.setattr("otoscope.saes.kinds.SAES", registry)
+    x = rows(60).float().numpy()
+    configs = [make_config("mine", n_latents=9, gain=0.5), make_config("topk", n_latents=9, k=2)]
+    saes = train_saes({0: x}, configs, seeds=(0, 1), epochs=5, progress=False, device="cpu")
+    assert saes[0].history.train_mse.is_monotonic_decreasing
+    saes[0].save_pretrained(tmp_path)
+    assert torch.equal(Mine.from_pretrained(tmp_path).weight, saes[0].weight)

@@ -208,6 +208,12 @@ def test_history_goes_to_csv(tmp_path):
     pd.testing.assert_frame_equal(mine, saes[0].history, check_exact=False, check_dtype=False)
 
 
+def test_history_goes_to_tensorboard_where_it_is_installed(tmp_path):
+    pytest.importorskip("tensorboard")
+    train_saes({0: data()}, CONFIGS[:1], validation={0: data(30)}, log=tmp_path, **QUICK)
+    assert list(tmp_path.glob("events.out.tfevents.*"))
+
+
 class Store:
     """What training uses of an activations store, with gaps between stretches of rows as skipped clips leave."""
 

@@ -91,7 +91,7 @@ class Archetypal(SparseAutoencoder):
     def encode(self, x: Tensor) -> Tensor:
         self.check_input(x)
         pre = x @ self.encoder_weight.mT + self.encoder_bias.unsqueeze(-2)
-        return keep_largest(pre.relu(), [member.active for member in self.members])
+        return keep_largest(pre.relu(), tuple(member.active for member in self.members))
 
     def decode(self, z: Tensor) -> Tensor:
         reconstruction = z @ self.decoder_weight

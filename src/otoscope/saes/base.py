@@ -147,9 +147,10 @@ class SparseAutoencoder(nn.Module):
         """
         for parameter in self.parameters():
             parameter.grad = None
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.half_products):
-            loss = self.loss(x)
-        loss.total.sum().backward()
+        with torch.enable_grad():
+            with torch.autocast(x.device.type, torch.bfloat16, enabled=self.half_products):
+                loss = self.loss(x)
+            loss.total.sum().backward()
         return loss.mse.detach()
 
     def init_from_data(self, x: Tensor) -> None:

@@ -11,6 +11,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from otoscope.saes import gradients
 from otoscope.saes.base import Loss, mean_squared_error
 from otoscope.saes.gao import GaoTopKConfig
 from otoscope.saes.tied import TiedSAE
@@ -33,6 +34,8 @@ class BatchTopK(TiedSAE):
     """
 
     config_class = BatchTopKConfig
+    mse_alone: ClassVar[bool] = True
+    """Whether the loss, save AuxK, is the mean squared error, whose gradients are written out."""
     threshold: Tensor
     n_seen: Tensor
 
@@ -64,10 +67,25 @@ class BatchTopK(TiedSAE):
         return torch.zeros_like(flat).scatter(-1, top.indices, top.values).view_as(z)
 
     @torch.no_grad()
+    def backward(self, x: Tensor) -> Tensor:
+        n_rows = x.shape[-2]
+        if not self.mse_alone or not gradients.sparse_wins(self) or self.may_have_dead(n_rows):
+            return super().backward(x)
+        pre = self.pre_codes(x)
+        active = gradients.select_batch(pre, min(self.config.active * n_rows, n_rows * self.n_latents))
+        self.count_fired(gradients.active_counts(self, active) > 0, n_rows)
+        values = torch.where(active.values > 0, active.values, torch.inf)
+        self.observe_smallest(values.view(*self.threshold.shape, -1).amin(-1))
+        return gradients.sparse_backward(self, active, x, x - self.decoder_bias.unsqueeze(-2))
+
+    @torch.no_grad()
     def observe(self, z: Tensor) -> None:
         """Update the counts of silence and the threshold from a training batch's codes."""
         self.count_silence(z)
-        smallest = torch.where(z > 0, z, torch.inf).amin(dim=(-2, -1))
+        self.observe_smallest(torch.where(z > 0, z, torch.inf).amin(dim=(-2, -1)))
+
+    def observe_smallest(self, smallest: Tensor) -> None:
+        """Move the threshold towards a batch's smallest active code; infinity stands for none."""
         smallest = torch.where(smallest.isinf(), self.threshold, smallest)
         decay = torch.clamp(self.n_seen / (self.n_seen + 1), max=THRESHOLD_DECAY)
         self.threshold.copy_(decay * self.threshold + (1 - decay) * smallest)

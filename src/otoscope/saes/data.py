@@ -182,7 +182,9 @@ def read_arrays(activations: Any, layers: list[Layer], kept: np.ndarray | None, 
     arrays = {}
     for layer in layers:
         values = activations[layer] if isinstance(activations, Mapping) else activations.layer(layer)
-        tensor = values if isinstance(values, Tensor) else torch.from_numpy(np.require(values, requirements="W"))
+        tensor = (
+            values if isinstance(values, Tensor) else torch.from_numpy(np.require(values, requirements="W"))
+        )
         if tensor.ndim != 2 or tensor.shape[0] == 0 or tensor.shape[1] == 0:
             raise InputError(
                 f"layer {layer}: {what} activations must be rows x features and not empty, "

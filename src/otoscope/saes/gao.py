@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
+from otoscope.saes import gradients
 from otoscope.saes.base import Loss, mean_squared_error
 from otoscope.saes.tied import AuxConfig, TiedSAE
 from otoscope.saes.topk import check_k, k_label, k_of_sparsity, keep_largest
@@ -53,5 +55,23 @@ class GaoTopK(TiedSAE):
         mse = mean_squared_error(reconstruction, x)
         return Loss(mse + self.aux_loss(pre, x - reconstruction), mse)
 
+    @torch.no_grad()
+    def backward(self, x: Tensor) -> Tensor:
+        if not gradients.sparse_wins(self) or self.may_have_dead(x.shape[-2]):
+            return super().backward(x)
+        active = gradients.select_rows(self.pre_codes(x), self._ks)
+        self.count_fired(gradients.active_counts(self, active) > 0, x.shape[-2])
+        return gradients.sparse_backward(self, active, x, x - self.decoder_bias.unsqueeze(-2))
+
+    def reconstruct(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        if not gradients.sparse_wins(self):
+            return super().reconstruct(x)
+        active = gradients.select_rows(self.pre_codes(x), self._ks)
+        return gradients.sparse_reconstruct(self, active, x.shape[-2]), gradients.active_counts(self, active)
+
+    @property
+    def _ks(self) -> tuple[int, ...]:
+        return tuple(member.active for member in self.members)
+
     def _select(self, pre: Tensor) -> Tensor:
-        return keep_largest(pre.relu(), [member.active for member in self.members])
+        return keep_largest(pre.relu(), self._ks)

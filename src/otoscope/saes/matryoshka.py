@@ -41,6 +41,7 @@ class Matryoshka(BatchTopK):
     """BatchTopK whose loss is the mean, over nested prefixes of the latents, of the squared error (their eq. 6)."""
 
     config_class = MatryoshkaConfig
+    mse_alone = False
 
     def loss(self, x: Tensor) -> Loss:
         pre = self.pre_codes(x)

@@ -83,9 +83,19 @@ class TiedSAE(SparseAutoencoder):
     @torch.no_grad()
     def count_silence(self, z: Tensor) -> None:
         """Update for how many rows each latent has been silent."""
-        fired = (z != 0).any(-2)
-        self.rows_since_fired += z.shape[-2]
+        self.count_fired((z != 0).any(-2), z.shape[-2])
+
+    def count_fired(self, fired: Tensor, n_rows: int) -> None:
+        """Update for how many rows each latent has been silent; `fired` says which were active in `n_rows` more."""
+        self.rows_since_fired += n_rows
         self.rows_since_fired.masked_fill_(fired, 0)
+
+    def may_have_dead(self, n_rows: int) -> bool:
+        """Whether AuxK may have to act on the next `n_rows` rows."""
+        config = self.config
+        if config.aux_coefficient == 0:
+            return False
+        return bool((self.rows_since_fired + n_rows >= config.dead_after_rows).any())
 
     def aux_loss(self, pre: Tensor, error: Tensor) -> Tensor:
         """AuxK: how badly the dead latents, were they used, would model the residual (Gao et al. 2024, A.2).
