@@ -1,9 +1,10 @@
 """The open factor set: about 40 acoustic descriptors of a clip, on librosa and numpy.
 
-Audio is analysed at 16 kHz in frames of 64 ms every 16 ms. Pitch is YIN's (de Cheveigné & Kawahara 2002); a
-frame is voiced if its autocorrelation at the pitch period is above 0.5 and it is no more than 40 dB below the
-loudest frame. Harmonics-to-noise ratio from that autocorrelation as in Boersma (1993). Pitch and quality are
-NaN in a clip without voiced frames: a whisper has no pitch of 0 Hz.
+Audio is analysed at 16 kHz in frames of 64 ms every 16 ms. Pitch, 60 to 1,200 Hz, is the period of highest
+autocorrelation after the spectrum was flattened by a square root (as Tolonen & Karjalainen 2000: a strong formant
+else passes for the pitch); harmonics-to-noise ratio is from the plain autocorrelation at that period
+(Boersma 1993). A frame is voiced if both stand out and it is no more than 40 dB below the loudest. Pitch and
+quality are NaN in a clip without voiced frames: a whisper has no pitch of 0 Hz.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from otoscope.audio import read_audio
-from otoscope.compute import cpu_count, thread_map
+from otoscope.compute import cpu_count, one_thread_each, thread_map
 from otoscope.compute import progress as progress_bar
 from otoscope.factors.tables import KEYS, Factors, report_problems
 
@@ -24,6 +25,8 @@ F0_MIN_HZ, F0_MAX_HZ = 60.0, 1200.0
 SHORTEST_S = 2 * FRAME / SAMPLE_RATE  # a clip shorter than two frames says nothing about change in time
 
 _VOICED_CORRELATION = 0.5
+_PITCH_STRENGTH = 0.25  # of the flattened autocorrelation; noise through formants stays below
+_OCTAVE_COST = 0.01  # of the autocorrelation: of a period and its double, the shorter is meant
 _QUIET_DB = -40.0  # relative to the loudest frame
 _FLOOR = 1e-10
 _N_MFCC = 13
@@ -66,8 +69,8 @@ def build(clips: pd.DataFrame, *, workers: int | None = None, progress: bool = T
     items = list(zip(clips.path, clips.start_s, clips.stop_s))
     values = np.full((len(items), len(DESCRIPTORS)), np.nan)
     known: dict[int, str] = {}
-    measured = thread_map(_measure_stretch, items, workers=workers or cpu_count())
-    with progress_bar("descriptors", len(items), unit="clips", show=progress) as bar:
+    with one_thread_each(), progress_bar("descriptors", len(items), unit="clips", show=progress) as bar:
+        measured = thread_map(_measure_stretch, items, workers=workers or cpu_count())
         for index, (numbers, problem) in enumerate(measured):
             values[index] = numbers
             if problem:
@@ -86,8 +89,8 @@ def describe(waveform: np.ndarray) -> dict[str, float]:
     n = min(len(level), spectrum.shape[1])
     level, spectrum = level[:n], spectrum[:, :n]
     loud = level > level.max() + _QUIET_DB
-    f0_hz, correlation = _pitch(waveform, n)
-    voiced = loud & (correlation > _VOICED_CORRELATION)
+    f0_hz, has_pitch, correlation = _pitch(waveform, n)
+    voiced = loud & has_pitch & (correlation > _VOICED_CORRELATION)
     return {
         **_pitch_numbers(f0_hz, voiced),
         **_level_numbers(waveform, level),
@@ -126,24 +129,31 @@ def _power_spectrum(waveform: np.ndarray) -> np.ndarray:
     return np.abs(librosa.stft(waveform, n_fft=FRAME, hop_length=HOP)) ** 2
 
 
-def _pitch(waveform: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return YIN's pitch in Hz and the autocorrelation at its period, of the first `n` frames."""
-    import librosa
+def _pitch(waveform: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return for the first `n` frames the pitch in Hz, whether there is one, and the autocorrelation at its period."""
+    from scipy.fft import irfft, rfft
 
-    f0_hz = librosa.yin(
-        waveform, fmin=F0_MIN_HZ, fmax=F0_MAX_HZ, sr=SAMPLE_RATE, frame_length=FRAME, hop_length=HOP
-    )[:n]
-    padded = np.pad(waveform, FRAME // 2)
-    frames = np.lib.stride_tricks.sliding_window_view(padded, FRAME)[::HOP][: len(f0_hz)].astype(np.float64)
-    frames = frames - frames.mean(axis=1, keepdims=True)
-    lag = np.rint(SAMPLE_RATE / f0_hz).astype(int)
-    # Both ends of the product have the same length, so a periodic frame gives 1 whatever the period.
-    ahead = np.minimum(np.arange(FRAME) + lag[:, None], FRAME - 1)
-    inside = np.arange(FRAME) + lag[:, None] < FRAME
-    late = np.take_along_axis(frames, ahead, axis=1) * inside
-    early = frames * inside
-    energy = np.sqrt((early**2).sum(axis=1) * (late**2).sum(axis=1))
-    return f0_hz, (early * late).sum(axis=1) / np.maximum(energy, _FLOOR)
+    frames = np.lib.stride_tricks.sliding_window_view(np.pad(waveform, FRAME // 2), FRAME)[::HOP][:n]
+    window = np.hanning(FRAME).astype(np.float32)
+    amplitude = np.abs(rfft((frames - frames.mean(axis=1, keepdims=True)) * window, 2 * FRAME, axis=1))
+    lags = np.arange(int(SAMPLE_RATE / F0_MAX_HZ), int(np.ceil(SAMPLE_RATE / F0_MIN_HZ)) + 1)
+    around = np.concatenate([[lags[0] - 1], lags, [lags[-1] + 1]])
+    flat = irfft(amplitude, axis=1)
+    flat = flat[:, around] / np.maximum(flat[:, :1], _FLOOR)
+    left, centre, right = flat[:, :-2], flat[:, 1:-1], flat[:, 2:]
+    is_peak = (centre > left) & (centre >= right)
+    strength = np.where(is_peak, centre - _OCTAVE_COST * np.log2(lags / lags[0]), -np.inf)
+    best = strength.argmax(axis=1)[:, None]
+    low, top, high = (np.take_along_axis(side, best, axis=1)[:, 0] for side in (left, centre, right))
+    bend = np.minimum(low - 2 * top + high, -_FLOOR)
+    lag = lags[best[:, 0]] + np.clip(0.5 * (low - high) / bend, -0.5, 0.5)  # the top of a parabola
+    has_pitch = np.isfinite(strength.max(axis=1)) & (top > _PITCH_STRENGTH)
+    plain = irfft(amplitude**2, axis=1)
+    plain = plain[:, around] / np.maximum(plain[:, :1], _FLOOR)
+    of_window = irfft(np.abs(rfft(window, 2 * FRAME)) ** 2)
+    plain /= of_window[around] / of_window[0]  # a periodic frame gives 1 at its period, whatever the window
+    correlation = np.max([np.take_along_axis(plain, best + k, axis=1)[:, 0] for k in range(3)], axis=0)
+    return SAMPLE_RATE / lag, has_pitch, correlation
 
 
 def _pitch_numbers(f0_hz: np.ndarray, voiced: np.ndarray) -> dict[str, float]:
