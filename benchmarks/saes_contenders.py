@@ -37,10 +37,11 @@ def plain(width: int, n_latents: int, k: int) -> Contender:
 
 
 def plain_step(
-    width: int, n_latents: int, k: int
-) -> tuple[Callable[[Tensor], None], Callable[[Tensor], Tensor]]:
+    width: int, n_latents: int, k: int, device: str = "cpu"
+) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
     torch.manual_seed(0)
-    encoder, decoder = nn.Linear(width, n_latents), nn.Linear(n_latents, width, bias=False)
+    encoder = nn.Linear(width, n_latents, device=device)
+    decoder = nn.Linear(n_latents, width, bias=False, device=device)
     optimiser = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], lr=LR)
 
     def reconstruct(x: Tensor) -> Tensor:
@@ -48,11 +49,12 @@ def plain_step(
         values, indices = hidden.topk(k, dim=-1)
         return decoder(torch.zeros_like(hidden).scatter(-1, indices, values))
 
-    def step(x: Tensor) -> None:
+    def step(x: Tensor) -> Tensor:
         loss = nn.functional.mse_loss(reconstruct(x), x)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
+        return loss.detach()
 
     return step, reconstruct
 
