@@ -60,3 +60,10 @@ def test_table():
     assert table.n_rows.tolist() == [5, 6]
     assert table.family.tolist() == ["pitch", "other"]
     assert table.entropy_knn_bits[1] == -np.inf
+
+
+def test_values_that_only_rounding_errors_tell_apart_are_ties():
+    counts = np.random.default_rng(0).integers(0, 5, 2000).astype(float)
+    noisy = counts + np.random.default_rng(1).normal(scale=1e-15, size=2000)
+    assert np.isfinite(knn_entropy(noisy))
+    assert knn_entropy(noisy) == pytest.approx(knn_entropy(counts), abs=0.01)

@@ -10,6 +10,8 @@ import pandas as pd
 from otoscope.errors import InputError
 
 _LN2 = np.log(2.0)
+_RESOLUTION = 1e-9
+"""Of the range of a factor: values nearer than that count as equal."""
 
 
 def knn_entropy(values: np.ndarray, *, k: int = 3) -> float:
@@ -42,9 +44,11 @@ def knn_entropy(values: np.ndarray, *, k: int = 3) -> float:
         raise InputError(f"k must be at least 1; got {k}")
     if n <= k:
         return float("nan")
-    gaps = np.diff(x)
-    if not (gaps > 0).any():
+    if x[-1] == x[0]:
         return float("-inf")
+    resolution = _RESOLUTION * (x[-1] - x[0])
+    x = np.round(x / resolution) * resolution  # values that only the last digits of arithmetic tell apart are equal
+    gaps = np.diff(x)
     radius = _kth_distance(_scatter_ties(x, gaps[gaps > 0].min()), k)
     return float((digamma(n) - digamma(k) + _LN2 + np.log(radius).mean()) / _LN2)
 
