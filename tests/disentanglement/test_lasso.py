@@ -102,6 +102,12 @@ def test_held_out_predictions_stop_where_they_get_worse():
     assert (path[1, -1] == path[1, -3]).all()  # stopped
     forced = lasso_held_out(gram, xy, yy, alphas, x_out, y_out, at_least=np.array([8, 8]))
     np.testing.assert_allclose(forced, full, atol=1e-3)
+    half = (np.arange(40) >= 20).astype(int)
+    parted = lasso_held_out(gram, xy, yy, alphas, x_out, y_out, parts=half)
+    for part in (0, 1):
+        own = half == part
+        alone = lasso_held_out(gram, xy, yy, alphas, x_out[own], y_out[own])
+        np.testing.assert_allclose(parted[:, :, own], alone, atol=1e-12)
     with pytest.raises(InputError, match="decreasing"):
         lasso_held_out(gram, xy, yy, alphas[::-1], x_out, y_out)
 

@@ -3,8 +3,8 @@
 The rows are cut once into folds of whole groups. For the outer fold i, the penalty is chosen by predicting
 each other fold j from the rows outside i and j. That fit serves the pair both ways, so 5 folds need 10 + 5
 paths, not 25; and its Gram matrix is a difference: everything, less fold i, less fold j. Features and factors
-are standardised by the rows that train, each time. From strong to weak, a path stops where its held-out rows
-are predicted worse and worse.
+are standardised by the rows that train, each time. From strong to weak, a path stops where held-out rows
+are predicted worse and worse; each fold for itself, so that fold i has no say in the penalty that predicts it.
 """
 
 from __future__ import annotations
@@ -65,10 +65,15 @@ def cross_validate(
     losses = np.zeros((n_folds, y.shape[1], len(penalties)))  # of all inner folds, for each outer one
     for i, j in combinations(range(n_folds), 2):
         rows = (folds == i) | (folds == j)
-        errors = (
-            _predict(whole - parts[i] - parts[j], x[rows], y[rows], penalties, workers) - y[rows].T[:, None]
+        path = _predict(
+            whole - parts[i] - parts[j],
+            x[rows],
+            y[rows],
+            penalties,
+            workers,
+            parts=(folds[rows] == j).astype(int),
         )
-        squares = errors**2
+        squares = (path - y[rows].T[:, None]) ** 2
         losses[j] += squares[:, :, folds[rows] == i].sum(axis=2)
         losses[i] += squares[:, :, folds[rows] == j].sum(axis=2)
     chosen = losses.argmin(axis=2)  # [outer fold, factors]
@@ -116,6 +121,7 @@ def _predict(
     alphas: np.ndarray,
     workers: int | None,
     *,
+    parts: np.ndarray | None = None,
     at_least: np.ndarray | None = None,
 ) -> np.ndarray:
     """Return predictions [factors, penalties, rows] of held-out rows, as learnt from `train`."""
@@ -136,6 +142,7 @@ def _predict(
         alphas,
         (x - mean_x) * inverse_x,
         (y - mean_y) * inverse_y,
+        parts=parts,
         at_least=at_least,
         tol=_CV_TOL,
         workers=workers,

@@ -95,6 +95,7 @@ def lasso_held_out(
     x_out: np.ndarray,
     y_out: np.ndarray,
     *,
+    parts: np.ndarray | None = None,
     at_least: np.ndarray | None = None,
     patience: int = 2,
     tol: float = TOL,
@@ -113,6 +114,8 @@ def lasso_held_out(
         Decreasing.
     x_out, y_out : np.ndarray [rows, features], [rows, targets]
         Held out, in the units of the training rows.
+    parts : np.ndarray [rows], optional
+        Numbers from 0: held-out rows of one part stop by themselves, and say nothing about when another stops.
     at_least : np.ndarray [targets], optional
         How many penalties must be fitted whatever the held-out rows say.
     patience, tol, workers
@@ -127,20 +130,24 @@ def lasso_held_out(
         raise InputError(f"expected decreasing penalties; got {alphas[0]}")
     gram, xy = _contiguous(gram), _contiguous(xy)
     needed = np.zeros(len(xy), dtype=int) if at_least is None else at_least
+    parts = np.zeros(len(x_out), dtype=int) if parts is None else parts
     predictions = np.empty((*alphas.shape, len(x_out)))
 
     def fit(target: int) -> None:
         state = start(xy[target])
-        lowest, since = np.inf, 0
+        lowest, since = np.full(parts.max() + 1, np.inf), np.zeros(parts.max() + 1, dtype=int)
         for a, alpha in enumerate(alphas[target]):
+            going = (since < patience) | (a < needed[target])
+            if not going.any():
+                predictions[target, a:] = predictions[target, a - 1]
+                return
             solve(gram, xy[target], float(yy[target]), alpha, tol, MAX_SWEEPS, state)
             active = np.flatnonzero(state[0])
-            predictions[target, a] = x_out[:, active] @ state[0][active]
-            loss = ((y_out[:, target] - predictions[target, a]) ** 2).sum()
-            lowest, since = (loss, 0) if loss < lowest else (lowest, since + 1)
-            if since >= patience and a + 1 >= needed[target]:
-                predictions[target, a + 1 :] = predictions[target, a]
-                return
+            found = x_out[:, active] @ state[0][active]
+            predictions[target, a] = np.where(going[parts], found, predictions[target, a - 1])
+            losses = np.bincount(parts, (y_out[:, target] - found) ** 2)
+            since = np.where(going & (losses < lowest), 0, since + 1)
+            lowest = np.minimum(losses, lowest)
 
     for _ in thread_map(fit, range(len(xy)), workers=workers or cpu_count()):
         pass
