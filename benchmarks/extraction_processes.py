@@ -1,0 +1,128 @@
+"""Parts of `extraction.py` that need a process of their own: what they measure is the process's memory."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import resource
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+MIB = 2**20
+STREAM_ROOM = 512 * MIB  # what the streaming process may take beside what it holds when the store is open
+STREAM_ROWS = 1_500_000  # x 768 float16 = 2.2 GiB
+
+
+def main() -> None:
+    """Run one part and print one line of JSON."""
+    part, *arguments = sys.argv[1:]
+    print(json.dumps({"memory": memory, "stream": stream}[part](*map(int, arguments))))
+
+
+def memory(n_clips: int) -> dict[str, float]:
+    """Extract `n_clips` recordings; the built-in model is small, so what grows with the clips would show."""
+    import torch
+
+    import otoscope
+
+    sys.path.insert(0, str(Path(__file__).parent))
+    from extraction import recordings
+
+    torch.set_num_threads(max(torch.get_num_threads(), 1))
+    unlike = recordings(20)
+    clips = pd.concat([unlike] * (n_clips // 20), ignore_index=True)
+    clips["clip_id"] = clips["group"] = [str(i) for i in range(len(clips))]
+    clips["stop_s"] = 4.0 + np.arange(len(clips)) % 3 / 2  # three lengths
+    encoder = otoscope.load_encoder("otoscope-mini", device="cpu", dtype="auto")
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.perf_counter()
+        otoscope.extract(
+            clips, encoder, out=f"{folder}/store", pool="frames", dtype="float16", progress=False
+        )
+        seconds = time.perf_counter() - began
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"clips": n_clips, "peak, MiB": round(peak), "clips/s": n_clips / seconds}
+
+
+def stream() -> dict[str, float]:
+    """Stream a store that is larger than the process may grow; the limit is the kernel's, on its private memory."""
+    from otoscope.activations import Activations
+
+    with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
+        path = f"{folder}/store"
+        writer = multiprocessing.get_context("spawn").Process(target=write_frames, args=(path,))
+        writer.start()
+        writer.join()
+        store, peaks, rates = Activations.open(path), [], []
+        limit = held() + STREAM_ROOM
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+        for epoch in range(2):
+            seen, began, peak = 0, time.perf_counter(), Peak()
+            for _, values in store.batches(6, batch_size=1024, seed=epoch, buffer_bytes=128 * MIB):
+                seen += values.size * 2
+            rates.append(seen / MIB / (time.perf_counter() - began))
+            peaks.append(peak.stop())
+    return {
+        "store, MiB": round(seen / MIB),
+        "room beside the libraries, MiB": STREAM_ROOM // MIB,
+        "epoch 1, MiB/s": rates[0],
+        "epoch 2, MiB/s (>= 200)": rates[1],
+        "peak in epoch 1, MiB": round(peaks[0]),
+        "in epoch 2": round(peaks[1]),
+    }
+
+
+def held() -> int:
+    """Return what the limit counts: private writable memory, threads' stacks included, in bytes."""
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(status.split("VmData:")[1].split()[0])
+
+
+def write_frames(path: str) -> None:
+    """Write a framewise store of noise, shard by shard, as `extract` would."""
+    from otoscope.activations.plan import Plan, Shard
+    from otoscope.activations.store import Store
+
+    rows_per_shard, width = 16 * 4096, 768
+    numbers = range(-(-STREAM_ROWS // rows_per_shard))
+    shards = [Shard(i, i, i + 1, i * rows_per_shard, rows_per_shard) for i in numbers]
+    provenance = {"encoder": "noise", "layers": ["6"], "shards": len(shards)}
+    plan = Plan(pd.DataFrame(), shards, [6], "frames", "float16", {6: width}, 4096, provenance)
+    store = Store(path)
+    store.create(plan)
+    frames = np.random.default_rng(0).standard_normal((rows_per_shard, width), np.float32).astype(np.float16)
+    for shard in shards:
+        rows = pd.DataFrame(
+            {"clip_id": [str(shard.number)] * rows_per_shard, "crop": 0, "start_s": 0.0, "stop_s": 1.0}
+        )
+        store.write_shard(shard, {6: frames}, rows, [])
+
+
+class Peak:
+    """The largest resident memory of this process while it is watched, in MiB."""
+
+    def __init__(self) -> None:
+        self.peak, self.watching = 0.0, True
+        self.thread = threading.Thread(target=self._watch, daemon=True)
+        self.thread.start()
+
+    def stop(self) -> float:
+        self.watching = False
+        self.thread.join()
+        return self.peak
+
+    def _watch(self) -> None:
+        while self.watching:
+            pages = int(Path("/proc/self/statm").read_text().split()[1])
+            self.peak = max(self.peak, pages * resource.getpagesize() / MIB)
+            time.sleep(0.02)
+
+
+if __name__ == "__main__":
+    main()
