@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from otoscope.saes import TopKConfig
-from otoscope.saes.stack import Schedule, Stack
-from otoscope.saes.topk import TopK
+from otoscope.saes.bank import Bank
+from otoscope.saes.stack import Schedule
 
 LR = 1e-3
 
@@ -63,17 +63,16 @@ def ours(half: bool) -> Callable[[int, int, int], Contender | None]:
     def make(width: int, n_latents: int, k: int) -> Contender | None:
         if half and not torch.cpu._is_avx512_bf16_supported():
             return None
-        sae = TopK(TopKConfig(n_latents=n_latents, k=k), width)
-        sae.layer, sae.half_products = 0, half
-        stacked, schedule = Stack([sae]), Schedule(LR, 10**9)
+        config = TopKConfig(n_latents=n_latents, k=k)
+        bank = Bank([config], {0: torch.zeros(1, width)}, (0,), dtype=torch.float32, half=half)
+        (sae,), schedule = bank.saes, Schedule(LR, 10**9)
 
         def reconstruct(x: Tensor) -> Tensor:
             sae.eval()
             return sae(x)
 
-        return Contender(
-            f"otoscope {'bf16' if half else 'float32'}", lambda x: stacked.step(x, schedule), reconstruct
-        )
+        name = f"otoscope {'bf16' if half else 'float32'}"
+        return Contender(name, lambda x: bank.train_block({0: x}, len(x), schedule), reconstruct)
 
     return make
 

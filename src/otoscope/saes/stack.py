@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from otoscope.saes.adam import Adam
 from otoscope.saes.base import SparseAutoencoder, stack, unstack_into
 from otoscope.saes.data import Layer
 from otoscope.saes.metrics import Tally
@@ -41,8 +42,8 @@ class Stack:
         self.layer: Layer = saes[0].layer if saes[0].layer is not None else 0
         self.n_members = len(saes)
         self.module = stack(saes).train()
-        on_mps = next(self.module.parameters()).device.type == "mps"
-        self.optimiser = torch.optim.Adam(self.module.parameters(), fused=not on_mps)
+        self.optimiser = Adam(self.module.named_parameters())
+        self.lr = 0.0
         self.n_steps = 0
         self.best_score = np.full(self.n_members, np.inf)
         self.best_epoch = np.zeros(self.n_members, dtype=int)
@@ -56,10 +57,10 @@ class Stack:
         """Take one optimiser step on the rows `x`."""
         module = self.module
         module.progress = self.n_steps / schedule.n_steps
-        self.optimiser.param_groups[0]["lr"] = schedule(self.n_steps)
+        self.lr = schedule(self.n_steps)
         mse = module.backward(x)
         module.adjust_gradients()
-        self.optimiser.step()
+        self.optimiser.step(self.lr)
         module.after_step()
         self.n_steps += 1
         self._mse_sum = self._mse_sum.to(mse.device) + mse.double().view(-1) * len(x)
@@ -94,7 +95,7 @@ class Stack:
             "l0": tally.l0 if tally else missing,
             "dead_fraction": tally.dead_fraction if tally else missing,
             "dense_fraction": tally.dense_fraction if tally else missing,
-            "learning_rate": self.optimiser.param_groups[0]["lr"],
+            "learning_rate": self.lr,
         }
         self.log.append(pd.DataFrame(values, index=range(self.n_members)))
         self._mse_sum = torch.zeros_like(self._mse_sum)
@@ -122,8 +123,6 @@ class Stack:
             sae.history = self.history(index)
             sae.progress, sae.half_products = 1.0, False
             sae.eval()
-            for parameter in sae.parameters():
-                parameter.grad = None
 
     def history(self, index: int) -> pd.DataFrame:
         """Return a row per epoch of one member."""
@@ -134,15 +133,14 @@ class Stack:
         """Return everything that changes in training, by name; views of the present state."""
         tensors = {f"now.{name}": value for name, value in self.module.state_dict().items()}
         tensors |= {f"best.{name}": value for name, value in self.best_state.items()}
-        for name, parameter in self.module.named_parameters():
-            for key, value in self.optimiser.state[parameter].items():
-                tensors[f"adam.{name}.{key}"] = value
+        tensors |= {f"adam.{name}": value for name, value in self.optimiser.tensors().items()}
         return {**tensors, "mse_sum": self._mse_sum}
 
     def notes(self) -> dict[str, Any]:
         """Return the rest of what changes in training, ready for JSON."""
         return {
             "n_steps": self.n_steps,
+            "lr": self.lr,
             "mse_rows": self._mse_rows,
             "best_score": self.best_score.tolist(),
             "best_epoch": self.best_epoch.tolist(),
@@ -154,15 +152,12 @@ class Stack:
         device = self._mse_sum.device
         self.module.load_state_dict({name: tensors[f"now.{name}"] for name in self.module.state_dict()})
         self.best_state = {name: tensors[f"best.{name}"].to(value) for name, value in self.best_state.items()}
-        for name, parameter in self.module.named_parameters():
-            prefix = f"adam.{name}."
-            self.optimiser.state[parameter] = {
-                key.removeprefix(prefix): value.to(parameter.device)
-                for key, value in tensors.items()
-                if key.startswith(prefix)
-            }
+        adam = {
+            name.removeprefix("adam."): value for name, value in tensors.items() if name.startswith("adam.")
+        }
+        self.optimiser.restore(adam)
         self._mse_sum = tensors["mse_sum"].to(device)
-        self.n_steps, self._mse_rows = notes["n_steps"], notes["mse_rows"]
+        self.n_steps, self.lr, self._mse_rows = notes["n_steps"], notes["lr"], notes["mse_rows"]
         self.best_score, self.best_epoch = np.array(notes["best_score"]), np.array(notes["best_epoch"])
         self.log = [pd.DataFrame(columns, index=range(self.n_members)) for columns in notes["log"]]
 
