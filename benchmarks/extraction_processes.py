@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 MIB = 2**20
-STREAM_ROOM = 512 * MIB  # what the streaming process may take beside what it holds when the store is open
+STREAM_ROOM = 1024 * MIB  # what the streaming process may take beside what it holds when the store is open
 STREAM_ROWS = 1_500_000  # x 768 float16 = 2.2 GiB
 
 

@@ -107,7 +107,7 @@ class Activations:
         """Yield a layer once, shuffled, without holding it in memory.
 
         Chunks come in random order and rows are mixed over a buffer of many chunks (the chunks of a framewise store
-        hold few clips each). The next buffer is read while this one is used, so memory stays near three buffers.
+        hold few clips each). The next buffer is read while this one is used, so memory stays near two buffers.
 
         Parameters
         ----------
@@ -152,6 +152,7 @@ class Activations:
                 yield left_index, left
                 chosen = mixed[start : start + batch_size]
                 left_index, left = places[chosen], values[chosen].astype(np.float32)
+            del places, values  # before the next buffer but one is read
         if len(left):
             yield left_index, left
 
