@@ -13,6 +13,9 @@ from otoscope.clips import group_folds
 from otoscope.probing.logistic import PrincipalAxes, fit_logistic, principal_axes
 
 
+_WORSE = 1e-3  # by which a held-out loss must rise to end the search: more than the solver leaves open
+
+
 class LogisticModel:
     """Multinomial, or one logistic regression per class."""
 
@@ -41,9 +44,10 @@ class LogisticModel:
                 dtype=torch.float32,
             )
             loss = self._held_out_loss(features, targets, folds, weights)
-            if loss >= lowest:
+            if loss < lowest:
+                best, lowest = strength, loss
+            elif loss > lowest * (1 + _WORSE):
                 break
-            best, lowest = strength, loss
         return best
 
     def fit(self, x: np.ndarray, rows: np.ndarray, strength: float) -> np.ndarray:
