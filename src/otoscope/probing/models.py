@@ -12,7 +12,6 @@ import numpy as np
 from otoscope.clips import group_folds
 from otoscope.probing.logistic import PrincipalAxes, fit_logistic, principal_axes
 
-
 _WORSE = 1e-3  # by which a held-out loss must rise to end the search: more than the solver leaves open
 
 
