@@ -34,13 +34,8 @@ def sparsity(fraction: float) -> str:
 
 
 def number(value: float, digits: int = 2) -> str:
-    """Fixed decimals with a true minus sign; very small values in powers of ten."""
-    if _missing(value):
-        return "n/a"
-    if value != 0 and abs(value) < 0.5 * 10**-digits:
-        mantissa, exponent = f"{value:.1e}".split("e")
-        return f"{mantissa}e{int(exponent)}".replace("-", "−")
-    return _signless(value, digits)
+    """Fixed decimals with a true minus sign."""
+    return "n/a" if _missing(value) else _signless(value, digits)
 
 
 def signed(value: float, digits: int = 2) -> str:
