@@ -32,6 +32,12 @@ def test_bootstrap_draws_groups():
     assert by_row[2] - by_row[1] < (high - low) / 2  # what rows would claim
 
 
+def test_one_group_has_no_interval():
+    mean, low, high = bootstrap_mean(np.array([1.0, 0.0, 1.0, 1.0]), ["a"] * 4)
+    assert mean == 0.75
+    assert np.isnan([low, high]).all()
+
+
 def test_same_seed_same_interval():
     values = np.random.default_rng(0).random(80)
     assert bootstrap_mean(values, GROUPS, seed=1) == bootstrap_mean(values, GROUPS, seed=1)

@@ -23,7 +23,8 @@ def group_bootstrap(
 ) -> tuple[float, float]:
     """Return the percentile interval of a score over groups drawn with replacement.
 
-    400 clips of five singers are not 400 independent clips: what is drawn is singers.
+    400 clips of five singers are not 400 independent clips: what is drawn is singers. One group alone says nothing
+    about others: the interval is then NaN.
 
     Parameters
     ----------
@@ -40,6 +41,8 @@ def group_bootstrap(
         Coverage.
     """
     names, index = np.unique(np.asarray(groups).astype(str), return_inverse=True)
+    if len(names) < 2:
+        return float("nan"), float("nan")
     rng = np.random.default_rng(seed)
     counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=n_bootstrap)
     at_a_time = max(_MOST_WEIGHTS // len(index), 1)
