@@ -234,7 +234,7 @@ def recovery(quick: bool) -> None:
         "matryoshka": {"k": 3},
         "archetypal": {"k": 3, "n_points": 512},
         "relu": {"l1": 0.3},
-        "gated": {"l1": 0.3},
+        "gated": {"l1": 1.0},
         "jumprelu": {"l0": 0.1, "bandwidth": 0.2},
     }
     print("## 48 known atoms in 24 dimensions, three active a row, 96 latents\n")
