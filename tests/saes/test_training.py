@@ -330,6 +330,36 @@ def test_banks_stack_equal_shapes_and_use_all_cores():
     bank.close()
 
 
+def test_threads_change_nothing_but_the_last_bits_and_are_put_back():
+    x = {0: data(), 1: data(seed=1)}
+    single = train_saes(x, CONFIGS, validation=x, **QUICK)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        bank = Bank(
+            CONFIGS, {layer: torch.from_numpy(rows) for layer, rows in x.items()}, (0,), dtype=torch.float32
+        )
+        assert len(bank.stacks) >= 3
+        bank.close()
+        threaded = train_saes(x, CONFIGS, validation=x, **QUICK)
+        assert torch.get_num_threads() == 3
+        failing = Bank(CONFIGS, {0: torch.zeros(4, 12)}, (0, 1), dtype=torch.float32)
+        for stacked in failing.stacks:
+            stacked.step = boom
+        with pytest.raises(RuntimeError, match="boom"):
+            failing.train_block({0: torch.zeros(4, 12)}, 4, Schedule(1e-3, 10))
+        failing.close()
+    finally:
+        torch.set_num_threads(before)
+    for a, b in zip(single, threaded):
+        torch.testing.assert_close(a.encoder_weight, b.encoder_weight, rtol=1e-4, atol=1e-6)
+        assert a.history.validation_mse.iloc[-1] == pytest.approx(b.history.validation_mse.iloc[-1], rel=1e-5)
+
+
+def boom(*args):
+    raise RuntimeError("boom")
+
+
 def test_diagnostics_find_large_means_and_outliers():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(5000, 20)) * rng.uniform(0.5, 2, 20)
