@@ -63,6 +63,7 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", help="default: all")
     parser.add_argument("--clips", type=int, default=16, help="clips per round")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument(
         "--cpu-time", action="store_true", help="processor seconds, not the clock: for a busy machine"
     )
@@ -81,7 +82,7 @@ def main() -> None:
 def overhead(options: argparse.Namespace) -> pd.DataFrame:
     """Whole extraction / a bare loop of the model on ready waveforms, same batches, all layers."""
     rows = []
-    for name in ("hubert-base", "ast"):
+    for name in {"hubert-base", "ast"}.intersection(options.models):
         for dtype in ("float32", "auto"):
             encoder = load(name, dtype)
             clips = recordings(options.clips)
@@ -115,11 +116,10 @@ def overhead(options: argparse.Namespace) -> pd.DataFrame:
 def published(options: argparse.Namespace) -> pd.DataFrame:
     """One clip at a time, every hidden state kept as a list, float32 / extract, decoding included in both."""
     rows = []
-    for name, layers, aim in (
-        ("hubert-base", "3", 1.7),
-        ("ast", "all", 2.5),
-        ("wavlm-base-plus", "all", None),
-    ):
+    aims = {"hubert-base": ("3", 1.7), "ast": ("all", 2.5), "wavlm-base-plus": ("all", None)}
+    for name, (layers, aim) in aims.items():
+        if name not in options.models:
+            continue
         clips = recordings(options.clips)
         contenders: dict[str, Callable[[], None]] = {
             "published": lambda name=name, clips=clips: as_published(name, clips)
@@ -192,7 +192,7 @@ def stem(options: argparse.Namespace) -> pd.DataFrame:
 def precision(options: argparse.Namespace) -> pd.DataFrame:
     """What each dtype costs and how far it moves the states of a random model, one clip of 5 s, all layers."""
     rows = []
-    for name in MODELS:
+    for name in options.models:
         exact, found = None, {}
         for dtype in ("float32", "bfloat16"):
             encoder = load(name, dtype)
@@ -249,7 +249,7 @@ def paper(options: argparse.Namespace) -> pd.DataFrame:
     """The `paper` protocol's extraction for VocalSet: measured on some clips, extrapolated to 1,612; float32."""
     passes = VOCALSET["train"] * 8 + VOCALSET["valid"] + 2 * VOCALSET["test"]
     rows = []
-    for name in MODELS:
+    for name in options.models:
         encoder = load(name, "float32")
         clips = recordings(options.clips)
         with tempfile.TemporaryDirectory() as folder:
@@ -287,7 +287,7 @@ def gpu(options: argparse.Namespace) -> pd.DataFrame:
     if not torch.cuda.is_available():
         return pd.DataFrame({"note": ["no GPU here"]})
     rows = []
-    for name in MODELS:
+    for name in options.models:
         for device, dtype in (("cuda", "bfloat16"), ("cuda", "float32"), ("cpu", "auto")):
             encoder = load(name, dtype, device)
             clips = recordings(options.clips * (16 if device == "cuda" else 1))

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from otoscope.compute import pick_device
 from otoscope.encoders import kernels
 from otoscope.encoders.precision import DTYPES, compute_dtype
 from otoscope.encoders.tokens import Grid, Layer, Tokens, even_tokens
@@ -254,36 +251,22 @@ class Encoder:
         ModelError
             If a trial on one second of silence fails, or a block gives no 3-D tensor.
         """
-        modules = dict(module.named_modules())
-        found = _matching(modules, blocks)
-        last = Tap(found[-1]) if final is None else Tap(_named(modules, final))
+        from otoscope.encoders.own_module import wrap
 
-        def frontend(waveform: np.ndarray) -> torch.Tensor:
-            samples = torch.from_numpy(np.ascontiguousarray(waveform, dtype=np.float32))
-            return samples if preprocess is None else preprocess(samples)
-
-        place = pick_device(device)
-        name = name or type(module).__name__
-        encoder = cls(
-            name=name,
-            module=module,
+        return wrap(
+            module,
+            blocks=blocks,
             sample_rate=sample_rate,
-            taps=block_taps(found),
-            final=last,
-            widths={},
-            frontend=frontend,
-            grid=None,
+            preprocess=preprocess,
+            final=final,
+            name=name or type(module).__name__,
             frame_rate_hz=frame_rate_hz,
             min_samples=min_samples or 1,
             max_samples=max_samples,
             channels_first=channels_first,
-            device=place,
-            dtype=compute_dtype(dtype, "module", place),
-            dtype_asked=dtype,
-            source={"model": name, "weights_sha256": weights_hash(module)},
+            device=device,
+            dtype=dtype,
         )
-        encoder.widths = _tried_widths(encoder)
-        return encoder
 
     def _set_kernels(self) -> None:
         if self.family != "module":  # a user's own module is theirs to train and change
@@ -349,53 +332,3 @@ class _DeepEnough(Exception):
 
 def _in_float32(module: nn.Module, args: tuple) -> tuple:
     return (args[0].float(), *args[1:]) if args else args
-
-
-def weights_hash(module: nn.Module) -> str:
-    """Return the SHA-256 of a module's parameters and buffers, names included."""
-    digest = hashlib.sha256()
-    for name, tensor in module.state_dict().items():
-        values = tensor.detach().cpu().contiguous()
-        digest.update(f"{name} {values.dtype} {tuple(values.shape)}\n".encode())
-        digest.update(values.flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
-
-
-def _matching(modules: Mapping[str, nn.Module], pattern: str) -> list[nn.Module]:
-    parts = pattern.split(".")
-    names = [
-        name
-        for name in modules
-        if name
-        and len(name.split(".")) == len(parts)
-        and all(fnmatchcase(part, wanted) for part, wanted in zip(name.split("."), parts))
-    ]
-    if not names:
-        raise InputError(
-            f"no module is named like '{pattern}'{nearest(pattern, modules)} "
-            "(see the names with: [name for name, _ in module.named_modules()])"
-        )
-    names.sort(key=lambda name: [(int(p), "") if p.isdigit() else (-1, p) for p in name.split(".")])
-    return [modules[name] for name in names]
-
-
-def _named(modules: Mapping[str, nn.Module], name: str) -> nn.Module:
-    if name not in modules:
-        raise InputError(f"no module is named '{name}'{nearest(name, modules)}")
-    return modules[name]
-
-
-def _tried_widths(encoder: Encoder) -> dict[Layer, int]:
-    n_samples = min(max(encoder.sample_rate, encoder.min_samples), encoder.max_samples or encoder.sample_rate)
-    layers = [*range(encoder.n_layers + 1), "final"]
-    try:
-        states = encoder.hidden_states(np.zeros((1, n_samples), np.float32), layers)
-    except KeyError as error:
-        raise ModelError(f"block {error} of {encoder.name} was never run; check `blocks`") from error
-    except (RuntimeError, TypeError, ValueError, IndexError) as error:
-        if isinstance(error, ModelError):
-            raise
-        raise ModelError(
-            f"{encoder.name} failed on {n_samples} samples of silence ({error}); check what `preprocess` returns"
-        ) from error
-    return {layer: state.shape[-1] for layer, state in states.items()}
