@@ -96,7 +96,7 @@ class FactorsSpec(_Section):
 
 
 class DisentanglementSpec(_Section):
-    alphas: list[float] = [0.2, 0.1, 0.05, 0.02, 0.01, 0.005]
+    alphas: list[float] = [0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002]
     """Candidate Lasso penalties, for standardised codes and factors, chosen inside each fold."""
     folds: int = pydantic.Field(default=5, ge=2)
     """Folds over the groups for the held-out R2."""
