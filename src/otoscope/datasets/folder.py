@@ -139,7 +139,9 @@ def _with_durations(clips: pd.DataFrame, skip_unreadable: bool) -> tuple[pd.Data
     clips = clips[readable].reset_index(drop=True)
     end_s = pd.Series([item for item in found if not isinstance(item, AudioError)])
     clips["start_s"] = clips["start_s"].fillna(0.0).astype(float) if "start_s" in clips else 0.0
-    clips["stop_s"] = clips["stop_s"].astype(float).fillna(end_s).clip(upper=end_s) if "stop_s" in clips else end_s
+    clips["stop_s"] = (
+        clips["stop_s"].astype(float).fillna(end_s).clip(upper=end_s) if "stop_s" in clips else end_s
+    )
     return clips, left_out
 
 
