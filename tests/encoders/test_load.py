@@ -257,6 +257,31 @@ class TestNames:
         with pytest.raises(ModelError, match=r"hf download facebook/hubert-base-ls960 --local-dir FOLDER"):
             otoscope.load_encoder("hubert-base")
 
+    @pytest.mark.parametrize(
+        ("asked", "repo_id", "name"),
+        [
+            ("hubert-base", "facebook/hubert-base-ls960", "hubert-base"),
+            ("facebook/hubert-base-ls960", "facebook/hubert-base-ls960", "hubert-base"),
+            ("someone/their-hubert", "someone/their-hubert", "someone--their-hubert"),
+        ],
+    )
+    def test_a_cached_model_needs_no_network(
+        self, asked, repo_id, name, folders, monkeypatch, tmp_path
+    ) -> None:
+        from huggingface_hub import constants
+
+        commit = "0123456789abcdef0123456789abcdef01234567"
+        cached = tmp_path / f"models--{repo_id.replace('/', '--')}"
+        shutil.copytree(folders("hubert-base"), cached / "snapshots" / commit)
+        (cached / "refs").mkdir()
+        (cached / "refs" / "main").write_text(commit)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+        encoder = otoscope.load_encoder(asked, device="cpu")
+        assert encoder.name == name
+        assert encoder.n_layers == N_LAYERS
+        assert (encoder.provenance()["model"], encoder.provenance()["revision"]) == (repo_id, commit)
+
     @pytest.mark.parametrize("name", ["./nowhere", "/nowhere/model", "~/nowhere/to/be/found"])
     def test_a_path_that_is_no_folder(self, name) -> None:
         with pytest.raises(ModelError, match="is no folder"):
