@@ -32,6 +32,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "experiment": ["run"],
         "factors": ["compute_factors"],
         "report": ["write_report"],
-        "saes": ["SparseAutoencoder", "TopKConfig", "train_saes"],
+        "saes": ["SparseAutoencoder", "TopKCoder", "TopKConfig", "train_saes"],
     },
 )

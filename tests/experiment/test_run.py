@@ -23,7 +23,7 @@ COLUMNS = {
     "loudness, rhythm",
 }
 SMALL = [
-    "dataset.options={n_singers: 4}",
+    "dataset.options={n_singers: 5}",
     "saes.n_latents=32",
     "saes.sparsities=[0.75, 0.9]",
     "saes.epochs=3",

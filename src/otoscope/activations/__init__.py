@@ -8,7 +8,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "crops": ["Crop", "parse_crop"],
-        "extract": ["extract"],
+        "extraction": ["extract"],
         "plan": ["provenance_of", "store_name"],
         "reader": ["Activations"],
     },

@@ -71,8 +71,8 @@ class ProbingSpec(_Section):
 
 
 class SaesSpec(_Section):
-    kind: Literal["topk"] = "topk"
-    """Kind of sparse autoencoder."""
+    kind: Literal["topk", "topk-gao", "batch-topk", "matryoshka", "archetypal"] = "topk"
+    """Kind of sparse autoencoder: one of those whose sparsity can be set (``otoscope list saes``)."""
     n_latents: int = pydantic.Field(default=2048, ge=2)
     """Latents of each dictionary."""
     sparsities: list[float] = [0.75, 0.8, 0.85, 0.9, 0.95, 0.99]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,7 +32,9 @@ def saes(
             f"saes-{encoder}", [chosen[encoder], settings.model_dump(), run.spec.seed], after=needs
         ) as stage:
             if stage.needed:
-                stage.outputs = {"folders": _train(run, clips, encoder, store, chosen[encoder])}
+                checkpoint = run.root / "checkpoints" / f"{stage.name}-{stage.fingerprint}"
+                stage.outputs = {"folders": _train(run, clips, encoder, store, chosen[encoder], checkpoint)}
+                shutil.rmtree(checkpoint, ignore_errors=True)
         folders = stage.outputs["folders"]
         trained[encoder] = {
             layer: [run.root / name for name in folders[str(layer)]] for layer in chosen[encoder]
@@ -60,7 +63,12 @@ def describe(sae: SparseAutoencoder) -> dict:
 
 
 def _train(
-    run: RunDirectory, clips: pd.DataFrame, encoder: str, store: Activations, layers: list[int]
+    run: RunDirectory,
+    clips: pd.DataFrame,
+    encoder: str,
+    store: Activations,
+    layers: list[int],
+    checkpoint: Path,
 ) -> dict[str, list[str]]:
     """Train, save, and return layer -> folders, from the run's root."""
     from otoscope.saes import make_config, train_saes
@@ -81,6 +89,7 @@ def _train(
         batch_size=settings.batch_size,
         lr=settings.lr,
         data_seed=run.spec.seed,
+        checkpoint=checkpoint,
     )
     folders: dict[str, list[str]] = {str(layer): [] for layer in layers}
     for sae in made:

@@ -1,0 +1,131 @@
+"""Commands that listen: ``extract``, ``encode``, ``factors``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from otoscope.cli.app import app
+from otoscope.cli.tables import ClipsArgument, GroupOption, SkipOption, read_clips, write_table
+from otoscope.errors import InputError, ProvenanceError
+
+
+@app.command()
+def extract(
+    clips: ClipsArgument,
+    encoder: Annotated[
+        str, typer.Option(help="A short name (otoscope list encoders), a hub id, or a folder.")
+    ],
+    out: Annotated[str, typer.Option(help="The store: a folder or any fsspec URL.")],
+    layers: Annotated[str, typer.Option(help="all, or such as 3,6,final.")] = "all",
+    pool: Annotated[str, typer.Option(help="mean, frames, bands (AST), tokens, or paper.")] = "mean",
+    crop: Annotated[
+        str, typer.Option(help="full, first:5, random:8x5 or windows:5/2.5 (seconds); add ,pad or ,seed=1.")
+    ] = "full",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="What the model computes in: auto, float32, bfloat16.")] = "auto",
+    store_dtype: Annotated[str, typer.Option(help="What is stored: float32 or float16.")] = "float32",
+    batch_size: Annotated[
+        int | None, typer.Option(help="Crops per pass. Default: as the device allows.")
+    ] = None,
+    shard: Annotated[
+        str | None, typer.Option(help="i/n: make every n-th shard only, so that n processes fill one store.")
+    ] = None,
+    revision: Annotated[str | None, typer.Option(help="Of the model on the hub.")] = None,
+    group: GroupOption = None,
+    skip_unreadable: SkipOption = False,
+) -> None:
+    """Run an encoder over all clips, once, and keep its layers. Killed, it goes on where it was."""
+    from otoscope.activations import extract as run_extraction
+    from otoscope.encoders import load_encoder
+
+    table = read_clips(clips, group=group, skip_unreadable=skip_unreadable)
+    store = run_extraction(
+        table,
+        load_encoder(encoder, device=device, dtype=dtype, revision=revision),
+        out=out,
+        layers=layers,
+        pool=pool,
+        crop=crop,
+        dtype=store_dtype,
+        batch_size=batch_size,
+        shard=shard,
+        skip_unreadable=skip_unreadable,
+    )
+    print(f"{out}: {len(store.rows)} rows of layers {', '.join(map(str, store.layers))}")
+    for clip_id, reason in zip(store.skipped.clip_id, store.skipped.reason):
+        print(f"left out: {clip_id}: {reason}")
+
+
+@app.command()
+def encode(
+    sae: Annotated[str, typer.Argument(help="A trained autoencoder: its folder, or a hub id.")],
+    clips: ClipsArgument,
+    out: Annotated[
+        Path, typer.Option(help="A .parquet or .csv file: clip_id, start_s, stop_s, latent, value.")
+    ],
+    encoder: Annotated[
+        str | None, typer.Option(help="The encoder it was trained on. Default: as its config says.")
+    ] = None,
+    layer: Annotated[int | None, typer.Option(help="Layer. Default: the one it was trained on.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    skip_unreadable: SkipOption = False,
+) -> None:
+    """Apply a trained autoencoder to new sound: which latents are active, where, and how strongly."""
+    import tempfile
+
+    from otoscope.activations import extract as run_extraction
+    from otoscope.encoders import load_encoder
+    from otoscope.saes import SparseAutoencoder, encode_rows
+
+    trained = SparseAutoencoder.from_pretrained(sae)
+    layer = trained.layer if layer is None else layer
+    heard = trained.about.get("activations", {})
+    name = encoder or heard.get("model")
+    if name is None or layer is None:
+        raise InputError(
+            f"{sae} does not say which encoder and layer it was trained on; give --encoder and --layer"
+        )
+    model = load_encoder(name, device=device, dtype=heard.get("compute_dtype", "auto"))
+    now = model.provenance()
+    for key in ("weights_sha256", "revision"):
+        if key in heard and key in now and heard[key] != now[key]:
+            raise ProvenanceError(
+                f"{sae} was trained on other weights of '{name}' ({key} {heard[key]}, here {now[key]}); "
+                "its latents would mean nothing on these"
+            )
+    table = read_clips(clips, skip_unreadable=skip_unreadable)
+    with tempfile.TemporaryDirectory() as folder:
+        store = run_extraction(
+            table,
+            model,
+            out=Path(folder) / "store",
+            layers=[layer],
+            pool=heard.get("pool", "mean"),
+            crop=heard.get("crop", "full"),
+            skip_unreadable=skip_unreadable,
+        )
+        codes = encode_rows(trained, store, layer=layer)
+    write_table(codes, out)
+    print(
+        f"{out}: {len(codes)} active latents in {len(store.rows)} rows, {codes.latent.nunique()} different ones"
+    )
+
+
+@app.command()
+def factors(
+    clips: ClipsArgument,
+    out: Annotated[Path, typer.Option(help="A .csv or .parquet file.")],
+    name: Annotated[str, typer.Option(help="A factor set (otoscope list factors).")] = "descriptors",
+    skip_unreadable: SkipOption = False,
+) -> None:
+    """Measure physical attributes of every clip: pitch, loudness, spectral shape and more."""
+    from otoscope.factors import compute_factors
+
+    found = compute_factors(name, read_clips(clips, skip_unreadable=skip_unreadable))
+    write_table(found.table, out)
+    print(f"{out}: {len(found.names)} factors of {len(found.table)} clips")
+    for clip_id, problem in zip(found.problems.clip_id, found.problems.problem):
+        print(f"note: {clip_id}: {problem}")

@@ -1,0 +1,71 @@
+"""What the commands share: how clips are named, tables written, numbers read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from otoscope.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ClipsArgument = Annotated[
+    str,
+    typer.Argument(help="A data set's name, a folder of recordings, or a clips table (.csv, .parquet)."),
+]
+StoreArgument = Annotated[Path, typer.Argument(help="An activation store (otoscope extract), or its URL.")]
+ClipsOption = Annotated[
+    str, typer.Option("--clips", help="The clips it was made from: as in otoscope extract.")
+]
+GroupOption = Annotated[
+    str | None, typer.Option(help="Folder's column of what must not cross a split (singer, speaker).")
+]
+SkipOption = Annotated[
+    bool, typer.Option("--skip-unreadable", help="Go on without recordings that cannot be read.")
+]
+
+
+def read_clips(clips: str, **options) -> pd.DataFrame:
+    """Return the clips table of a data set's name, a folder, or a table on disk."""
+    import pandas as pd
+
+    from otoscope.clips import check_clips, split_clips
+    from otoscope.datasets import load_clips
+
+    path = Path(clips)
+    if path.suffix in (".csv", ".parquet"):
+        if not path.is_file():
+            raise InputError(f"no such clips table: '{clips}'")
+        table = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
+        return check_clips(table if "split" in table else split_clips(table))
+    if path.is_dir():
+        return load_clips(clips, **{name: value for name, value in options.items() if value is not None})
+    return load_clips(clips)
+
+
+def rows_of(activations, table: pd.DataFrame) -> pd.DataFrame:
+    from otoscope.experiment.stages.rows import layer_rows
+
+    return layer_rows(activations, table)
+
+
+def write_table(table: pd.DataFrame, out: Path) -> None:
+    try:
+        if out.suffix == ".parquet":
+            table.to_parquet(out, index=False)
+        elif out.suffix == ".csv":
+            table.to_csv(out, index=False)
+        else:
+            raise InputError(f"--out must end in .csv or .parquet; got '{out}'")
+    except OSError as error:
+        raise InputError(f"cannot write '{out}' ({error.strerror or error})") from error
+
+
+def numbers(text: str, kind: type, option: str) -> list:
+    try:
+        return [kind(part) for part in text.split(",")]
+    except ValueError as error:
+        raise InputError(f"{option} takes numbers with commas between, such as 1,2; got '{text}'") from error
