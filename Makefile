@@ -22,10 +22,14 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/.installed-dev
-	@echo "Each benchmark is a command of its own: see benchmarks/README.md"; ls benchmarks/*.py
+bench: $(VENV)/.installed-dev  ## about half an hour on 2 quiet cores; benchmarks/README.md says what each shows
+	$(BIN)/python benchmarks/lasso.py
+	$(BIN)/python benchmarks/probes.py
+	$(BIN)/python benchmarks/ground_truth.py
+	$(BIN)/python benchmarks/saes.py
+	$(BIN)/python benchmarks/extraction.py overhead published stem precision memory stream --clips 4 --rounds 3
 
-mini: $(VENV)/.installed-dev  ## pretrain the built-in model anew (about 40 minutes on 2 cores)
+mini: $(VENV)/.installed-dev  ## pretrain the built-in model anew (about 15 to 40 minutes on 2 cores)
 	$(BIN)/python training/otoscope_mini/train.py --out runs/mini
 
 $(VENV)/.installed: pyproject.toml constraints.txt
