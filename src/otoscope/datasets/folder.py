@@ -63,9 +63,10 @@ def load(
     clips = _from_metadata(root) if (root / METADATA).exists() else _from_subfolders(root)
     for option, column in (("group", group), ("label", label)):
         if column is not None and column not in clips:
-            own = [c for c in clips.columns if c not in ("clip_id", "path")]
+            own = [name for name in clips.columns if name not in ("clip_id", "path")]
             raise InputError(
-                f"{option}: {_table_of(root)} has no column '{column}'{nearest(column, own)} (columns: {', '.join(own)})"
+                f"{option}: {_table_of(root)} has no column '{column}'{nearest(column, own)} "
+                f"(columns: {', '.join(own)})"
             )
     clips, left_out = _with_durations(clips, skip_unreadable)
     clips["group"] = clips[group].astype(str) if group else clips["path"]

@@ -47,7 +47,9 @@ def knn_entropy(values: np.ndarray, *, k: int = 3) -> float:
     if x[-1] == x[0]:
         return float("-inf")
     resolution = _RESOLUTION * (x[-1] - x[0])
-    x = np.round(x / resolution) * resolution  # values that only the last digits of arithmetic tell apart are equal
+    x = (
+        np.round(x / resolution) * resolution
+    )  # values that only the last digits of arithmetic tell apart are equal
     gaps = np.diff(x)
     radius = _kth_distance(_scatter_ties(x, gaps[gaps > 0].min()), k)
     return float((digamma(n) - digamma(k) + _LN2 + np.log(radius).mean()) / _LN2)

@@ -18,7 +18,10 @@ _SPEECH = ("hubert", "mert_model", "wav2vec2", "wavlm")
 
 MEASURED: dict[tuple[str, str], str] = {
     **{(family, "avx512_bf16"): "bfloat16" for family in (*_SPEECH, "audio-spectrogram-transformer")},
-    ("wavlm", "amx_bf16"): "float32",  # not measured; plain autocast was seen to be 4x slower than float32 there
+    (
+        "wavlm",
+        "amx_bf16",
+    ): "float32",  # not measured; plain autocast was seen to be 4x slower than float32 there
 }
 """(family, feature of the processor) -> the fastest dtype. What is not here computes in float32."""
 
