@@ -142,7 +142,9 @@ def download(repo_id: str, revision: str | None) -> tuple[Path, str]:
             f"the hub has no model '{repo_id}'{at}{nearest(repo_id, [e.repo_id for e in _hub_entries()])} "
             "(a private or gated one needs `hf auth login`)"
         ) from error
-    except (HfHubHTTPError, OSError, RuntimeError) as offline:
+    except (
+        Exception
+    ) as offline:  # the hub's HTTP library, whose errors these may be, changes between versions
         try:
             folder = Path(snapshot_download(repo_id, revision=revision, local_files_only=True))
         except (HfHubHTTPError, OSError, RuntimeError, ValueError) as error:

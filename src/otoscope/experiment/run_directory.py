@@ -78,7 +78,7 @@ class RunDirectory:
                 f"cannot write to '{self.root}' ({error.strerror}); choose another folder with --out"
             ) from error
         path = self.root / "spec.yaml"
-        if path.exists():
+        if path.exists() and any((self.root / "stages").glob("*.json")):  # else nothing was made here yet
             self._refuse_another(yaml.safe_load(path.read_text()))
         self.write_text("spec.yaml", yaml.safe_dump(self._resolved(), sort_keys=False))
 
