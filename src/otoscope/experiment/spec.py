@@ -45,12 +45,24 @@ class EncoderSpec(_Section):
     revision: str | None = None
     """Revision on the hub."""
     layers: list[int | Literal["best", "last"]] = ["best", "last"]
-    """Layers to split into latents; "best" is the layer with the best probe on validation groups."""
+    """Layers to split into latents; "best" is the layer with the best probe (see probing.pick_layer)."""
+    as_family: str | None = None
+    """Load the weights into another family's class, as the published code did with WavLM (as wav2vec2)."""
+    measure_crop: str | None = None
+    """This encoder's own extraction.measure_crop."""
 
 
 class ExtractionSpec(_Section):
     crop: str = "full"
     """What of each clip is heard; see ``otoscope extract --help``."""
+    train_crop: str | None = None
+    """What of training clips is heard, where that is not `crop`."""
+    evaluate_crop: str | None = None
+    """What of validation and test clips probes are scored on and autoencoders picked by, where that is not `crop`."""
+    measure_crop: str | None = None
+    """What reconstruction and disentanglement are measured on, where that is not `crop`."""
+    crops: Literal["together", "in_turn"] = "together"
+    """Several crops of a training clip: all in every epoch, or crop e modulo their number in epoch e."""
     pool: str = "mean"
     """How frames become rows."""
     dtype: Literal["float32", "float16"] = "float32"
@@ -62,10 +74,28 @@ class ExtractionSpec(_Section):
 
 
 class ProbingSpec(_Section):
+    probe: Literal["logistic", "linear"] = "logistic"
+    """Logistic regression on standardised rows, or one linear layer trained by Adam on raw rows."""
+    pick_layer: Literal["valid", "test"] = "valid"
+    """What the best layer is picked by: validation groups, or, as published, the test clips that also score it."""
+    interval: Literal["groups", "wilson"] = "groups"
+    """Of scores: by bootstrap over the groups, or Wilson's, which takes clips for independent."""
+    epochs: int = pydantic.Field(default=120, ge=1)
+    """Linear: passes over the training rows."""
+    batch_size: int = pydantic.Field(default=32, ge=1)
+    """Linear: rows per step."""
+    lr: float = pydantic.Field(default=1e-3, gt=0)
+    """Linear: learning rate of Adam."""
+    keep: Literal["valid_loss", "valid_score", "last"] = "valid_loss"
+    """Linear: which epoch is kept."""
+    shared_epoch: bool = False
+    """Linear: all layers of an encoder keep one epoch, best on average."""
+    few_latents: list[int] = [1, 2, 4, 8, 16, 32]
+    """How many of its best latents a class is told apart by; [] leaves this out."""
     regularisation: list[float] = [0.001, 0.01, 0.1, 1.0]
-    """Candidate inverse strengths C of the logistic regression, chosen by grouped cross-validation."""
+    """Logistic: candidate inverse strengths C of the logistic regression, chosen by grouped cross-validation."""
     folds: int = pydantic.Field(default=5, ge=2)
-    """Folds of that cross-validation."""
+    """Logistic: folds of that cross-validation."""
     n_bootstrap: int = pydantic.Field(default=2000, ge=100)
     """Resamples of the test groups behind each interval."""
 
@@ -85,23 +115,45 @@ class SaesSpec(_Section):
     """Rows per step."""
     lr: float = pydantic.Field(default=1e-3, gt=0)
     """Learning rate of Adam."""
+    select: Literal["own", "paper"] = "own"
+    """Which epoch is kept: each its own, by all validation rows; or as published, by the last validation batch,
+    one epoch for all layers of an encoder."""
+    beside: list[Literal["final"]] = []
+    """Layers trained beside the studied ones, which have a say in a shared epoch; they are not measured."""
 
 
 class FactorsSpec(_Section):
     name: str = "auto"
     """A factor set (``otoscope list factors``), "ground_truth" (synthsing's own), a CSV or parquet file, or "auto":
     the ground truth where the data set has one, else "descriptors"."""
+    families: Literal["corrected", "paper"] = "corrected"
+    """Which table of families eGeMAPS has."""
     whole_clip: bool = False
     """Let a factor of a whole clip stand for each of its crops or frames."""
 
 
 class DisentanglementSpec(_Section):
+    rows: Literal["all", "test"] = "all"
+    """Which clips: all groups, folded; or the test clips alone."""
+    fit: Literal["held_out", "in_sample"] = "held_out"
+    """R2 of groups that were not fitted, or of the fitted rows themselves, as published."""
     alphas: list[float] = [0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002]
-    """Candidate Lasso penalties, for standardised codes and factors, chosen inside each fold."""
+    """Held out: candidate Lasso penalties, for standardised codes and factors, chosen inside each fold."""
     folds: int = pydantic.Field(default=5, ge=2)
-    """Folds over the groups for the held-out R2."""
+    """Held out: folds over the groups."""
     min_r2: float = 0.1
-    """Factors under this held-out R2 are not ranked."""
+    """Held out: factors under this R2 are not ranked."""
+    alpha: float = pydantic.Field(default=0.1, gt=0)
+    """In-sample: the Lasso penalty."""
+    empty_completeness: float | None = None
+    """In-sample: completeness of a factor that keeps no coefficient; none, or 1 as published."""
+    selection: Literal["same", "published"] = "same"
+    """Whose completeness is averaged: the factors best predicted, for dense and codes alike; or, as published, for codes
+    those of highest completeness."""
+    entropy: Literal["knn", "histogram"] = "knn"
+    """The entropy that completeness is drawn against."""
+    forest: bool = False
+    """Measure also by random forests (dense, and codes at `null_sparsity`); slow."""
     top: int = pydantic.Field(default=10, ge=1)
     """How many factors a summary averages over."""
     nulls: list[Literal["untrained", "pca", "random", "shuffled"]] = [
@@ -122,7 +174,7 @@ class Spec(_Section):
 
     name: str = "run"
     """What the run is called."""
-    protocol: Literal["sound"] = "sound"
+    protocol: Literal["sound", "paper"] = "sound"
     """The rules the numbers are made by."""
     seed: int = 0
     """Of everything that is drawn, but for the dictionaries' own seeds."""
@@ -145,6 +197,8 @@ class Spec(_Section):
                 raise ValueError(f"saes.sparsities: {sparsity} leaves no latent of {self.saes.n_latents}")
         if not self.saes.sparsities or not self.saes.seeds:
             raise ValueError("saes: give at least one sparsity and one seed")
+        if self.saes.beside and self.saes.select == "own":
+            raise ValueError("saes.beside: where each keeps its own epoch (saes.select: own), nothing trains beside")
         return self
 
 

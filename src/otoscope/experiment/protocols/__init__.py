@@ -1,7 +1,7 @@
 """Protocols: named sets of rules, each only defaults for a spec, so that any rule can be switched alone.
 
 `sound` is the default for new work: layers picked on validation groups, held-out R2 from folds over all groups,
-nulls of equal width, intervals by bootstrap over groups.
+nulls of equal width, intervals by bootstrap over groups. `paper` is what the published code did.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from otoscope.errors import SpecError, nearest
-from otoscope.experiment.protocols import sound
+from otoscope.experiment.protocols import paper, sound
 
-_PROTOCOLS: dict[str, dict[str, Any]] = {"sound": sound.DEFAULTS}
+_PROTOCOLS: dict[str, dict[str, Any]] = {"sound": sound.DEFAULTS, "paper": paper.DEFAULTS}
 
 
 def defaults(name: str) -> dict[str, Any]:
