@@ -25,7 +25,7 @@ class Crop:
     kind : str
         "full": the whole clip. "first": its first `length_s` seconds. "random": `count` stretches of `length_s`,
         drawn anew for every clip from `seed` and the clip's id. "windows": one every `hop_s`, the last one
-        ending where the clip ends. A clip shorter than `length_s` is taken whole.
+        ending where the clip ends. A clip shorter than `length_s` is taken whole, once.
     length_s : float
         Length of a crop in seconds.
     count : int
@@ -140,10 +140,10 @@ def _stretches(crop: Crop, clip_id: str, duration_s: float) -> list[tuple[float,
     if crop.kind == "full":
         return [(0.0, duration_s)]
     spare_s = duration_s - crop.length_s
-    if crop.kind == "random":
+    if crop.kind == "random" and spare_s > 0:
         # A generator per clip: its crops do not depend on which other clips are in the table.
         rng = np.random.default_rng([crop.seed, zlib.crc32(clip_id.encode())])
-        starts = rng.uniform(0.0, max(spare_s, 0.0), crop.count) if spare_s > 0 else np.zeros(crop.count)
+        starts = rng.uniform(0.0, spare_s, crop.count)
     elif crop.kind == "windows" and spare_s > 0:
         starts = np.arange(0.0, spare_s + 1e-9, crop.hop_s)
         if spare_s - starts[-1] > 1e-6:

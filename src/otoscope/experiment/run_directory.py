@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -33,6 +34,12 @@ class Stage:
     """Whether it must be made; False where it was made from the same inputs before."""
     outputs: dict[str, Any] = field(default_factory=dict)
     """Small plain data that later stages need; kept with the run."""
+    files: list[str] = field(default_factory=list)
+    """What it wrote, from the run's root: tables, frames, and folders named by `keep`."""
+
+    def keep(self, *folders: str) -> None:
+        """Name folders, from the run's root, as made by this stage."""
+        self.files += folders
 
 
 @dataclass
@@ -52,10 +59,13 @@ class RunDirectory:
     root: Path
     spec: Spec
     say: Callable[[str], None] = lambda line: None
+    lenders: Sequence[Path] = ()
+    """Other runs' directories: a stage that one of them made from the same inputs is taken over from there."""
     fingerprints: dict[str, str] = field(default_factory=dict)
     """Of each stage so far, and of the inputs that no stage made."""
     stages: list[dict[str, Any]] = field(default_factory=list)
-    """What ran in this process: stage, seconds, status ("made" or "kept")."""
+    """What ran in this process: stage, seconds, status ("made", "kept" or "taken over")."""
+    _making: Stage | None = None
 
     def open(self) -> None:
         """Make the directory, or check that it holds this experiment.
@@ -101,19 +111,30 @@ class RunDirectory:
         stage = Stage(name, digest([__version__, settings, inputs]))
         self.fingerprints[name] = stage.fingerprint
         record = self.root / "stages" / f"{name}.json"
-        before = json.loads(record.read_text()) if record.exists() else {}
-        if before.get("fingerprint") == stage.fingerprint:
+        before, status = _read_record(record), "kept"
+        if not _holds(self.root, before, stage.fingerprint):
+            for file in before.get("files", []):
+                if (self.root / file).is_symlink():  # never write into the run it was taken over from
+                    (self.root / file).unlink()
+            record.unlink(missing_ok=True)  # from here on, what lies there may be half old and half new
+            before, status = self._take_over(name, stage.fingerprint), "taken over"
+        if before:
             stage.needed, stage.outputs, seconds = False, before["outputs"], before["seconds"]
             yield stage
         else:
-            record.unlink(missing_ok=True)  # from here on, what lies there may be half old and half new
-            started = time.perf_counter()
-            yield stage
+            started, status = time.perf_counter(), "made"
+            outer, self._making = self._making, stage
+            try:
+                yield stage
+            finally:
+                self._making = outer
             seconds = round(time.perf_counter() - started, 2)
             done = {"fingerprint": stage.fingerprint, "seconds": seconds, "outputs": stage.outputs}
-            self.write_text(record.relative_to(self.root), json.dumps(done, indent=2) + "\n")
+            self.write_text(
+                record.relative_to(self.root), json.dumps(done | {"files": stage.files}, indent=2) + "\n"
+            )
             self.say(f"{name}: {seconds:.1f} s")
-        self.stages.append({"stage": name, "seconds": seconds, "status": "made" if stage.needed else "kept"})
+        self.stages.append({"stage": name, "seconds": seconds, "status": status})
 
     def write_table(self, name: str, table: pd.DataFrame) -> None:
         """Write ``results/<name>.csv``, whole or not at all."""
@@ -131,6 +152,7 @@ class RunDirectory:
         path = self.root / f"{name}.parquet"
         table.to_parquet(path.with_suffix(".part"), index=False)
         os.replace(path.with_suffix(".part"), path)
+        self._note(path)
 
     def frame(self, name: str) -> pd.DataFrame:
         """Read ``<name>.parquet``."""
@@ -144,6 +166,28 @@ class RunDirectory:
         part = path.with_name(path.name + ".part")
         part.write_text(text)
         os.replace(part, path)
+        self._note(path)
+
+    def _note(self, path: Path) -> None:
+        if self._making is not None:
+            self._making.files.append(path.relative_to(self.root).as_posix())
+
+    def _take_over(self, name: str, fingerprint: str) -> dict[str, Any]:
+        """Copy a stage's tables from a lender, and link its folders; return its record, empty if nobody has it."""
+        for lender in self.lenders:
+            record = _read_record(lender / "stages" / f"{name}.json")
+            if not _holds(lender, record, fingerprint):
+                continue
+            for file in record["files"]:
+                source, target = lender / file, self.root / file
+                target.parent.mkdir(parents=True, exist_ok=True)
+                if not source.is_dir():
+                    shutil.copyfile(source, target)
+                elif not target.exists():
+                    target.symlink_to(source.resolve(), target_is_directory=True)
+            self.write_text(Path("stages") / f"{name}.json", json.dumps(record, indent=2) + "\n")
+            return record
+        return {}
 
     def _resolved(self) -> dict[str, Any]:
         return {**self.spec.model_dump(mode="json"), "versions": versions()}
@@ -160,6 +204,17 @@ class RunDirectory:
                     f"'{self.root}' holds another experiment: its {'.'.join(keys)} is {before!r}, this one's {now!r}; "
                     "choose another --out, so that nothing of it is lost"
                 )
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def _holds(root: Path, record: dict[str, Any], fingerprint: str) -> bool:
+    """Whether a stage was made from these inputs, and what it made is still there."""
+    return record.get("fingerprint") == fingerprint and all(
+        (root / file).exists() for file in record["files"]
+    )
 
 
 def digest(value: Any) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from otoscope.experiment import stages
@@ -16,6 +16,7 @@ def run(
     *,
     out: str | Path | None = None,
     settings: list[str] | None = None,
+    reuse: Sequence[str | Path] = (),
     say: Callable[[str], None] = lambda line: None,
 ) -> RunDirectory:
     """Run a recipe or spec from clips to result tables.
@@ -30,6 +31,8 @@ def run(
         The run's directory. Default: ``runs/<name>``.
     settings : list of str, optional
         Changes to the spec, such as ``["saes.epochs=10"]``; not for a resolved `Spec`.
+    reuse : sequence of path
+        Other runs' directories: a stage that one of them made from the same inputs is taken over, not made again.
     say : callable
         Takes a line on what was done.
 
@@ -47,15 +50,16 @@ def run(
         recipe_or_spec if isinstance(recipe_or_spec, Spec) else load_spec(recipe_or_spec, settings=settings)
     )
     directory = RunDirectory(Path(out) if out is not None else Path("runs") / spec.name, spec, say)
+    directory.lenders = [Path(path) for path in reuse]
     directory.open()
     clips = stages.clips(directory)
-    stores = stages.activations(directory, clips)
+    heard = stages.activations(directory, clips)
     factors = stages.factors(directory, clips)
-    chosen = stages.layer_probing(directory, clips, stores)
-    saes = stages.saes(directory, clips, stores, chosen)
-    stages.sae_probing(directory, clips, stores, saes)
-    stages.disentanglement(directory, clips, stores, saes, factors)
-    summary = stages.summary(directory, clips, stores)
+    chosen = stages.layer_probing(directory, clips, heard)
+    saes = stages.saes(directory, heard, chosen)
+    stages.sae_probing(directory, clips, heard, saes)
+    stages.disentanglement(directory, heard, saes, factors)
+    summary = stages.summary(directory, clips, heard)
     directory.write_text("run.json", json.dumps(summary, indent=2) + "\n")
     left_out = summary["summary"]["n_left_out"]
     if left_out:

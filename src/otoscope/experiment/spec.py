@@ -148,8 +148,8 @@ class DisentanglementSpec(_Section):
     empty_completeness: float | None = None
     """In-sample: completeness of a factor that keeps no coefficient; none, or 1 as published."""
     selection: Literal["same", "published"] = "same"
-    """Whose completeness is averaged: the factors best predicted, for dense and codes alike; or, as published, for codes
-    those of highest completeness."""
+    """Whose completeness is averaged: that of the factors best predicted, for dense and codes alike; or, as
+    published, for codes that of the most complete ones."""
     entropy: Literal["knn", "histogram"] = "knn"
     """The entropy that completeness is drawn against."""
     forest: bool = False
@@ -198,7 +198,9 @@ class Spec(_Section):
         if not self.saes.sparsities or not self.saes.seeds:
             raise ValueError("saes: give at least one sparsity and one seed")
         if self.saes.beside and self.saes.select == "own":
-            raise ValueError("saes.beside: where each keeps its own epoch (saes.select: own), nothing trains beside")
+            raise ValueError(
+                "saes.beside: where each keeps its own epoch (saes.select: own), nothing trains beside"
+            )
         return self
 
 

@@ -27,7 +27,7 @@ DEFAULTS: dict[str, Any] = {
         "shared_epoch": True,
     },
     "saes": {"batch_size": 16, "select": "paper", "beside": ["final"]},
-    "factors": {"families": "paper"},
+    "factors": {"families": "paper", "whole_clip": True},
     "disentanglement": {
         "rows": "test",
         "fit": "in_sample",

@@ -6,16 +6,21 @@ import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
 from otoscope.clips import check_label, clips_hash
 from otoscope.datasets import DATASETS, GROUND_TRUTHS, load_clips
 from otoscope.errors import SpecError, nearest
 from otoscope.experiment.run_directory import RunDirectory, digest
+from otoscope.experiment.spec import EncoderSpec
+from otoscope.experiment.stages.rows import Heard, View, layer_rows
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from otoscope.activations import Activations
     from otoscope.factors import Factors
+
+ROLES = ("train", "evaluate", "measure")
+"""What an encoder hears clips for; see `Heard`."""
 
 
 def clips(run: RunDirectory) -> pd.DataFrame:
@@ -46,66 +51,127 @@ def clips(run: RunDirectory) -> pd.DataFrame:
     return table
 
 
-def activations(run: RunDirectory, table: pd.DataFrame) -> dict[str, Activations]:
-    """Extract all layers of every encoder; return encoder name -> store."""
+def activations(run: RunDirectory, table: pd.DataFrame) -> dict[str, Heard]:
+    """Extract all layers of every encoder; return encoder name -> what it heard."""
+    heard: dict[str, Heard] = {}
+    for encoder in run.spec.encoders:
+        name, stores = _stores(run, table, encoder)
+        if name in heard:
+            raise SpecError(
+                f"two encoders of the spec are called '{name}'; their results could not be told apart"
+            )
+        rows = {id(store): layer_rows(store, table) for store in stores.values()}
+        views = {
+            role: View(store, rows[id(store)]).only(*_splits(run, role)) for role, store in stores.items()
+        }
+        heard[name] = Heard(**views, in_turn=run.spec.extraction.crops == "in_turn")
+    return heard
+
+
+def heard_as(encoder: str, role: str) -> str:
+    """Return the name under which a stage depends on what an encoder heard for `role`."""
+    return f"heard-{encoder}-{role}"
+
+
+def _splits(run: RunDirectory, role: str) -> tuple[str, ...]:
+    """Return whose clips are heard for `role`."""
+    measured = ("test",) if run.spec.disentanglement.rows == "test" else ("train", "valid", "test")
+    return {"train": ("train",), "evaluate": ("valid", "test"), "measure": measured}[role]
+
+
+def _crops(run: RunDirectory, encoder: EncoderSpec) -> dict[str, str]:
+    settings = run.spec.extraction
+    own = {"train": settings.train_crop, "evaluate": settings.evaluate_crop}
+    own["measure"] = encoder.measure_crop or settings.measure_crop
+    return {role: own[role] or settings.crop for role in ROLES}
+
+
+def _stores(
+    run: RunDirectory, table: pd.DataFrame, encoder: EncoderSpec
+) -> tuple[str, dict[str, Activations]]:
+    """Return the encoder's name and role -> store; roles that cut alike share one."""
     from otoscope.activations import Activations
 
-    settings = [run.spec.extraction.model_dump(), run.spec.dataset.skip_unreadable]
-    stores = {}
-    for encoder_spec in run.spec.encoders:
-        wanted = {"name": encoder_spec.name, "revision": encoder_spec.revision}
-        with run.stage(
-            f"activations-{_slug(encoder_spec.name)}", [wanted, settings], after=["recordings"]
-        ) as stage:
+    crops = _crops(run, encoder)
+    name = ""
+    stores: dict[str, Activations] = {}
+    for crop in dict.fromkeys(crops.values()):
+        roles = [role for role in ROLES if crops[role] == crop]
+        splits = {split for role in roles for split in _splits(run, role)}
+        clips = table[table.split.isin(splits)]
+        stage_name = "-".join(
+            ["activations", _slug(encoder.name), *(roles if len(roles) < len(ROLES) else [])]
+        )
+        wanted = {"name": encoder.name, "revision": encoder.revision, "as_family": encoder.as_family}
+        fixed = run.spec.extraction.model_dump(include={"pool", "dtype", "device", "precision"}) | {
+            "crop": crop
+        }
+        beside = [] if roles == ["measure"] else run.spec.saes.beside
+        settings = [wanted, fixed, beside, clips_hash(clips), run.spec.dataset.skip_unreadable]
+        with run.stage(stage_name, settings, after=["recordings"]) as stage:
             if stage.needed:
-                stage.outputs = _extract(run, table, wanted)
-        stores[stage.outputs["encoder"]] = Activations.open(run.root / stage.outputs["store"])
-    if len(stores) < len(run.spec.encoders):
-        raise SpecError("two encoders of the spec have one name; their results could not be told apart")
-    return stores
+                stage.outputs = _extract(run, clips, wanted, fixed, beside)
+                stage.keep(stage.outputs["store"])
+        name = stage.outputs["encoder"]
+        run.fingerprints |= {heard_as(name, role): stage.fingerprint for role in roles}
+        store = Activations.open(run.root / stage.outputs["store"])
+        stores |= dict.fromkeys(roles, store)
+    return name, stores
 
 
-def _extract(run: RunDirectory, table: pd.DataFrame, wanted: dict[str, Any]) -> dict[str, Any]:
+def _extract(
+    run: RunDirectory, clips: pd.DataFrame, wanted: dict[str, Any], settings: dict[str, Any], beside: list
+) -> dict[str, Any]:
     from otoscope.activations import extract
     from otoscope.encoders import load_encoder
 
-    settings = run.spec.extraction
     encoder = load_encoder(
-        wanted["name"], revision=wanted["revision"], device=settings.device, dtype=settings.precision
+        wanted["name"],
+        revision=wanted["revision"],
+        as_family=wanted["as_family"],
+        device=settings["device"],
+        dtype=settings["precision"],
     )
-    made_from = digest([encoder.provenance(), settings.model_dump(), run.fingerprints["recordings"]])
+    layers = [*range(encoder.n_layers + 1), *beside]
+    made_from = digest(
+        [encoder.provenance(), settings, layers, clips_hash(clips), run.fingerprints["recordings"]]
+    )
     path = run.root / "activations" / f"{encoder.name}-{made_from[:8]}"
     store = extract(
-        table,
+        clips,
         encoder,
         out=path,
-        layers="all",
-        crop=settings.crop,
-        pool=settings.pool,
-        dtype=settings.dtype,
+        layers=layers,
+        crop=settings["crop"],
+        pool=settings["pool"],
+        dtype=settings["dtype"],
         skip_unreadable=run.spec.dataset.skip_unreadable,
     )
     return {"encoder": encoder.name, "store": path.relative_to(run.root).as_posix(), "rows": len(store.rows)}
 
 
 def factors(run: RunDirectory, table: pd.DataFrame) -> Factors:
-    """Compute or read the factors; write factors.parquet and results/factors_info.csv."""
+    """Compute or read the factors of the clips to be measured; write factors.parquet and two result tables."""
     from otoscope.factors import Factors, compute_factors
 
     name = run.spec.factors.name
     dataset = run.spec.dataset.name
     if name == "auto":
         name = "ground_truth" if dataset in GROUND_TRUTHS else "descriptors"
-    with run.stage("factors", [name, _file_state(name)], after=["recordings"]) as stage:
+    options: dict[str, Any] = {"families": run.spec.factors.families} if name == "egemaps" else {}
+    clips = table[table.split.isin(_splits(run, "measure"))].reset_index(drop=True)
+    settings = [name, options, clips_hash(clips), _file_state(name)]
+    with run.stage("factors", settings, after=["recordings"]) as stage:
         if stage.needed:
             if name == "ground_truth":
-                found = Factors(*GROUND_TRUTHS.get(dataset)(table))
+                found = Factors(*GROUND_TRUTHS.get(dataset)(clips))
             elif Path(name).suffix in (".csv", ".parquet"):
-                found = compute_factors("csv", table, path=name)
+                found = compute_factors("csv", clips, path=name)
             else:
-                found = compute_factors(name, table)
+                found = compute_factors(name, clips, **options)
             run.write_frame("factors", found.table)
             run.write_table("factors_info", found.info)
+            run.write_table("factor_problems", found.problems)
     return Factors(run.frame("factors"), run.table("factors_info"))
 
 

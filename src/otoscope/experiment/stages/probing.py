@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -11,18 +13,17 @@ from otoscope.clips import label_kind
 from otoscope.compute import Progress, progress
 from otoscope.errors import SpecError
 from otoscope.experiment.run_directory import RunDirectory
-from otoscope.experiment.stages.rows import codes_of, layer_rows
+from otoscope.experiment.stages.data import heard_as
+from otoscope.experiment.stages.rows import Heard, codes_of
 from otoscope.experiment.stages.saes import describe, load
 
 if TYPE_CHECKING:
-    from otoscope.activations import Activations
     from otoscope.experiment.stages.saes import Trained
     from otoscope.probing import Probe
+    from otoscope.saes import SparseAutoencoder
 
 
-def layer_probing(
-    run: RunDirectory, clips: pd.DataFrame, stores: dict[str, Activations]
-) -> dict[str, list[int]]:
+def layer_probing(run: RunDirectory, clips: pd.DataFrame, heard: dict[str, Heard]) -> dict[str, list[int]]:
     """Probe every layer and write layer_probing.csv, predictions and the best layer's confusion.
 
     Returns
@@ -32,22 +33,22 @@ def layer_probing(
     """
     from otoscope.probing import best_layer, confusion_table, probe_row
 
-    needs = ["clips", *(f"activations-{encoder}" for encoder in stores)]
-    with run.stage("layer_probing", [_settings(run)], after=needs) as stage:
+    pick = {"valid": "valid_accuracy", "test": "accuracy"}[run.spec.probing.pick_layer]
+    with run.stage("layer_probing", _settings(run), after=["clips", *_heard(heard)]) as stage:
         if stage.needed:
             rows, predictions, confusions, best = [], [], [], {}
-            with progress(
-                "probing layers", sum(len(s.layers) for s in stores.values()), unit="layers"
-            ) as bar:
-                for encoder, store in stores.items():
-                    table = layer_rows(store, clips)
-                    fitted = _probes(run, {layer: store.layer(layer) for layer in store.layers}, table, bar)
+            with progress("probing layers", sum(len(h.layers) for h in heard.values()), unit="layers") as bar:
+                for encoder, own in heard.items():
+                    layers = {layer: own.layer(layer) for layer in own.layers}
+                    turns = {layer: own.turns(layer) for layer in own.layers}
+                    pools = dict.fromkeys(layers, encoder)
+                    fitted = _probes(run, layers, own.probed, bar, turns=turns, pools=pools)
                     for layer, result in fitted.items():
                         where = {"encoder": encoder, "layer": layer, "seed": run.spec.seed}
                         rows.append(where | probe_row(result))
-                        predictions.append(_predictions(where, table, result))
-                    own = pd.DataFrame([row for row in rows if row["encoder"] == encoder])
-                    best[encoder] = int(best_layer(own)[0])
+                        predictions.append(_predictions(where, own.probed, result))
+                    table = pd.DataFrame([row for row in rows if row["encoder"] == encoder])
+                    best[encoder] = int(best_layer(table, by=pick)[0])
                     if fitted[best[encoder]].kind == "class":
                         counts = confusion_table(fitted[best[encoder]])
                         confusions.append(_long(counts, {"encoder": encoder, "layer": best[encoder]}))
@@ -56,86 +57,158 @@ def layer_probing(
             if confusions:
                 run.write_table("confusion", pd.concat(confusions, ignore_index=True))
             stage.outputs = {"best": best}
-    asked = {spec_name: spec.layers for spec_name, spec in zip(stores, run.spec.encoders)}
+    asked = dict(zip(heard, (encoder.layers for encoder in run.spec.encoders)))
     return {
-        encoder: _chosen(asked[encoder], stage.outputs["best"][encoder], store)
-        for encoder, store in stores.items()
+        encoder: _chosen(asked[encoder], stage.outputs["best"][encoder], own.layers)
+        for encoder, own in heard.items()
     }
 
 
-def sae_probing(
-    run: RunDirectory, clips: pd.DataFrame, stores: dict[str, Activations], trained: Trained
-) -> None:
-    """Probe the codes of every autoencoder; write sae_probing.csv and, for classes, the paired comparisons."""
+def sae_probing(run: RunDirectory, clips: pd.DataFrame, heard: dict[str, Heard], trained: Trained) -> None:
+    """Probe the codes of every autoencoder; write sae_probing.csv and, for classes, two tables more."""
     from otoscope.probing import probe_row
 
+    needs = ["layer_probing", *(f"saes-{encoder}" for encoder in heard)]
     with run.stage(
-        "sae_probing", [_settings(run)], after=["layer_probing", *(f"saes-{encoder}" for encoder in stores)]
+        "sae_probing", [_settings(run), run.spec.disentanglement.null_sparsity], after=needs
     ) as stage:
         if not stage.needed:
             return
-        layers, kind = (
-            run.table("predictions", text=["truth", "predicted"]),
-            label_kind(clips[run.spec.dataset.label]),
-        )
-        rows, comparisons = [], []
+        layers = run.table("predictions", text=["truth", "predicted"])
+        kind = label_kind(clips[run.spec.dataset.label])
+        rows, comparisons, few = [], [], []
         total = sum(len(folders) for found in trained.values() for folders in found.values())
         with progress("probing codes", total, unit="codes") as bar:
             for encoder, found in trained.items():
-                table = layer_rows(stores[encoder], clips)
+                own = heard[encoder]
                 correct = _correct_by_layer(layers[layers.encoder == encoder]) if kind == "class" else {}
                 if correct:
-                    comparisons.append(_layer_comparison(run, encoder, correct, table))
-                for layer, folders in found.items():
-                    saes = load(folders)
-                    dense = stores[encoder].layer(layer)
-                    fitted = _probes(run, {sae.name: codes_of(sae, dense) for sae in saes}, table, bar)
+                    comparisons.append(_layer_comparison(run, encoder, correct, own.probed))
+                for layer, saes, fitted in _code_probes(run, own, found, bar):
                     for sae in saes:
-                        result = fitted[sae.name]
                         where = {"encoder": encoder, "layer": layer, **describe(sae)}
-                        rows.append(where | probe_row(result))
+                        rows.append(where | probe_row(fitted[sae.name]))
                         if correct:
-                            name = f"layer {layer} codes {100 * where['sparsity']:g}% seed {sae.seed}"
-                            names = {
-                                "comparison": "codes minus dense",
-                                "a": name,
-                                "b": f"layer {layer} dense",
-                            }
-                            difference = _difference(run, result.correct, correct[layer], table)
-                            place = {"layer": layer, "sparsity": where["sparsity"]}
-                            comparisons.append({"encoder": encoder} | names | difference | place)
+                            right = fitted[sae.name].correct
+                            comparisons.append(
+                                _code_comparison(run, where, right, correct[layer], own.probed)
+                            )
+                    if kind != "number":
+                        few += _few_latents(run, {"encoder": encoder, "layer": layer}, own, saes)
         run.write_table("sae_probing", pd.DataFrame(rows))
         if comparisons:
             run.write_table("comparisons", pd.DataFrame(comparisons))
+        if few:
+            run.write_table("sparse_probing", pd.concat(few, ignore_index=True))
 
 
 def _settings(run: RunDirectory) -> list:
-    return [run.spec.probing.model_dump(), run.spec.dataset.label, run.spec.seed]
+    crops = run.spec.extraction.crops
+    return [run.spec.probing.model_dump(), run.spec.dataset.label, crops, run.spec.seed]
 
 
-def _probes(run: RunDirectory, representations: dict, table: pd.DataFrame, bar: Progress) -> dict:
+def _heard(heard: dict[str, Heard]) -> list[str]:
+    return [heard_as(encoder, role) for encoder in heard for role in ("train", "evaluate")]
+
+
+def _code_probes(run: RunDirectory, heard: Heard, folders: dict[int, list], bar: Progress) -> Iterator[tuple]:
+    """Yield layer, its autoencoders, and name -> probe. A shared epoch is that of all layers at one sparsity."""
+    saes = {layer: load(found) for layer, found in folders.items()}
+    batches = [list(saes)] if run.spec.probing.shared_epoch else [[layer] for layer in saes]
+    for batch in batches:
+        codes: dict[tuple[int, str], np.ndarray] = {}
+        turns: dict[tuple[int, str], np.ndarray | None] = {}
+        for layer in batch:
+            dense, crops = heard.layer(layer), heard.turns(layer)
+            for sae in saes[layer]:
+                codes[layer, sae.name] = codes_of(sae, dense)
+                turns[layer, sae.name] = None if crops is None else codes_of(sae, crops)
+        pools = {key: key[1] for key in codes}
+        fitted = _probes(run, codes, heard.probed, bar, turns=turns, pools=pools)
+        for layer in batch:
+            yield layer, saes[layer], {sae.name: fitted[layer, sae.name] for sae in saes[layer]}
+
+
+def _probes(
+    run: RunDirectory, representations: dict, table: pd.DataFrame, bar: Progress, *, turns: dict, pools: dict
+) -> dict[Any, Probe]:
     """Return the fitted probe of each representation of the rows of `table`."""
-    from otoscope.probing import probe_all
+    from otoscope.probing import linear_probes, probe_all, wilson
 
     settings = run.spec.probing
-    return probe_all(
+    labels = table[run.spec.dataset.label]
+    rows = {"split": table.split.to_numpy(), "groups": table.group.to_numpy()}
+    if settings.probe == "linear":
+        return linear_probes(
+            representations,
+            labels,
+            **rows,
+            train_crops={key: crops for key, crops in turns.items() if crops is not None} or None,
+            pools=pools if settings.shared_epoch else None,
+            keep=settings.keep,
+            interval=settings.interval,
+            epochs=settings.epochs,
+            lr=settings.lr,
+            batch_size=settings.batch_size,
+            seed=run.spec.seed,
+            on_done=lambda name: bar.advance(),
+        )
+    found = probe_all(
         representations,
-        table[run.spec.dataset.label],
-        split=table.split.to_numpy(),
-        groups=table.group.to_numpy(),
+        labels,
+        **rows,
         strengths=settings.regularisation,
         n_folds=settings.folds,
         n_bootstrap=settings.n_bootstrap,
         seed=run.spec.seed,
         on_done=lambda name: bar.advance(),
     )
+    if settings.interval == "wilson":
+        for key, result in found.items():
+            if result.kind == "class":
+                low, high = wilson(int(result.correct.sum()), result.n_test)
+                found[key] = replace(result, low=low, high=high)
+    return found
 
 
-def _chosen(asked: list, best: int, store: Activations) -> list[int]:
+def _few_latents(
+    run: RunDirectory, where: dict, heard: Heard, saes: list[SparseAutoencoder]
+) -> list[pd.DataFrame]:
+    """Return how well few latents tell a class: of the dense layer, and of the codes at one sparsity."""
+    from otoscope.probing import sparse_probes
+
+    settings = run.spec.probing
+    if not settings.few_latents:
+        return []
+    dense, table = heard.layer(where["layer"]), heard.probed
+    wanted = run.spec.disentanglement.null_sparsity
+    nearest = min((sae.config.sparsity_target for sae in saes), key=lambda s: abs(s - wanted))
+    representations = [({"representation": "dense", "sparsity": None, "seed": 0}, dense)]
+    representations += [
+        ({"representation": sae.config.kind, "sparsity": nearest, "seed": sae.seed}, codes_of(sae, dense))
+        for sae in saes
+        if sae.config.sparsity_target == nearest
+    ]
+    found = []
+    for about, codes in representations:
+        result = sparse_probes(
+            codes,
+            table[run.spec.dataset.label],
+            split=table.split.to_numpy(),
+            groups=_paired_groups(run, table, table.split.to_numpy() != ""),
+            ks=settings.few_latents,
+            seed=run.spec.seed,
+            n_bootstrap=settings.n_bootstrap,
+        )
+        found.append(pd.DataFrame([where | about] * len(result)).join(result))
+    return found
+
+
+def _chosen(asked: list, best: int, known: list[int]) -> list[int]:
     """Return the layers asked for, "best" and "last" resolved, each once."""
-    last = max(layer for layer in store.layers if isinstance(layer, int))
+    last = max(known)
     layers = list(dict.fromkeys({"best": best, "last": last}.get(layer, layer) for layer in asked))
-    unknown = [layer for layer in layers if layer not in store.layers]
+    unknown = [layer for layer in layers if layer not in known]
     if unknown:
         raise SpecError(f"encoders.layers: there is no layer {unknown[0]}; this encoder has 0 to {last}")
     return layers
@@ -168,7 +241,8 @@ def _layer_comparison(
     """Return the row best layer minus layer 0."""
     probes = run.table("layer_probing")
     own = probes[probes.encoder == encoder]
-    best = int(own.layer[own.valid_accuracy.idxmax()])
+    pick = {"valid": "valid_accuracy", "test": "accuracy"}[run.spec.probing.pick_layer]
+    best = int(own.layer[own[pick].idxmax()])
     names = {
         "encoder": encoder,
         "comparison": "best layer minus layer 0",
@@ -178,15 +252,36 @@ def _layer_comparison(
     return names | _difference(run, correct[best], correct[0], table) | {"layer": best, "sparsity": None}
 
 
+def _code_comparison(
+    run: RunDirectory, where: dict, correct: np.ndarray, dense: np.ndarray, table: pd.DataFrame
+) -> dict:
+    """Return the row codes minus dense."""
+    layer, sparsity, seed = where["layer"], where["sparsity"], where["seed"]
+    names = {
+        "encoder": where["encoder"],
+        "comparison": "codes minus dense",
+        "a": f"layer {layer} codes {100 * sparsity:g}% seed {seed}",
+        "b": f"layer {layer} dense",
+    }
+    return (
+        names | _difference(run, correct, dense, table) | {"layer": layer, "sparsity": sparsity, "seed": seed}
+    )
+
+
 def _difference(run: RunDirectory, a: np.ndarray, b: np.ndarray, table: pd.DataFrame) -> dict:
     """Return what `a` is right about more often than `b`, test row by test row."""
     from otoscope.probing import paired_difference
 
-    groups = table.group[table.split == "test"].to_numpy()
+    groups = _paired_groups(run, table, table.split == "test")
     found, low, high = paired_difference(
         a, b, groups, seed=run.spec.seed, n_bootstrap=run.spec.probing.n_bootstrap
     )
     return {"difference": found, "difference_low": low, "difference_high": high, "n_test": len(groups)}
+
+
+def _paired_groups(run: RunDirectory, table: pd.DataFrame, rows: Any) -> np.ndarray:
+    """Return what a bootstrap draws: groups or, where intervals take clips for independent, clips."""
+    return table[rows]["clip_id" if run.spec.probing.interval == "wilson" else "group"].to_numpy()
 
 
 def _long(counts: pd.DataFrame, where: dict) -> pd.DataFrame:

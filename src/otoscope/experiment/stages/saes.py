@@ -4,44 +4,43 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from otoscope.experiment.run_directory import RunDirectory
-from otoscope.experiment.stages.rows import layer_rows
+from otoscope.experiment.stages.data import heard_as
+from otoscope.experiment.stages.rows import Heard
 
 if TYPE_CHECKING:
-    from otoscope.activations import Activations
     from otoscope.saes import SparseAutoencoder
 
 Trained = dict[str, dict[int, list[Path]]]
 """Encoder -> layer -> folders of its autoencoders, sparsities in order and seeds within."""
 
 
-def saes(
-    run: RunDirectory, clips: pd.DataFrame, stores: dict[str, Activations], chosen: dict[str, list[int]]
-) -> Trained:
+def saes(run: RunDirectory, heard: dict[str, Heard], chosen: dict[str, list[int]]) -> Trained:
     """Train an autoencoder per chosen layer, sparsity and seed; write reconstruction.csv on the test rows."""
     settings = run.spec.saes
     trained: Trained = {}
-    for encoder, store in stores.items():
-        needs = ["clips", f"activations-{encoder}"]
-        with run.stage(
-            f"saes-{encoder}", [chosen[encoder], settings.model_dump(), run.spec.seed], after=needs
-        ) as stage:
+    for encoder, own in heard.items():
+        needs = ["clips", heard_as(encoder, "train"), heard_as(encoder, "evaluate")]
+        asked = [chosen[encoder], settings.model_dump(), run.spec.extraction.crops, run.spec.seed]
+        with run.stage(f"saes-{encoder}", asked, after=needs) as stage:
             if stage.needed:
                 checkpoint = run.root / "checkpoints" / f"{stage.name}-{stage.fingerprint}"
-                stage.outputs = {"folders": _train(run, clips, encoder, store, chosen[encoder], checkpoint)}
+                stage.outputs = {"folders": _train(run, encoder, own, chosen[encoder], checkpoint)}
+                stage.keep(*(folder for folders in stage.outputs["folders"].values() for folder in folders))
                 shutil.rmtree(checkpoint, ignore_errors=True)
         folders = stage.outputs["folders"]
         trained[encoder] = {
             layer: [run.root / name for name in folders[str(layer)]] for layer in chosen[encoder]
         }
-    with run.stage("reconstruction", after=[f"saes-{encoder}" for encoder in stores]) as stage:
+    needs = [name for encoder in heard for name in (f"saes-{encoder}", heard_as(encoder, "measure"))]
+    with run.stage("reconstruction", after=needs) as stage:
         if stage.needed:
-            run.write_table("reconstruction", _reconstruction(clips, stores, trained))
+            run.write_table("reconstruction", _reconstruction(heard, trained))
     return trained
 
 
@@ -63,40 +62,40 @@ def describe(sae: SparseAutoencoder) -> dict:
 
 
 def _train(
-    run: RunDirectory,
-    clips: pd.DataFrame,
-    encoder: str,
-    store: Activations,
-    layers: list[int],
-    checkpoint: Path,
+    run: RunDirectory, encoder: str, heard: Heard, layers: list[int], checkpoint: Path
 ) -> dict[str, list[str]]:
     """Train, save, and return layer -> folders, from the run's root."""
     from otoscope.saes import make_config, train_saes
 
     settings = run.spec.saes
-    rows = layer_rows(store, clips)
     configs = [
         make_config(settings.kind, n_latents=settings.n_latents, sparsity=s) for s in settings.sparsities
     ]
+    valid = heard.evaluate.only("valid")
+    both = [*layers, *settings.beside]
     made = train_saes(
-        store,
-        configs,
-        layers=layers,
+        **_rows(heard, both),
+        configs=configs,
+        layers=both,
         seeds=settings.seeds,
-        rows=np.flatnonzero(rows.split == "train"),
-        validation_rows=np.flatnonzero(rows.split == "valid"),
+        validation=valid.store,
+        validation_rows=valid.rows.index.to_numpy(),
         epochs=settings.epochs,
         batch_size=settings.batch_size,
         lr=settings.lr,
+        select=settings.select,
         data_seed=run.spec.seed,
         checkpoint=checkpoint,
     )
     folders: dict[str, list[str]] = {str(layer): [] for layer in layers}
     for sae in made:
+        if sae.layer in settings.beside:
+            continue
         sae.about |= {
             "encoder": encoder,
             "dataset": run.spec.dataset.name,
-            "rows": int((rows.split == "train").sum()),
+            "rows": len(heard.train.rows),
+            "activations": heard.train.store.provenance,
         }
         folder = Path("saes") / encoder / f"layer_{sae.layer:02d}" / sae.name
         sae.save_pretrained(run.root / folder)
@@ -104,24 +103,34 @@ def _train(
     return folders
 
 
-def _reconstruction(clips: pd.DataFrame, stores: dict[str, Activations], trained: Trained) -> pd.DataFrame:
+def _rows(heard: Heard, layers: list) -> dict[str, Any]:
+    """Return what `train_saes` learns from: places in the store or, of crops in turn, arrays with equal counts."""
+    if not heard.in_turn:
+        return {"activations": heard.train.store, "rows": heard.train.rows.index.to_numpy()}
+    turns = {layer: heard.turns(layer) for layer in layers}
+    arrays = {
+        layer: array.reshape(-1, array.shape[-1]) for layer, array in turns.items() if array is not None
+    }
+    n_crops, n_clips = next(array.shape[:2] for array in turns.values() if array is not None)
+    return {"activations": arrays, "crop": np.repeat(np.arange(n_crops), n_clips)}
+
+
+def _reconstruction(heard: dict[str, Heard], trained: Trained) -> pd.DataFrame:
     from otoscope.saes import reconstruction_metrics
 
     rows = []
     for encoder, layers in trained.items():
-        test = np.flatnonzero(layer_rows(stores[encoder], clips).split == "test")
+        test = heard[encoder].measure.only("test")
         for layer, folders in layers.items():
-            x = stores[encoder].layer(layer)[test]
+            x = test.layer(layer)
             for sae in load(folders):
-                metrics = reconstruction_metrics(sae, x)
-                rows.append(
-                    {
-                        "encoder": encoder,
-                        "layer": layer,
-                        **describe(sae),
-                        "mse": metrics.mse,
-                        "fvu": metrics.fvu,
-                    }
-                    | {"l0": metrics.l0, "dead_fraction": metrics.dead_fraction}
-                )
+                found = reconstruction_metrics(sae, x)
+                where = {"encoder": encoder, "layer": layer, **describe(sae)}
+                numbers = {
+                    "mse": found.mse,
+                    "fvu": found.fvu,
+                    "l0": found.l0,
+                    "dead_fraction": found.dead_fraction,
+                }
+                rows.append(where | numbers)
     return pd.DataFrame(rows)

@@ -10,19 +10,21 @@ from otoscope.clips import label_kind
 from otoscope.experiment.run_directory import RunDirectory
 
 if TYPE_CHECKING:
-    from otoscope.activations import Activations
+    from otoscope.experiment.stages.rows import Heard
 
 METRICS = {"class": "accuracy", "number": "r2", "multi": "macro average precision"}
 
 
-def summary(run: RunDirectory, clips: pd.DataFrame, stores: dict[str, Activations]) -> dict[str, Any]:
+def summary(run: RunDirectory, clips: pd.DataFrame, heard: dict[str, Heard]) -> dict[str, Any]:
     """Return the counts, the label's classes and chance level, the stages' times, and what was left out."""
     label = run.spec.dataset.label
     kind = label_kind(clips[label])
     sides = clips.split.value_counts()
     left_out = list(clips.attrs.get("left_out", []))
-    for store in stores.values():
-        left_out += [f"{path}: {reason}" for path, reason in zip(store.skipped.path, store.skipped.reason)]
+    for own in heard.values():
+        for view in (own.train, own.evaluate, own.measure):
+            skipped = view.store.skipped
+            left_out += [f"{path}: {reason}" for path, reason in zip(skipped.path, skipped.reason)]
     left_out = list(dict.fromkeys(left_out))
     test = clips[clips.split == "test"]
     return {
