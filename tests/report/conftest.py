@@ -65,6 +65,86 @@ def make_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     return make
 
 
+@pytest.fixture(scope="session")
+def make_paper_run(make_run: Callable[..., Path]) -> Callable[..., Path]:
+    """Return a function that writes a run of VocalSet's shape: four encoders, two layers each, every table there is."""
+
+    def make(name: str = "paper", *, protocol: str = "paper", encoders: dict | None = None) -> Path:
+        families = ("pitch", "formants", "mfcc", "spectral", "quality", "loudness", "rhythm")
+        rng = np.random.default_rng(3)
+        factors = {
+            f"{family}_{i}": (family, float(rng.uniform(0.02, 0.95)), float(rng.uniform(-1, 4)))
+            for family in families
+            for i in range(5)
+        }
+        models = encoders or PAPER_LAYERS
+        folder = make_run(name, encoders=models, n_layers=12, protocol=protocol, factors=factors)
+        spec = yaml.safe_load((folder / "spec.yaml").read_text())
+        spec["dataset"] = {"name": "vocalset", "root": "VocalSet", "label": "technique"}
+        spec["disentanglement"] |= PAPER_RULES if protocol == "paper" else {}
+        (folder / "spec.yaml").write_text(yaml.safe_dump(spec, sort_keys=False))
+        add_more_tables(folder / "results", protocol)
+        return folder
+
+    return make
+
+
+PAPER_LAYERS = {"ast": (6, 12), "wavlm-base-plus": (1, 12), "hubert-base": (3, 12), "mert-v1-95m": (4, 7)}
+PAPER_RULES = {"fit": "in_sample", "selection": "published", "entropy": "histogram", "empty_completeness": 1.0}
+CLAIMS = [
+    ("error_grows", "The error grows with sparsity", "ρ of at least 0.9 in 7 of 8 layers", "in part"),
+    ("probing_kept", "Probes keep their accuracy up to 95 %", "-1.2 points", "yes"),
+    ("completeness", "Codes are more complete than the dense state", "+0.31", "as published, not held out"),
+    ("entropy", "Factors of higher entropy have lower completeness", "ρ = 0.10", "no"),
+    ("families", "Pitch early, formants late", "no pair of layers", "not tested"),
+]
+
+
+def add_more_tables(results: Path, protocol: str) -> None:
+    """Add selections, non-unique solutions, few latents, gaps, forests, factors not measured, and claims."""
+    rng = np.random.default_rng(5)
+    by = ["encoder", "layer", "representation", "sparsity", "seed"]
+    factors = pd.read_csv(results / "disentanglement.csv")
+    factors["n_free"] = np.where((factors["sparsity"] == 0.99) & (rng.random(len(factors)) < 0.3), 2, 0)
+    if protocol == "paper":
+        factors["completeness"] = factors["completeness"].where(factors["r2"] > 0.15, 1.0)
+        factors["n_nonzero"] = factors["n_nonzero"].where(factors["r2"] > 0.15, 0)
+        factors["r2_cv"] = float("nan")
+    factors.to_csv(results / "disentanglement.csv", index=False)
+    score = "r2" if protocol == "paper" else "r2_cv"
+    parts = []
+    for key, here in factors.groupby(by, dropna=False, sort=False):
+        for selection, column in (("top10_r2", score), ("top10_completeness", "completeness")):
+            top = here.nlargest(10, column)
+            row = dict(zip(by, key)) | {"selection": selection, "n_factors": 10, "r2_std": 0.1}
+            row |= {"completeness_std": 0.1, "r2_mean": top[score].mean()}
+            row |= {"completeness_mean": top["completeness"].mean()}
+            parts.append(row | {"effective_dims_mean": top["effective_dims"].mean()})
+    summary = pd.DataFrame(parts)
+    summary.to_csv(results / "disentanglement_summary.csv", index=False)
+    kept = summary[(summary["representation"] == "dense") | (summary["sparsity"] == 0.95)]
+    kept = kept[kept["representation"].isin(["dense", "topk"])]
+    forest = kept.assign(completeness_mean=kept["completeness_mean"] / 2)
+    forest.to_csv(results / "forest_summary.csv", index=False)
+    places = kept[kept["selection"] == "top10_r2"][by].to_dict("records")
+    gaps = [row | {"factor": f, "mig": 0.1, "sap": 0.05} for row in places for f in factors["factor"].unique()[:4]]
+    pd.DataFrame(gaps).to_csv(results / "gap_scores.csv", index=False)
+    few = [
+        row | {"class": c, "k": k, "average_precision": 0.9 - 0.6 / (k + 1), "low": 0.3, "high": 0.95, "chance": 0.1}
+        for row in places
+        for c in TECHNIQUES
+        for k in (1, 2, 4, 8, 16, 32, 512)
+    ]
+    pd.DataFrame(few).assign(latents="1 2").to_csv(results / "sparse_probing.csv", index=False)
+    problem = {"clip_id": "a/b.wav", "start_s": "", "stop_s": "", "problem": "too short"}
+    pd.DataFrame([problem, problem | {"clip_id": "c.wav"}]).to_csv(results / "factor_problems.csv", index=False)
+    claims = pd.DataFrame(CLAIMS, columns=["claim", "statement", "measured", "holds"])
+    claims = claims.assign(protocol=protocol, rule="a stated rule", scope="8 layers")
+    claims.to_csv(results / "claims.csv", index=False)
+    probes = pd.read_csv(results / "layer_probing.csv")
+    probes.assign(balanced_accuracy=probes["accuracy"] - 0.01).to_csv(results / "layer_probing.csv", index=False)
+
+
 def make_spec(name: str, encoders: list[str], seeds: tuple[int, ...], protocol: str) -> dict:
     return {
         "name": name,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from otoscope.report import wording
-from otoscope.report.headlines import SPARSITY, main_selection, min_r2, n_top
+from otoscope.report.headlines import SPARSITY, main_selection
+from otoscope.report.rules import min_r2, n_top, r2_kind
 from otoscope.report.runs import NULLS, Run, codes_of, nearest_sparsity
 
 
@@ -21,11 +22,6 @@ class Caption:
 def caption(run: Run, number: int) -> Caption:
     """Return the caption of figure 1, 2, 3 or 4 of a run."""
     return {1: _figure1, 2: _figure2, 3: _figure3, 4: _figure4}[number](run)
-
-
-def r2_kind(run: Run) -> str:
-    """Return "in-sample" or "held-out": what the R2 of this run's summaries is."""
-    return "in-sample" if run.protocol == "paper" else "held-out"
 
 
 def _figure1(run: Run) -> Caption:

@@ -137,7 +137,7 @@ def new_figure(
 def curve_styles(places: pd.DataFrame) -> dict[tuple[str, int | str], dict]:
     """Give each (encoder, layer) of a table its colour and marker, and its short name.
 
-    One encoder: a hue per layer. Several: a hue per encoder, and lighter, other markers for its later layers.
+    One encoder: a hue per layer. Several: a hue per encoder; its later layers are lighter, their markers others and hollow.
     """
     encoders = list(dict.fromkeys(places["encoder"]))
     styles: dict[tuple[str, int | str], dict] = {}
@@ -145,13 +145,15 @@ def curve_styles(places: pd.DataFrame) -> dict[tuple[str, int | str], dict]:
         layers = sorted(set(places.loc[places["encoder"] == encoder, "layer"]), key=layer_order)
         for i, layer in enumerate(layers):
             hue = HUES[(i if len(encoders) == 1 else e) % len(HUES)]
-            shade = 0.0 if len(encoders) == 1 else min(0.45 * i, 0.6)
+            shade = 0.0 if len(encoders) == 1 else min(0.3 * i, 0.6)
             name = str(layer) if layer == "final" else f"layer {layer}"
             styles[encoder, layer] = {
                 "color": lighter(hue, shade),
                 "marker": "osD^v"[i % 5],
                 "label": name if len(encoders) == 1 else f"{encoder}, {name}",
             }
+            if len(encoders) > 1 and i > 0:
+                styles[encoder, layer]["markerfacecolor"] = PAPER
     return styles
 
 
@@ -167,12 +169,13 @@ def readable_on(color: str) -> str:
     return "#000000" if 0.299 * red + 0.587 * green + 0.114 * blue > 0.5 else "#fffffe"
 
 
-def sparsity_axis(axes: Axes, sparsities: Iterable[float]) -> None:
-    """Sparsities in percent; every one has a tick."""
+def sparsity_axis(axes: Axes, sparsities: Iterable[float], *, dense_at: float | None = None) -> None:
+    """Sparsities in percent; every one has a tick, and so has the dense layer where it stands on this axis."""
     ticks = sorted({round(100 * s, 2) for s in sparsities if s == s})
-    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    extra = [] if dense_at is None else [dense_at]
+    axes.set_xticks([*extra, *ticks], [*(["dense"] * len(extra)), *(f"{tick:g}" for tick in ticks)])
     axes.set_xlabel("sparsity of the code (%)")
-    if len(ticks) == 1:
+    if len(ticks) == 1 and not extra:
         axes.set_xlim(ticks[0] - 5, ticks[0] + 5)
 
 

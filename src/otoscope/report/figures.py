@@ -6,11 +6,12 @@ the panels one under another, for a narrow screen.
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from otoscope.report import panels
+from otoscope.report import curves, factor_panels, panels
 from otoscope.report.drawing import (
     FAMILIES,
     MUTED,
@@ -22,6 +23,7 @@ from otoscope.report.drawing import (
     styled,
 )
 from otoscope.report.headlines import SPARSITY, entropy_points
+from otoscope.report.published import Published
 from otoscope.report.runs import NULLS, layer_order
 
 
@@ -33,6 +35,8 @@ def figure1(
     *,
     metric: str = "accuracy",
     chance: float | None = None,
+    error: str = "fvu",
+    published: Published | None = None,
     stacked: bool = False,
 ) -> Figure:
     """Probes by layer; probes on codes by sparsity; reconstruction error by sparsity. A missing table has no panel.
@@ -45,39 +49,79 @@ def figure1(
         What the probes are scored by.
     chance : float, optional
         Score of someone who does not listen; drawn as a dotted line.
+    error : {"fvu", "mse"}
+        Which reconstruction error is drawn.
+    published : dict of str to DataFrame, optional
+        Published tables by name, with the run's names for the encoders; drawn as pale marks.
     stacked : bool
         Panels one under another.
     """
+    published = published or {}
     chosen = [table for table in (sae_probing, reconstruction) if table is not None]
     styles = curve_styles(pd.concat([table[["encoder", "layer"]] for table in chosen])) if chosen else {}
     n_panels = len(chosen) + (layer_probing is not None)
-    figure, axes = new_figure(n_panels, stacked=stacked, legend_rows=_legend_rows(styles, stacked))
+    figure, axes = new_figure(
+        n_panels, stacked=stacked, height_in=_height_in(styles, 2.7), legend_rows=_legend_rows(styles, stacked, published)
+    )
     free = iter(axes)
+    layers, codes = published.get("layer_probing"), published.get("sae_probing")
     if layer_probing is not None:
-        panels.probes_by_layer(next(free), layer_probing, styles, metric, chance)
+        panels.probes_by_layer(next(free), layer_probing, styles, metric, chance, layers)
     if sae_probing is not None:
-        panels.probes_on_codes(next(free), sae_probing, layer_probing, styles, metric)
+        both = None if layers is None or codes is None else pd.concat([layers.assign(sparsity=np.nan), codes])
+        panels.probes_on_codes(next(free), sae_probing, layer_probing, styles, metric, both)
     if reconstruction is not None:
-        panels.reconstruction_error(next(free), reconstruction, styles)
-    _curve_legend(figure, styles, stacked)
+        panels.reconstruction_error(next(free), reconstruction, styles, error, published.get("reconstruction"))
+    _curve_legend(figure, styles, stacked, published)
     return figure
 
 
 @styled
 def figure2(
-    summary: pd.DataFrame, *, selection: str = "top10_r2", r2_label: str = "mean R²", stacked: bool = False
+    summary: pd.DataFrame,
+    *,
+    selection: str = "top10_r2",
+    unequal: bool = False,
+    r2_label: str = "mean R²",
+    published: Published | None = None,
+    stacked: bool = False,
 ) -> Figure:
-    """Mean R2 and mean completeness of one selection of factors, by sparsity, beside dense and the nulls."""
+    """Mean R2 and mean completeness of selected factors, by sparsity, beside dense and the nulls.
+
+    Parameters
+    ----------
+    summary : DataFrame
+        disentanglement_summary.csv.
+    selection : str
+        Which factors; those of highest R2 unless told.
+    unequal : bool
+        Completeness of codes and nulls is, as published, that of their factors of highest completeness, while that of
+        the dense layer stays with `selection`.
+    r2_label : str
+        What the R2 is called.
+    published : dict of str to DataFrame, optional
+        As for `figure1`.
+    stacked : bool
+        Panels one under another.
+    """
     rows = summary[summary["selection"] == selection]
-    styles = curve_styles(rows)
+    right_rows = rows
+    if unequal:
+        others = summary[(summary["selection"] == "top10_completeness") & (summary["representation"] != "dense")]
+        right_rows = pd.concat([rows[rows["representation"] == "dense"], others])
+    styles, published = curve_styles(rows), published or {}
+    theirs = published.get("disentanglement")
+    if theirs is not None:
+        names = {"top10_r2": "r2_mean", "top10_completeness": "completeness_mean"}
+        theirs = theirs.rename(columns=names)
     figure, (left, right) = new_figure(
-        2, stacked=stacked, height_in=2.9, legend_rows=_legend_rows(styles, stacked)
+        2, stacked=stacked, height_in=_height_in(styles, 2.9), legend_rows=_legend_rows(styles, stacked, published)
     )
-    panels.codes_dense_nulls(left, rows, "r2_mean", styles)
+    panels.codes_dense_nulls(left, rows, "r2_mean", styles, theirs)
     left.set(title="How well factors are predicted", ylabel=r2_label)
-    panels.codes_dense_nulls(right, rows, "completeness_mean", styles)
+    panels.codes_dense_nulls(right, right_rows, "completeness_mean", styles, theirs)
     right.set(title="How few dimensions they need", ylabel="mean completeness")
-    _curve_legend(figure, styles, stacked)
+    _curve_legend(figure, styles, stacked, published)
     return figure
 
 
@@ -87,15 +131,16 @@ def figure3(
     factor_entropy: pd.DataFrame,
     *,
     sparsity: float = SPARSITY,
-    min_r2: float = 0.0,
+    min_r2: float | None = 0.0,
+    column: str = "entropy_knn_bits",
     stacked: bool = False,
 ) -> Figure:
     """Completeness of each factor in the codes against its entropy, at the sparsity nearest to `sparsity`.
 
-    Factors that the codes do not predict (R2 below `min_r2`) are drawn hollow; the rank correlation leaves
-    them out.
+    Factors that the codes do not predict (R2 below `min_r2`, or, where it is None, no coefficient kept) are drawn
+    hollow. The rank correlation leaves them out, but for those without a coefficient, which the published rule counts.
     """
-    points = entropy_points(disentanglement, factor_entropy, sparsity=sparsity)
+    points = entropy_points(disentanglement, factor_entropy, sparsity=sparsity, column=column, min_r2=min_r2)
     places = points[["encoder", "layer"]].drop_duplicates().to_numpy().tolist()
     n_encoders = points["encoder"].nunique()
     figure, axes = new_figure(
@@ -108,20 +153,26 @@ def figure3(
     )  # of all panels, they share it; headroom for the correlation
     for panel, (encoder, layer) in zip(axes, places):
         here = points[(points["encoder"] == encoder) & (points["layer"] == layer)]
-        panels.entropy_scatter(panel, here, min_r2)
+        factor_panels.entropy_scatter(panel, here)
         panel.set_title(_panel_name(encoder, layer, n_encoders))
         panel.set_xlabel("entropy of the factor (bits)")
     _family_legend(figure, list(points["family"]), markers=True)
     figure.draw_without_rendering()  # names of points go where there is room once all else has its place
     if points["factor"].nunique() <= 24:
         for panel, (encoder, layer) in zip(axes, places):
-            panels.name_points(panel, points[(points["encoder"] == encoder) & (points["layer"] == layer)])
+            factor_panels.name_points(panel, points[(points["encoder"] == encoder) & (points["layer"] == layer)])
     return figure
 
 
 @styled
-def figure4(factor_families: pd.DataFrame, *, stacked: bool = False) -> Figure:
-    """Of the best-predicted factors, how many belong to each family, per layer and sparsity; means over seeds."""
+def figure4(
+    factor_families: pd.DataFrame, *, published: Published | None = None, stacked: bool = False
+) -> Figure:
+    """Of the best-predicted factors, how many belong to each family, per layer and sparsity; means over seeds.
+
+    `published`, as for `figure1`: a thin pale bar under each of ours.
+    """
+    theirs = (published or {}).get("factor_families")
     kept = factor_families[~factor_families["representation"].isin(NULLS)].copy()
     known = {*FAMILIES, "encoder", "layer", "representation", "sparsity", "seed"}
     kept[OTHER] = kept[[name for name in kept if name not in known]].sum(axis=1)
@@ -132,7 +183,7 @@ def figure4(factor_families: pd.DataFrame, *, stacked: bool = False) -> Figure:
     n_bars = int(counts.groupby(["encoder", "layer"]).size().max())
     figure, axes = new_figure(len(places), stacked=stacked, per_row=2, height_in=0.85 + 0.24 * n_bars)
     for panel, (encoder, layer) in zip(axes, places):
-        panels.family_bars(panel, counts[(counts["encoder"] == encoder) & (counts["layer"] == layer)])
+        factor_panels.family_bars(panel, _at(counts, encoder, layer), None if theirs is None else _at(theirs, encoder, layer))
         panel.set_title(_panel_name(encoder, layer, counts["encoder"].nunique()))
     for panel in axes[-1:] if stacked else axes[-2:]:
         panel.set_xlabel("factors, of the ten best predicted")
@@ -140,19 +191,30 @@ def figure4(factor_families: pd.DataFrame, *, stacked: bool = False) -> Figure:
     return figure
 
 
-def _curve_legend(figure: Figure, styles: dict, stacked: bool) -> None:
-    """Name the curves under the panels, where their names do not fit at the lines' ends."""
-    if not _legend_rows(styles, stacked):
-        return
-    lines = [Line2D([], [], **style) for style in styles.values()]
-    lines.append(Line2D([], [], color=MUTED, linestyle=panels.DENSE_DASH, linewidth=1.1, label="dense"))
-    figure.legend(handles=lines, loc="outside lower center", ncols=1 if stacked else 3)
+def _curve_legend(figure: Figure, styles: dict, stacked: bool, published: Published) -> None:
+    """Name under the panels what cannot be named at the lines' ends."""
+    lines = []
+    if styles and not curves.direct(styles):
+        lines = [Line2D([], [], **style) for style in styles.values()]
+        lines.append(Line2D([], [], color=MUTED, linestyle=curves.DENSE_DASH, linewidth=1.1, label="dense"))
+    if published:
+        lines.append(Line2D([], [], color=MUTED, label="published, in the colour of its curve", **curves.PUBLISHED))
+    if lines:
+        figure.legend(handles=lines, loc="outside lower center", ncols=1 if stacked else 3)
 
 
-def _legend_rows(styles: dict, stacked: bool) -> int:
-    if not styles or panels.direct(styles):
-        return 0
-    return len(styles) + 1 if stacked else -(-(len(styles) + 1) // 3)
+def _legend_rows(styles: dict, stacked: bool, published: Published) -> int:
+    n = (len(styles) + 1 if styles and not curves.direct(styles) else 0) + bool(published)
+    return n if stacked else -(-n // 3)
+
+
+def _height_in(styles: dict, usual: float) -> float:
+    """Panels of many curves are taller."""
+    return usual if len(styles) <= 4 else usual + 0.7
+
+
+def _at(table: pd.DataFrame, encoder: str, layer: int | str) -> pd.DataFrame:
+    return table[(table["encoder"] == encoder) & (table["layer"] == layer)]
 
 
 def _family_legend(figure: Figure, families: list[str], *, markers: bool) -> None:

@@ -14,12 +14,11 @@ from otoscope.report.headlines import (
     comparison,
     entropy_points,
     main_layer,
-    metric_of,
-    min_r2,
     r2_column,
     representations,
     spearman,
 )
+from otoscope.report.rules import metric_of, min_r2, picked_on_test
 from otoscope.report.runs import NULLS, Run, codes_of, curves_of, over_seeds, rows_of
 
 
@@ -71,7 +70,7 @@ def _best_layer(run: Run) -> Finding | None:
     if elsewhere:
         peak = wording.sentence_case(_place(run, best.encoder, best.peak_layer))
         text += f" {peak} would have done better on them ({wording.score(best.peak_score, metric)})."
-    elif run.protocol != "sound":
+    elif picked_on_test(run):
         text += " It was picked by the same test clips that score it, which flatters it a little."
     if len(bests) > 1:
         others = [f"{b.encoder} {wording.score(b.score, metric)} (layer {b.layer})" for b in bests[1:]]

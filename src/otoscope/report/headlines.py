@@ -108,25 +108,6 @@ def main_selection(summary: pd.DataFrame) -> str:
     return "top10_r2" if "top10_r2" in known else known[0]
 
 
-def metric_of(run: Run) -> str:
-    """Return what the probes are scored by."""
-    return str(run.summary.get("metric") or "accuracy")
-
-
-def min_r2(run: Run) -> float:
-    """Return the R2 under which the run does not rank a factor; the published protocol ranks all."""
-    return (
-        0.0
-        if run.protocol == "paper"
-        else float((run.spec.get("disentanglement") or {}).get("min_r2") or 0.0)
-    )
-
-
-def n_top(run: Run) -> int:
-    """Return how many factors a "top" selection takes."""
-    return int((run.spec.get("disentanglement") or {}).get("top") or 10)
-
-
 def representations(run: Run, encoder: str, layer: int | str | None) -> pd.DataFrame:
     """Return ``representation, sparsity, r2, completeness, effective_dims, n_factors`` of one layer.
 
@@ -246,19 +227,29 @@ def headlines(run: Run) -> pd.DataFrame:
 
 
 def entropy_points(
-    disentanglement: pd.DataFrame, factor_entropy: pd.DataFrame, *, sparsity: float
+    disentanglement: pd.DataFrame,
+    factor_entropy: pd.DataFrame,
+    *,
+    sparsity: float,
+    column: str = "entropy_knn_bits",
+    min_r2: float | None = 0.0,
 ) -> pd.DataFrame:
-    """Return ``encoder, layer, factor, completeness, r2, family, entropy`` of the codes nearest to `sparsity`.
+    """Return ``encoder, layer, factor, completeness, r2, family, entropy, hollow, counted`` of the codes.
 
-    Means over seeds, of the Lasso's importances; R2 is that of `r2_column`. Factors without a completeness or an
-    entropy are left out.
+    Means over seeds, of the Lasso's importances, at the sparsity nearest to `sparsity`; R2 is that of `r2_column`,
+    entropy that of `column`. Factors without a completeness or an entropy are left out. ``hollow``: R2 below `min_r2`,
+    and then not ``counted`` in a correlation; or, if `min_r2` is None, no coefficient kept, and counted as published.
     """
     codes = codes_of(disentanglement)
     codes = codes[(codes["importance"] == "lasso") & (codes["sparsity"] == nearest_sparsity(codes, sparsity))]
     groups = codes.groupby(["encoder", "layer", "factor"], sort=False)
-    means = groups.agg(completeness=("completeness", "mean"), r2=(r2_column(codes), "mean")).reset_index()
-    entropy = factor_entropy[["factor", "family"]].assign(entropy=factor_entropy["entropy_knn_bits"])
+    means = groups.agg(
+        completeness=("completeness", "mean"), r2=(r2_column(codes), "mean"), kept=("n_nonzero", "mean")
+    ).reset_index()
+    entropy = factor_entropy[["factor", "family"]].assign(entropy=factor_entropy[column])
     points = means.merge(entropy, on="factor").dropna(subset=["completeness", "entropy"])
+    points["hollow"] = points.pop("kept") == 0 if min_r2 is None else points["r2"] < min_r2
+    points["counted"] = True if min_r2 is None else ~points["hollow"]
     depth = points["layer"].map(layer_order)
     return points.iloc[depth.argsort(kind="stable")].sort_values("encoder", kind="stable", ignore_index=True)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from otoscope.report import wording
-from otoscope.report.captions import r2_kind
-from otoscope.report.headlines import headlines, metric_of, studied_layers
+from otoscope.report.headlines import headlines, studied_layers
+from otoscope.report.rules import metric_of, r2_kind
 from otoscope.report.runs import Run, layer_order
 
 _SIDES = (("n_train", "for training"), ("n_valid", "for validation"), ("n_test", "for the test"))

@@ -52,12 +52,24 @@ COLUMNS = {
     ),
     "factors_info": ("name", "unit", "family"),
     "confusion": ("encoder", "layer", "truth", "predicted", "count"),
+    "claims": ("claim", "protocol", "statement", "measured", "holds"),
+    "sparse_probing": (
+        *("encoder", "layer", "representation", "sparsity", "seed"),
+        *("class", "k", "average_precision", "chance"),
+    ),
+    "gap_scores": ("encoder", "layer", "representation", "sparsity", "seed", "factor", "mig", "sap"),
+    "forest_summary": (
+        *("encoder", "layer", "representation", "sparsity", "seed", "selection"),
+        *("r2_mean", "completeness_mean"),
+    ),
+    "factor_problems": ("clip_id", "problem"),
 }
 """Each result table that is read, and the columns it must have."""
 
 _TEXT = {
     *("encoder", "layer", "sae", "representation", "factor", "family", "importance", "selection"),
-    *("comparison", "a", "b", "truth", "predicted", "name", "unit"),
+    *("comparison", "a", "b", "truth", "predicted", "name", "unit", "class", "latents"),
+    *("claim", "protocol", "statement", "measured", "holds", "rule", "scope", "clip_id", "problem"),
 }
 
 

@@ -7,15 +7,14 @@ from dataclasses import dataclass
 import pandas as pd
 
 from otoscope.report import wording
-from otoscope.report.captions import r2_kind
 from otoscope.report.headlines import (
     best_factors,
     chosen_layer,
     headlines,
-    metric_of,
     representations,
     studied_layers,
 )
+from otoscope.report.rules import metric_of, r2_kind
 from otoscope.report.runs import Run, over_seeds
 
 

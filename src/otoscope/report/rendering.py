@@ -1,0 +1,31 @@
+"""Pages from templates, written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+
+def render(template: str, **context: Any) -> str:
+    """Fill a template; whatever a run calls its things is escaped."""
+    from otoscope import __version__
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("otoscope.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template).render(version=__version__, **context)
+
+
+def write(path: Path, text: str) -> Path:
+    """Write whole or not at all; return the path."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)
+    return path

@@ -1,0 +1,127 @@
+"""Figures 1-4 of a run, drawn for a page and saved beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup
+
+from otoscope.report import figures
+from otoscope.report.captions import Caption, caption
+from otoscope.report.headlines import SPARSITY, entropy_points, main_selection
+from otoscope.report.published import beside
+from otoscope.report.rules import (
+    entropy_column,
+    error_measure,
+    in_sample,
+    metric_of,
+    min_r2,
+    r2_kind,
+    unequal_selection,
+)
+from otoscope.report.runs import Run, codes_of
+from otoscope.report.saving import inline_svg, save
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+N_FIGURES = 4
+
+
+@dataclass(frozen=True)
+class FigureView:
+    """A figure as the page holds it: for a wide and for a narrow screen, or why it is not there."""
+
+    number: int
+    run: str
+    caption: Caption
+    wide: Markup
+    narrow: Markup
+    missing: str = ""
+
+
+def draw(run: Run, number: int, *, stacked: bool = False) -> Figure | None:
+    """Return figure 1, 2, 3 or 4 of a run, None if it lacks the tables."""
+    return _DRAW[number](run, stacked)
+
+
+def view(run: Run, number: int, *, folder: Path | None = None, index: int = 0) -> FigureView:
+    """Draw a figure for the page, and save it to `folder`; an older file of a figure that cannot be drawn goes.
+
+    `index` keeps the figures of several runs on one page apart.
+    """
+    wide, about = draw(run, number), caption(run, number)
+    paths = [folder / f"figure{number}{suffix}" for suffix in (".png", ".pdf")] if folder else []
+    if wide is None:
+        for path in paths:
+            path.unlink(missing_ok=True)
+        reason = f"Figure {number} is left out: this run has no {_NEEDS[number]}."
+        return FigureView(number, run.name, about, Markup(), Markup(), reason)
+    for path in paths:
+        path.parent.mkdir(exist_ok=True)
+        save(wide, path)
+    narrow = draw(run, number, stacked=True)
+    assert narrow is not None
+    return FigureView(
+        number,
+        run.name,
+        about,
+        Markup(inline_svg(wide, name=f"wide{index}-{number}", title=about.title)),
+        Markup(inline_svg(narrow, name=f"narrow{index}-{number}", title=about.title)),
+    )
+
+
+def _draw1(run: Run, stacked: bool) -> Figure | None:
+    found = [run.table(name) for name in ("layer_probing", "sae_probing", "reconstruction")]
+    if all(table is None for table in found):
+        return None
+    return figures.figure1(
+        *found,
+        metric=metric_of(run),
+        chance=run.summary.get("chance"),
+        error=error_measure(run),
+        published=beside(run),
+        stacked=stacked,
+    )
+
+
+def _draw2(run: Run, stacked: bool) -> Figure | None:
+    summary = run.table("disentanglement_summary")
+    if summary is None or codes_of(summary).empty:
+        return None
+    return figures.figure2(
+        summary,
+        selection=main_selection(summary),
+        unequal=unequal_selection(run),
+        r2_label=f"mean {r2_kind(run)} R²",
+        published=beside(run),
+        stacked=stacked,
+    )
+
+
+def _draw3(run: Run, stacked: bool) -> Figure | None:
+    factors, entropy = run.table("disentanglement"), run.table("factor_entropy")
+    if factors is None or entropy is None:
+        return None
+    column = entropy_column(run)
+    if entropy_points(factors, entropy, sparsity=SPARSITY, column=column).empty:
+        return None
+    floor = None if in_sample(run) else min_r2(run)
+    return figures.figure3(factors, entropy, min_r2=floor, column=column, stacked=stacked)
+
+
+def _draw4(run: Run, stacked: bool) -> Figure | None:
+    families = run.table("factor_families")
+    return None if families is None else figures.figure4(families, published=beside(run), stacked=stacked)
+
+
+_DRAW: dict[int, Callable[[Run, bool], Figure | None]] = {1: _draw1, 2: _draw2, 3: _draw3, 4: _draw4}
+_NEEDS = {
+    1: "layer_probing.csv, sae_probing.csv or reconstruction.csv",
+    2: "rows of codes in disentanglement_summary.csv",
+    3: "factors with a completeness in disentanglement.csv and an entropy in factor_entropy.csv",
+    4: "factor_families.csv",
+}
