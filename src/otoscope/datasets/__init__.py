@@ -6,8 +6,9 @@ Third-party packages add data sets through the entry point group ``otoscope.data
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from otoscope.clips import check_clips
 from otoscope.errors import InputError, nearest
@@ -23,6 +24,11 @@ DATASETS.add(
     "synthsing",
     "otoscope.datasets.synthsing:load",
     "synthesised singing, ten techniques, true factors known (built in)",
+)
+DATASETS.add(
+    "vocalset",
+    "otoscope.datasets.vocalset:load",
+    "20 professional singers, ten techniques (otoscope download vocalset DIR)",
 )
 DATASETS.add(
     "folder",
@@ -56,15 +62,15 @@ def load_clips(name_or_folder: str | Path, *, root: str | Path | None = None, **
     Raises
     ------
     InputError
-        If there is no such data set or folder, or it cannot be used as it is.
+        If there is no such data set or folder, it has no such option, or it cannot be used as it is.
     """
     name = str(name_or_folder)
     if name in DATASETS:
-        clips = DATASETS.get(name)(**({} if root is None else {"root": root}), **options)
+        clips = _load(name, options if root is None else {"root": root, **options})
     elif Path(name).is_dir():
         if root is not None:
             raise InputError(f"'{name}' is a folder already; leave root out")
-        clips = DATASETS.get("folder")(root=name, **options)
+        clips = _load("folder", {"root": name, **options})
     else:
         raise InputError(
             f"no data set and no folder is called '{name}'{nearest(name, DATASETS.names())} "
@@ -74,3 +80,22 @@ def load_clips(name_or_folder: str | Path, *, root: str | Path | None = None, **
     clips = check_clips(clips)
     clips.attrs["left_out"] = left_out
     return clips
+
+
+def _load(name: str, options: dict[str, Any]) -> pd.DataFrame:
+    """Call a data set's loader, after a look at what it takes."""
+    loader = DATASETS.get(name)
+    known = inspect.signature(loader).parameters
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
+        for option in options:
+            if option not in known:
+                raise InputError(
+                    f"data set '{name}' has no option '{option}'{nearest(option, known)} (options: {', '.join(known)})"
+                )
+    root = known.get("root")
+    if root is not None and root.default is root.empty and options.get("root") is None:
+        raise InputError(
+            f"data set '{name}' lies on disk; say where: load_clips('{name}', root='/data/{name}'), or "
+            f"--set dataset.root=/data/{name}"
+        )
+    return loader(**options)

@@ -10,10 +10,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from otoscope.audio import SUFFIXES, audio_info
+from otoscope.audio import SUFFIXES
 from otoscope.clips import split_clips
-from otoscope.compute import progress, thread_map
-from otoscope.errors import AudioError, InputError, nearest
+from otoscope.datasets.headers import with_durations
+from otoscope.errors import InputError, nearest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,7 +68,8 @@ def load(
                 f"{option}: {_table_of(root)} has no column '{column}'{nearest(column, own)} "
                 f"(columns: {', '.join(own)})"
             )
-    clips, left_out = _with_durations(clips, skip_unreadable)
+    clips = with_durations(clips, skip_unreadable=skip_unreadable)
+    left_out = clips.attrs["left_out"]
     clips["group"] = clips[group].astype(str) if group else clips["path"]
     clips = split_clips(clips, seed=split_seed, label=label)
     clips.attrs["left_out"] = left_out
@@ -114,36 +115,6 @@ def _from_subfolders(root: Path) -> pd.DataFrame:
     return pd.DataFrame(
         {"clip_id": ids, "path": [str(file) for file in files], "label": [file.parent.name for file in files]}
     )
-
-
-def _with_durations(clips: pd.DataFrame, skip_unreadable: bool) -> tuple[pd.DataFrame, list[str]]:
-    """Fill start_s and stop_s from the files' headers; return the table and the recordings left out."""
-    import pandas as pd
-
-    def duration_or_error(path: str) -> float | AudioError:
-        try:
-            return audio_info(path).duration_s
-        except AudioError as error:
-            return error
-
-    found = []
-    with progress("reading headers", len(clips), unit="files") as bar:
-        for item in thread_map(duration_or_error, clips["path"]):
-            if isinstance(item, AudioError) and not skip_unreadable:
-                raise item
-            found.append(item)
-            bar.advance()
-    readable = [not isinstance(item, AudioError) for item in found]
-    left_out = [str(item) for item in found if isinstance(item, AudioError)]
-    if not any(readable):
-        raise InputError(f"none of the {len(clips)} recordings can be read; the first: {left_out[0]}")
-    clips = clips[readable].reset_index(drop=True)
-    end_s = pd.Series([item for item in found if not isinstance(item, AudioError)])
-    clips["start_s"] = clips["start_s"].fillna(0.0).astype(float) if "start_s" in clips else 0.0
-    clips["stop_s"] = (
-        clips["stop_s"].astype(float).fillna(end_s).clip(upper=end_s) if "stop_s" in clips else end_s
-    )
-    return clips, left_out
 
 
 def _table_of(root: Path) -> str:
