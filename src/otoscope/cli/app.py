@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -40,12 +41,17 @@ def run(
     skip_unreadable: Annotated[
         bool, typer.Option("--skip-unreadable", help="Go on without recordings that cannot be read.")
     ] = False,
+    reuse: Annotated[
+        list[Path] | None,
+        typer.Option(help="Another run's directory, to take over what it made from the same inputs."),
+    ] = None,
 ) -> None:
     """Run an experiment to its report; run it again and only what changed is made again."""
     _run(
         recipe_or_spec,
         out,
         [*(settings or []), *(["dataset.skip_unreadable=true"] if skip_unreadable else [])],
+        reuse=reuse or [],
     )
 
 
@@ -57,6 +63,26 @@ def report(
     from otoscope.report import write_report
 
     print(f"Report: {write_report(*runs)}")
+
+
+@app.command()
+def ablate(
+    recipe_or_spec: Annotated[str, typer.Argument(help="A recipe or YAML file of the paper protocol.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the runs. Default: runs/<name>-ablation.")
+    ] = None,
+    settings: SetOption = None,
+) -> None:
+    """Show what the choice of protocol does: turn each published rule alone to its sound side."""
+    from otoscope.experiment import ablate as ablate_spec
+    from otoscope.experiment import load_spec
+    from otoscope.report import write_switches_page
+
+    spec = load_spec(recipe_or_spec, settings=settings)
+    out = out or Path("runs") / f"{spec.name}-ablation"
+    ablate_spec(spec, out=out, say=print)
+    print(f"Table: {out / 'switches.csv'}")
+    print(f"Page:  {write_switches_page(out)}   <- open this one")
 
 
 class Family(StrEnum):
@@ -107,14 +133,16 @@ def _registry(family: str) -> Registry:
     return FACTOR_SETS
 
 
-def _run(recipe_or_spec: str, out: Path | None, settings: list[str] | None) -> None:
+def _run(
+    recipe_or_spec: str, out: Path | None, settings: list[str] | None, *, reuse: Sequence[Path] = ()
+) -> None:
     import time
 
     from otoscope.experiment import run as run_experiment
     from otoscope.report import write_report
 
     started = time.perf_counter()
-    directory = run_experiment(recipe_or_spec, out=out, settings=settings, say=print)
+    directory = run_experiment(recipe_or_spec, out=out, settings=settings, reuse=reuse, say=print)
     with directory.stage("report", after=list(directory.fingerprints)) as stage:
         if stage.needed:
             write_report(directory.root)
