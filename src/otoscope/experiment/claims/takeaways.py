@@ -37,8 +37,8 @@ TAKEAWAYS = (
         "probing_kept",
         f"Probing is kept in codes up to {percent(UP_TO)} sparsity.",
         f"Kept in a layer: the whole 95 % interval of the paired difference, codes minus dense, is above "
-        f"{-100 * MARGIN:g} points at every such sparsity; lost: it is below at one; else open. Yes: kept in all "
-        "layers; no: lost in some, kept in none.",
+        f"{-100 * MARGIN:g} points at every such sparsity; lost: at one it is below 0 and the loss is over "
+        f"{100 * MARGIN:g} points; else open. Yes: kept in all layers; no: lost in some, kept in none.",
         trials.probing_kept,
     ),
     Takeaway(

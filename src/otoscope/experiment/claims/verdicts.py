@@ -43,16 +43,18 @@ def kept(
     digits: int,
     where: str,
 ) -> Found:
-    """Judge losses against a margin: kept where every interval is above minus `margin`, lost where one is below it.
+    """Judge losses against a margin: kept where every interval is above minus `margin` (non-inferiority).
 
-    Where an interval lies across the margin the layer is open. Open everywhere, nothing can be said.
+    Lost where one loss is shown (its interval is below 0) and larger than the margin; else the layer is open. Open
+    everywhere, nothing can be said.
     """
     outcomes: dict[Place, bool | None] = {}
     for place, by_sparsity in found.items():
         if all(d.low > -margin for d in by_sparsity.values()):
             outcomes[place] = True
         else:
-            outcomes[place] = False if any(d.high < -margin for d in by_sparsity.values()) else None
+            lost = any(d.high < 0 and d.mean < -margin for d in by_sparsity.values())
+            outcomes[place] = False if lost else None
     n = {state: sum(outcome is state for outcome in outcomes.values()) for state in (True, False, None)}
     if n[True] == len(outcomes):
         holds = YES
@@ -65,7 +67,7 @@ def kept(
     range_ = span([case[0].mean for case in cases], digits, signed=True)
     measured = f"{lead} {range_}{unit}; kept in {of({p: o is True for p, o in outcomes.items()})}"
     measured += f", lost in {n[False]}" if n[False] else ""
-    measured += f", open in {n[None]} (the interval lies across the margin)" if n[None] else ""
+    measured += f", open in {n[None]} (neither is shown)" if n[None] else ""
     measured += f"; worst {worst.mean:+.{digits}f} ({worst.low:+.{digits}f} to {worst.high:+.{digits}f}), "
     measured += f"{name(place)} at {percent(sparsity)}"
     return Found(measured, holds, where)
