@@ -111,8 +111,8 @@ def check_by_loading(name: str, root: str | Path, *, decode: bool = True) -> Fin
         return found
     found.n_clips = len(clips)
     found.problems += clips.attrs["left_out"]
-    problems, found.notes = listen(list(clips["path"].unique()), decode=decode)
-    found.problems += problems
+    unreadable, found.notes = listen(list(clips["path"].unique()), decode=decode)
+    found.problems += unreadable.values()
     published = PUBLISHED.get(name)
     label = published.label if published else next((c for c in ("label", "technique") if c in clips), None)
     if label is not None:
@@ -122,16 +122,24 @@ def check_by_loading(name: str, root: str | Path, *, decode: bool = True) -> Fin
     return found
 
 
-def listen(paths: Sequence[str], *, decode: bool = True) -> tuple[list[str], list[str]]:
-    """Read headers, or decode whole files; return what cannot be read, and what is silent or of another sample rate."""
-    problems: list[str] = []
+def listen(paths: Sequence[str], *, decode: bool = True) -> tuple[dict[str, str], list[str]]:
+    """Read headers, or decode whole files.
+
+    Returns
+    -------
+    unreadable : dict
+        Path -> what is wrong with it.
+    notes : list of str
+        What is silent, or of another sample rate than most.
+    """
+    unreadable: dict[str, str] = {}
     silent: list[str] = []
     rates: dict[int, list[str]] = {}
     with progress("decoding" if decode else "reading headers", len(paths), unit="files") as bar:
         for path, heard in zip(paths, thread_map(lambda path: _heard(path, decode), paths)):
             bar.advance()
             if isinstance(heard, AudioError):
-                problems.append(str(heard))
+                unreadable[path] = str(heard)
                 continue
             rate, is_silent = heard
             rates.setdefault(rate, []).append(path)
@@ -145,7 +153,7 @@ def listen(paths: Sequence[str], *, decode: bool = True) -> tuple[list[str], lis
             for rate, files in sorted(rates.items())
             if rate != usual
         ]
-    return problems, notes
+    return unreadable, notes
 
 
 def _heard(path: str, decode: bool) -> tuple[int, bool] | AudioError:

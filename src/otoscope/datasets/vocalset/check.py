@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from pathlib import Path
 
 from otoscope.datasets.checks import Findings, listen
-from otoscope.datasets.vocalset.folder import audio_root, list_files, load
+from otoscope.datasets.vocalset.folder import audio_root, list_files, studied
 from otoscope.datasets.vocalset.names import (
     CONTEXTS,
     OTHER_TECHNIQUES,
@@ -36,25 +35,20 @@ def check(root: str | Path, *, decode: bool = True) -> Findings:
     problems, notes = _lists(audio)
     found.problems += problems
     found.notes += notes + _oddities(audio, files)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what is incomplete is counted below
-        try:
-            clips = load(root, skip_unreadable=True)
-        except InputError as error:
-            found.problems.append(str(error))
-            return found
+    clips = studied(audio, files, quirks="sound")
+    unreadable, notes = listen(list(clips["path"]), decode=decode)
+    found.problems += unreadable.values()
+    found.notes += notes
+    clips = clips[~clips["path"].isin(unreadable)]
     found.n_clips = len(clips)
-    found.problems += clips.attrs["left_out"]
     counts = clips.groupby(["singer", "technique"]).size().unstack(fill_value=0)
-    found.counts = counts.reindex(index=list(SINGERS), columns=list(TECHNIQUES), fill_value=0)
-    for singer in counts.index:
+    counts = counts.reindex(index=list(SINGERS), columns=list(TECHNIQUES), fill_value=0)
+    found.counts = counts
+    for singer in sorted(set(clips["singer"]), key=SINGERS.index):
         for technique in TECHNIQUES:
-            n, expected = found.counts.loc[singer, technique], expected_count(singer, technique)
+            n, expected = counts.loc[singer, technique], expected_count(singer, technique)
             if n != expected:
                 found.problems.append(f"{singer}, {technique}: {n} clips; the published set has {expected}")
-    problems, notes = listen(list(clips["path"]), decode=decode)
-    found.problems += problems
-    found.notes += notes
     return found
 
 

@@ -70,8 +70,6 @@ def load(
     InputError
         If there is no VocalSet, an option is wrong, or the test or training singers are missing.
     """
-    import pandas as pd
-
     for name, value, known in (
         ("quirks", quirks, ("sound", "paper")),
         ("valid_by", valid_by, ("group", "clip")),
@@ -82,22 +80,15 @@ def load(
         raise InputError(f"vocalset: valid is a fraction between 0 and 1; got {valid}")
     audio = audio_root(root)
     files = list_files(audio)
-    kept = [(path, technique) for path in files if (technique := _technique(path, quirks))]
-    present = {path.partition("/")[0] for path, _ in kept}
+    clips = studied(audio, files, quirks=quirks)
+    present = set(clips["singer"])
     if not present & set(TEST_SINGERS) or not present - set(TEST_SINGERS):
         raise InputError(
             f"'{audio}' lacks the {'training' if present & set(TEST_SINGERS) else 'test'} singers "
             f"(singers with recordings: {', '.join(sorted(present)) or 'none'}); "
             "unpack the whole of VocalSet, and see `otoscope validate vocalset`"
         )
-    _warn_if_incomplete(audio, len(kept), quirks)
-    clips = pd.DataFrame({"clip_id": [path for path, _ in kept], "technique": [t for _, t in kept]})
-    parts = clips["clip_id"].str.split("/")
-    clips["path"] = [str(audio / path) for path in clips["clip_id"]]
-    clips["singer"] = parts.str[0]
-    clips["sex"] = clips["singer"].map(sex)
-    clips["context"] = parts.str[1]
-    clips["vowel"] = clips["clip_id"].map(ending)
+    _warn_if_incomplete(audio, len(clips), quirks)
     clips["group"] = clips["singer"]
     clips["split"] = ["test" if singer in TEST_SINGERS else "train" for singer in clips["singer"]]
     if valid_by == "clip":
@@ -148,6 +139,21 @@ def list_files(audio: Path) -> list[str]:
             if path.suffix.lower() == ".wav" and not path.name.startswith("."):
                 files.append(path.relative_to(audio).as_posix())
     return sorted(files)
+
+
+def studied(audio: Path, files: list[str], *, quirks: str) -> pd.DataFrame:
+    """Return what is kept of `files`: clip_id, path, singer, sex, technique, context, vowel."""
+    import pandas as pd
+
+    kept = [(path, technique) for path in files if (technique := _technique(path, quirks))]
+    clips = pd.DataFrame(kept, columns=["clip_id", "technique"], dtype=str)
+    parts = clips["clip_id"].str.split("/")
+    clips["path"] = [str(audio / path) for path in clips["clip_id"]]
+    clips["singer"] = parts.str[0]
+    clips["sex"] = clips["singer"].map(sex)
+    clips["context"] = parts.str[1]
+    clips["vowel"] = clips["clip_id"].map(ending)
+    return clips
 
 
 def _technique(path: str, quirks: str) -> str | None:

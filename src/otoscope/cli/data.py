@@ -1,0 +1,54 @@
+"""Commands that get and check data sets: ``download``, ``validate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from otoscope.cli.app import app
+
+
+@app.command()
+def download(
+    dataset: Annotated[str, typer.Argument(help="A data set, such as vocalset (otoscope list datasets).")],
+    folder: Annotated[Path, typer.Argument(help="Where its own folder shall stand.")],
+    keep_archive: Annotated[
+        bool, typer.Option("--keep-archive", help="Keep the archive once it is unpacked.")
+    ] = False,
+) -> None:
+    """Fetch a published data set: checked, and unpacked whole or not at all. Killed, it goes on where it was."""
+    from otoscope.datasets.downloads import SOURCES
+    from otoscope.datasets.downloads import download as fetch
+
+    where = fetch(dataset, folder, keep_archive=keep_archive)
+    source = SOURCES.get(dataset)
+    print(f"{dataset}: {where}")
+    print(f"Licence: {source.licence} ({source.page})")
+    print(f"Cite:    {source.citation}")
+    print(f"Check:   otoscope validate {dataset} '{folder}'")
+
+
+@app.command()
+def validate(
+    dataset: Annotated[str, typer.Argument(help="A data set, such as vocalset (otoscope list datasets).")],
+    folder: Annotated[Path, typer.Argument(help="Where it lies.")],
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Read headers only, do not decode every recording.")
+    ] = False,
+) -> None:
+    """Say what is missing or corrupt in a data set on disk; exit code 1 if anything is."""
+    from otoscope.datasets.checks import check_dataset
+
+    found = check_dataset(dataset, folder, decode=not quick)
+    if found.counts is not None:
+        print(found.counts.to_string())
+    for note in found.notes:
+        print(f"note: {note}")
+    for problem in found.problems:
+        print(f"problem: {problem}")
+    if found.problems:
+        print(f"{dataset} in '{folder}': {found.n_clips:,} clips, {len(found.problems)} problems")
+        raise typer.Exit(1)
+    print(f"{dataset} in '{folder}': {found.n_clips:,} clips, all is well")
