@@ -7,12 +7,12 @@ technique sounds different, so that a probe has something to learn.
 
 from __future__ import annotations
 
+import wave
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import soundfile
 
 RATE = 44_100
 VOWELS = "aeiou"
@@ -63,7 +63,7 @@ def write_fake_vocalset(
             path = audio / singer / context / technique / f"{stem}.wav"
             path.parent.mkdir(parents=True, exist_ok=True)
             sung = "vibrato" if technique == "vibrado" else technique
-            soundfile.write(path, _sing(sung, stem[-1], voice, seconds, rng), RATE, subtype="PCM_16")
+            _write(path, _sing(sung, stem[-1], voice, seconds, rng))
     _write_company(root, audio, version)
     return root
 
@@ -225,6 +225,15 @@ def _sing(
         tone += strength * np.sin(h * angle)
     tone /= np.abs(tone).max() + 1e-9
     return np.clip(level * loud * tone + noise * rng.normal(size=n), -1, 1)
+
+
+def _write(path: Path, waveform: np.ndarray) -> None:
+    """Write 16 bit mono; soundfile would wait for the disk at every file."""
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(RATE)
+        file.writeframes((waveform * 32767).astype("<i2").tobytes())
 
 
 def _write_company(root: Path, audio: Path, version: Layout) -> None:
