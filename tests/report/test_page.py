@@ -178,7 +178,7 @@ def test_runs_side_by_side(make_run):
     assert path == one / "comparison.html"
     page = Page(path)
     names = [attributes.get("id", "") for _, attributes in page.tags]
-    assert sum(tag == "svg" for tag, _ in page.tags) == 8
+    assert sum(tag == "svg" for tag, _ in page.tags) == 4  # two figures of each, in columns
     assert len([name for name in names if name]) == len({name for name in names if name})
     assert "one by “sound”, two by “paper”" in page.text
     assert not (two / "figures").exists()

@@ -6,8 +6,20 @@ from dataclasses import dataclass
 
 from otoscope.report import wording
 from otoscope.report.headlines import SPARSITY, main_selection
-from otoscope.report.rules import min_r2, n_top, r2_kind
+from otoscope.report.published import beside, published_name
+from otoscope.report.rules import (
+    entropy_column,
+    error_measure,
+    in_sample,
+    metric_of,
+    min_r2,
+    n_top,
+    r2_kind,
+    unequal_selection,
+)
 from otoscope.report.runs import NULLS, Run, codes_of, nearest_sparsity
+
+DENSE_APART = "the dense layer stands left of them, and as a thin dashed line"
 
 
 @dataclass(frozen=True)
@@ -25,20 +37,39 @@ def caption(run: Run, number: int) -> Caption:
 
 
 def _figure1(run: Run) -> Caption:
-    metric = wording.METRICS.get(str(run.summary.get("metric") or "accuracy"), "probe score")
-    seeds = " Curves are means over seeds; the bands of FVU are their range." if _n_seeds(run) > 1 else ""
-    few = len(_places(run, "sae_probing")) <= 3
-    whiskers = ", thin upright lines are 95\u00a0% intervals" if few else ""
+    metric = wording.METRICS.get(metric_of(run), "probe score")
+    error, several = error_measure(run), _n_seeds(run) > 1
+    seeds = f" Curves are means over seeds; the bands of {error.upper()} are their range." if several else ""
+    places = _places(run, "sae_probing")
+    whiskers = ", thin upright lines are 95\u00a0% intervals" if len(places) <= 3 else ""
+    dense = "dashed is the dense layer" if len(places) <= 3 and not beside(run) else DENSE_APART
+    if error == "fvu":
+        lost = (
+            "the share of variance that is missing when the layer is rebuilt from its codes (FVU). FVU can "
+            "be compared "
+            "between layers; the plain squared error (MSE) depends on each layer's scale, and stands in the "
+            "table below."
+        )
+    else:
+        lost = (
+            "the mean squared error (MSE) of the layer rebuilt from its codes, as published. It depends on "
+            "each layer's "
+            "scale, so heights cannot be compared between layers; the share of variance (FVU), which can, stands in "
+            "the table below."
+        )
+    pale = _pale(run, "accuracies" + (" and errors" if error == "mse" else ""))
+    if pale and error == "fvu":
+        pale += " The published errors are MSE: the table of published values has them beside ours."
+    if pale and any(published_name(encoder) == "hubert" and layer == 3 for encoder, layer in places):
+        pale += " HuBERT's layer 3 has two published values at 75\u00a0% and none at 99\u00a0%: one of the two is "
+        pale += "the 99\u00a0% autoencoder misread, and which is not known."
     return Caption(
         "Is the label in there, and does it survive in sparse codes?",
         f"“Each layer”: {metric} on test clips, with its 95\u00a0% interval as a band. Large markers: the layers "
         "that were split into latents, in the colours they keep in the other panels. “Sparse codes”: the same kind "
-        f"of probe on the codes of those layers; dashed is the dense layer{whiskers}. “What the codes lose”: the "
-        "share of variance that is missing when the layer is rebuilt from its codes (FVU). FVU can be compared "
-        "between layers; the plain squared error (MSE) depends on each layer's scale, and stands in the table "
-        f"below.{seeds}",
+        f"of probe on the codes of those layers; {dense}{whiskers}. “What the codes lose”: {lost}{seeds}{pale}",
         "A layer far above chance holds the label in a form that a linear model can read. Where a solid curve "
-        "stays near the dashed line of its colour, the codes keep what the probe needs. Towards the right fewer "
+        "stays near the dense level of its colour, the codes keep what the probe needs. Towards the right fewer "
         "latents are active on each clip, so the error should rise.",
     )
 
@@ -57,42 +88,92 @@ def _figure2(run: Run) -> Caption:
             " Grey: nulls, each a mean over the layers shown; a level where it was measured at one sparsity only, "
             "“none” where no factor could be predicted."
         )
+    few = "mean completeness of the same factors"
+    if unequal_selection(run):
+        few = (
+            f"mean completeness, as published: for the dense layer of those {n_top(run)} factors, but for codes and "
+            f"nulls of the {n_top(run)} factors of highest completeness. The two selections are not equal, which "
+            "raises codes; the table “Dense, codes and nulls” has the same selection for all"
+        )
+    dense = (
+        "dashed: the dense layer"
+        if len(_places(run, "sae_probing")) <= 3 and not beside(run)
+        else DENSE_APART
+    )
+    pale = _pale(run, "values (in-sample R²; completeness by the unequal selection)")
     return Caption(
         "Which physical properties are in the codes, and in how few latents?",
         f"“How well”: mean {r2_kind(run)} R² of {chosen}, each predicted by a Lasso (a linear model that uses few "
-        "inputs). “How few”: mean completeness of the same factors. Solid: sparse codes; dashed: the dense "
-        f"layer.{nulls}",
+        f"inputs). “How few”: {few}. Solid: sparse codes; {dense}.{nulls}{pale}",
         "High R²: the properties can be read off. High completeness: each is read off from few dimensions. Both "
         "at once is what “disentangled” means. What an untrained SAE or a random projection reaches as well, "
         "training cannot take the credit for. Completeness counts on a scale that depends on how many dimensions "
-        "there are, which differs between dense and codes: compare the effective dimensions in the table too.",
+        "there are, which differs between dense and codes: compare the effective dimensions in the table too."
+        + (
+            " A factor that keeps no coefficient counts as 1 here, by the published rule."
+            if _empty_counts(run)
+            else ""
+        ),
     )
 
 
 def _figure3(run: Run) -> Caption:
     table = run.table("disentanglement")
     found = nearest_sparsity(codes_of(table), SPARSITY) if table is not None else None
+    if entropy_column(run) == "entropy_hist_bits":
+        estimate = "from a histogram of ten bins, as in the published figure; the paper's text names nearest neighbours"
+    else:
+        estimate = "from nearest neighbours, factors scaled to unit variance, so that bits can be negative"
+    if in_sample(run):
+        hollow = (
+            "Hollow: the Lasso keeps no coefficient for the factor, which counts as completeness 1 by the published "
+            "rule, and is counted in Spearman's rank correlation ρ; a second ρ leaves such factors out."
+        )
+    else:
+        hollow = (
+            f"Hollow: R² below {wording.number(min_r2(run))}; where such a factor is held says little, and "
+            "Spearman's "
+            "rank correlation ρ leaves it out."
+        )
+    published = ""
+    if beside(run):
+        published = (
+            " The published figure is of AST 6, WavLM 1, HuBERT 3 and MERT 4; its caption says 90\u00a0% "
+            "sparsity, the "
+            "code that draws it takes 95\u00a0%, and it prints no values to put here."
+        )
     return Caption(
         "Do properties that vary more richly need more latents?",
         f"Each point is a factor: its completeness in the codes at {wording.sparsity(found or SPARSITY)} sparsity, "
-        "against its entropy over the clips (estimated from nearest neighbours, factors scaled to unit variance, "
-        "so that bits can be negative). Colour and shape: its family. "
-        f"Hollow: R² below {wording.number(min_r2(run))}; where such a factor is held says little, and Spearman's "
-        "rank correlation ρ leaves it out.",
+        f"against its entropy over the clips (estimated {estimate}). Colour and shape: its family. {hollow}{published}",
         "A cloud that falls to the right, with ρ well below 0, means that factors which vary more richly are "
         "spread over more latents.",
     )
 
 
 def _figure4(run: Run) -> Caption:
+    thin = (
+        " Thin and pale below a bar: the published counts, which have no dense layer." if beside(run) else ""
+    )
     return Caption(
         "What kind of property does each layer hold best?",
         f"Of the {n_top(run)} factors predicted best, how many belong to each family; one bar for the dense layer, "
-        "then one for each sparsity.",
+        f"then one for each sparsity.{thin}",
         "A long block of one colour: the layer is mostly about that kind of property. Bars that look alike from "
         "top to bottom: sparsity does not change what the codes are about. A bar that stops early: fewer factors "
         "than that could be predicted at all.",
     )
+
+
+def _pale(run: Run, what: str) -> str:
+    if not beside(run):
+        return ""
+    rules = "" if run.protocol == "paper" else " They were made by the paper's rules, not by this run's."
+    return f" Short pale bars behind the curves: the published {what}, in the colour of their curve.{rules}"
+
+
+def _empty_counts(run: Run) -> bool:
+    return (run.spec.get("disentanglement") or {}).get("empty_completeness") is not None and in_sample(run)
 
 
 def _places(run: Run, name: str) -> set[tuple[str, int | str]]:

@@ -46,11 +46,15 @@ def dense_levels(
     apart = apart or len(levels) > 3
     known = sorted({100 * s for s in sparsities if s == s})
     step = max((known[-1] - known[0]) / 6, 2.0)
-    column = known[0] - 1.2 * step if apart and levels else None
+    column = known[0] - 1.8 * step if apart and levels else None
     for place, level in levels.items():
         look = look_of(styles[place])
         axes.axhline(
-            level, color=look["color"], linestyle=DENSE_DASH, linewidth=0.7 if apart else 1.1, alpha=0.45 if apart else 1
+            level,
+            color=look["color"],
+            linestyle=DENSE_DASH,
+            linewidth=0.7 if apart else 1.1,
+            alpha=0.45 if apart else 1,
         )
         if column is not None:
             axes.plot([column], [level], linestyle="none", **look)

@@ -137,7 +137,7 @@ def new_figure(
 def curve_styles(places: pd.DataFrame) -> dict[tuple[str, int | str], dict]:
     """Give each (encoder, layer) of a table its colour and marker, and its short name.
 
-    One encoder: a hue per layer. Several: a hue per encoder; its later layers are lighter, their markers others and hollow.
+    One encoder: a hue per layer. Several: a hue per encoder; its later layers are lighter, with other, hollow markers.
     """
     encoders = list(dict.fromkeys(places["encoder"]))
     styles: dict[tuple[str, int | str], dict] = {}

@@ -55,7 +55,8 @@ def name_points(axes: Axes, points: pd.DataFrame) -> None:
 
 
 def family_bars(axes: Axes, counts: pd.DataFrame, published: pd.DataFrame | None = None) -> None:
-    """Draw a bar per sparsity, dense first: how many factors are of each family; published counts as thin pale bars."""
+    """Draw a bar per sparsity, dense first: how many factors are of each family; published counts "
+    "as thin pale bars."""
     names = ["dense" if s != s else wording.sparsity(s) for s in counts["sparsity"]]
     colors = {family: color for family, (color, _) in FAMILIES.items()} | {OTHER: OTHER_COLOR}
     height, shift = (0.82, 0.0) if published is None else (0.58, -0.14)
@@ -70,7 +71,7 @@ def family_bars(axes: Axes, counts: pd.DataFrame, published: pd.DataFrame | None
         left = left + counts[family]
     if published is not None:
         _published_bars(axes, counts["sparsity"], published, colors)
-    axes.set_yticks(range(len(names)), names)
+    axes.set_yticks([i + shift for i in range(len(names))], names)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.grid(visible=False)
     axes.spines["left"].set_visible(False)
@@ -78,14 +79,25 @@ def family_bars(axes: Axes, counts: pd.DataFrame, published: pd.DataFrame | None
     axes.set_xticks([0, 2, 4, 6, 8, 10])
 
 
-def _published_bars(axes: Axes, sparsities: pd.Series, published: pd.DataFrame, colors: dict[str, str]) -> None:
+def _published_bars(
+    axes: Axes, sparsities: pd.Series, published: pd.DataFrame, colors: dict[str, str]
+) -> None:
     """Draw a thin pale bar under each of ours that has a published one."""
     for i, sparsity in enumerate(sparsities):
         left = 0.0
         for row in published[published["sparsity"] == sparsity].to_dict("records"):
             for family, color in colors.items():
                 n = float(row.get(family, 0))
-                axes.barh([i + 0.3], [n], left=left, height=0.2, color=color, alpha=0.5, edgecolor=PAPER, linewidth=0.8)
+                axes.barh(
+                    [i + 0.3],
+                    [n],
+                    left=left,
+                    height=0.2,
+                    color=color,
+                    alpha=0.5,
+                    edgecolor=PAPER,
+                    linewidth=0.8,
+                )
                 left += n
 
 

@@ -61,7 +61,10 @@ def figure1(
     styles = curve_styles(pd.concat([table[["encoder", "layer"]] for table in chosen])) if chosen else {}
     n_panels = len(chosen) + (layer_probing is not None)
     figure, axes = new_figure(
-        n_panels, stacked=stacked, height_in=_height_in(styles, 2.7), legend_rows=_legend_rows(styles, stacked, published)
+        n_panels,
+        stacked=stacked,
+        height_in=_height_in(styles, 2.7),
+        legend_rows=_legend_rows(styles, stacked, published),
     )
     free = iter(axes)
     layers, codes = published.get("layer_probing"), published.get("sae_probing")
@@ -71,7 +74,9 @@ def figure1(
         both = None if layers is None or codes is None else pd.concat([layers.assign(sparsity=np.nan), codes])
         panels.probes_on_codes(next(free), sae_probing, layer_probing, styles, metric, both)
     if reconstruction is not None:
-        panels.reconstruction_error(next(free), reconstruction, styles, error, published.get("reconstruction"))
+        panels.reconstruction_error(
+            next(free), reconstruction, styles, error, published.get("reconstruction")
+        )
     _curve_legend(figure, styles, stacked, published)
     return figure
 
@@ -107,7 +112,9 @@ def figure2(
     rows = summary[summary["selection"] == selection]
     right_rows = rows
     if unequal:
-        others = summary[(summary["selection"] == "top10_completeness") & (summary["representation"] != "dense")]
+        others = summary[
+            (summary["selection"] == "top10_completeness") & (summary["representation"] != "dense")
+        ]
         right_rows = pd.concat([rows[rows["representation"] == "dense"], others])
     styles, published = curve_styles(rows), published or {}
     theirs = published.get("disentanglement")
@@ -115,7 +122,10 @@ def figure2(
         names = {"top10_r2": "r2_mean", "top10_completeness": "completeness_mean"}
         theirs = theirs.rename(columns=names)
     figure, (left, right) = new_figure(
-        2, stacked=stacked, height_in=_height_in(styles, 2.9), legend_rows=_legend_rows(styles, stacked, published)
+        2,
+        stacked=stacked,
+        height_in=_height_in(styles, 2.9),
+        legend_rows=_legend_rows(styles, stacked, published),
     )
     panels.codes_dense_nulls(left, rows, "r2_mean", styles, theirs)
     left.set(title="How well factors are predicted", ylabel=r2_label)
@@ -144,7 +154,11 @@ def figure3(
     places = points[["encoder", "layer"]].drop_duplicates().to_numpy().tolist()
     n_encoders = points["encoder"].nunique()
     figure, axes = new_figure(
-        len(places), stacked=stacked, per_row=3 if n_encoders == 1 else 2, height_in=2.8, share_y=True
+        len(places),
+        stacked=stacked,
+        per_row=3 if n_encoders == 1 else 2,
+        height_in=2.8 if len(places) <= 4 else 2.3,
+        share_y=True,
     )
     low, high = points["completeness"].min(), points["completeness"].max()
     pad = 0.08 * max(high - low, 0.2)
@@ -160,7 +174,9 @@ def figure3(
     figure.draw_without_rendering()  # names of points go where there is room once all else has its place
     if points["factor"].nunique() <= 24:
         for panel, (encoder, layer) in zip(axes, places):
-            factor_panels.name_points(panel, points[(points["encoder"] == encoder) & (points["layer"] == layer)])
+            factor_panels.name_points(
+                panel, points[(points["encoder"] == encoder) & (points["layer"] == layer)]
+            )
     return figure
 
 
@@ -183,11 +199,16 @@ def figure4(
     n_bars = int(counts.groupby(["encoder", "layer"]).size().max())
     figure, axes = new_figure(len(places), stacked=stacked, per_row=2, height_in=0.85 + 0.24 * n_bars)
     for panel, (encoder, layer) in zip(axes, places):
-        factor_panels.family_bars(panel, _at(counts, encoder, layer), None if theirs is None else _at(theirs, encoder, layer))
+        factor_panels.family_bars(
+            panel, _at(counts, encoder, layer), None if theirs is None else _at(theirs, encoder, layer)
+        )
         panel.set_title(_panel_name(encoder, layer, counts["encoder"].nunique()))
     for panel in axes[-1:] if stacked else axes[-2:]:
         panel.set_xlabel("factors, of the ten best predicted")
-    _family_legend(figure, [name for name in (*FAMILIES, OTHER) if counts[name].sum() > 0], markers=False)
+    found = [name for name in (*FAMILIES, OTHER) if counts[name].sum() > 0]
+    if theirs is not None:
+        found += [name for name in FAMILIES if theirs[name].sum() > 0 and name not in found]
+    _family_legend(figure, found, markers=False, published=theirs is not None)
     return figure
 
 
@@ -198,9 +219,16 @@ def _curve_legend(figure: Figure, styles: dict, stacked: bool, published: Publis
         lines = [Line2D([], [], **style) for style in styles.values()]
         lines.append(Line2D([], [], color=MUTED, linestyle=curves.DENSE_DASH, linewidth=1.1, label="dense"))
     if published:
-        lines.append(Line2D([], [], color=MUTED, label="published, in the colour of its curve", **curves.PUBLISHED))
+        lines.append(
+            Line2D([], [], color=MUTED, label="published, in the colour of its curve", **curves.PUBLISHED)
+        )
     if lines:
-        figure.legend(handles=lines, loc="outside lower center", ncols=1 if stacked else 3)
+        columns = 1 if stacked else min(3, len(lines))
+        blank = Line2D([], [], linestyle="none", label=" ")
+        lines += [blank] * (
+            -len(lines) % columns
+        )  # so that full columns come first, layers of an encoder together
+        figure.legend(handles=lines, loc="outside lower center", ncols=columns)
 
 
 def _legend_rows(styles: dict, stacked: bool, published: Published) -> int:
@@ -217,7 +245,7 @@ def _at(table: pd.DataFrame, encoder: str, layer: int | str) -> pd.DataFrame:
     return table[(table["encoder"] == encoder) & (table["layer"] == layer)]
 
 
-def _family_legend(figure: Figure, families: list[str], *, markers: bool) -> None:
+def _family_legend(figure: Figure, families: list[str], *, markers: bool, published: bool = False) -> None:
     handles = []
     for name, (color, marker) in FAMILIES.items():
         if name in families:
@@ -226,6 +254,9 @@ def _family_legend(figure: Figure, families: list[str], *, markers: bool) -> Non
     if set(families) - set(FAMILIES):
         look = {"color": OTHER_COLOR, "marker": "." if markers else "s", "markersize": 5}
         handles.append(Line2D([], [], linestyle="none", label=OTHER, **look))
+    if published:
+        look = {"color": MUTED, "alpha": 0.5, "linewidth": 3}
+        handles.append(Line2D([], [], label="thin and pale: published", **look))
     narrow = figure.get_figwidth() < 4
     figure.legend(
         handles=handles,

@@ -18,7 +18,7 @@ from otoscope.report.headlines import (
     representations,
     spearman,
 )
-from otoscope.report.rules import metric_of, min_r2, picked_on_test
+from otoscope.report.rules import entropy_column, in_sample, metric_of, min_r2, picked_on_test
 from otoscope.report.runs import NULLS, Run, codes_of, curves_of, over_seeds, rows_of
 
 
@@ -230,14 +230,15 @@ def _entropy(run: Run) -> Finding | None:
     table, entropy, place = run.table("disentanglement"), run.table("factor_entropy"), main_layer(run)
     if table is None or entropy is None or place is None:
         return None
-    points = entropy_points(table, entropy, sparsity=SPARSITY)
-    points = points[(points["encoder"] == place[0]) & (points["layer"] == place[1])]
-    points = points[points["r2"] >= min_r2(run)]
+    floor = None if in_sample(run) else min_r2(run)
+    points = entropy_points(table, entropy, sparsity=SPARSITY, column=entropy_column(run), min_r2=floor)
+    points = points[(points["encoder"] == place[0]) & (points["layer"] == place[1]) & points["counted"]]
     rho, n = spearman(points["entropy"], points["completeness"]), len(points)
     if math.isnan(rho):
         return None
     chance = min(1.96 / math.sqrt(n - 1), 1.0)  # the normal approximation to rho of two unrelated rankings
-    numbers = f"Spearman's ρ = {wording.number(rho)} over {wording.count(n, 'predicted factor')}"
+    noun = "factor" if floor is None else "predicted factor"
+    numbers = f"Spearman's ρ = {wording.number(rho)} over {wording.count(n, noun)}"
     text = f"In {_place(run, *place)}, "
     if abs(rho) < chance:
         text += f"no relation of a factor's entropy and its completeness is shown: {numbers}; unrelated rankings of "

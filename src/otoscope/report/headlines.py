@@ -87,7 +87,8 @@ def comparison(run: Run, encoder: str) -> pd.Series | None:
 
 
 def code_drops(run: Run) -> list[Drop]:
-    """Return what codes cost a probe, for every layer and sparsity; means over seeds, also of the paired intervals."""
+    """Return what codes cost a probe, for every layer and sparsity; means over seeds, also of the "
+    "paired intervals."""
     codes, dense = run.table("sae_probing"), run.table("layer_probing")
     if codes is None or dense is None:
         return []
@@ -109,10 +110,11 @@ def main_selection(summary: pd.DataFrame) -> str:
 
 
 def representations(run: Run, encoder: str, layer: int | str | None) -> pd.DataFrame:
-    """Return ``representation, sparsity, r2, completeness, effective_dims, n_factors`` of one layer.
+    """Return ``representation, sparsity, r2, completeness, effective_dims, n_factors, completeness_published``.
 
-    A row for the codes, dense and each null; codes and nulls at the sparsity nearest to 95 %; means over seeds of
-    the main selection. ``n_factors`` may be below ten, where fewer are predicted at all.
+    Of one layer, a row for the codes, dense and each null; codes and nulls at the sparsity nearest to 95 %; means over
+    seeds of the main selection. ``n_factors`` may be below ten, where fewer are predicted at all. The last column is
+    of the unequal selection that was published: highest completeness, but for the dense layer.
     """
     columns = {
         "r2_mean": "r2",
@@ -120,12 +122,14 @@ def representations(run: Run, encoder: str, layer: int | str | None) -> pd.DataF
         "effective_dims_mean": "effective_dims",
         "n_factors": "n_factors",
     }
-    names = ["representation", "sparsity", *columns.values()]
+    names = ["representation", "sparsity", *columns.values(), "completeness_published"]
     summary = run.table("disentanglement_summary")
     if summary is None:
         return pd.DataFrame(columns=names)
     here = summary[(summary["encoder"] == encoder) & (summary["layer"] == layer)]
+    unequal = here[(here["selection"] == "top10_completeness") & (here["representation"] != "dense")]
     here = here[here["selection"] == main_selection(summary)]
+    unequal = pd.concat([unequal, here[here["representation"] == "dense"]])
     codes = codes_of(here)
     kept = [codes[codes["sparsity"] == nearest_sparsity(codes, SPARSITY)]]
     kept += [here[here["representation"] == name] for name in ("dense", *NULLS)]
@@ -136,6 +140,9 @@ def representations(run: Run, encoder: str, layer: int | str | None) -> pd.DataF
             if sparsity is not None:
                 group = group[group["sparsity"] == sparsity]
             means = group.reindex(columns=list(columns)).astype(float).mean().rename(columns)
+            others = unequal[unequal["representation"] == name]
+            others = others if sparsity is None else others[others["sparsity"] == sparsity]
+            means["completeness_published"] = others["completeness_mean"].mean()
             rows.append({"representation": name, "sparsity": sparsity, **means})
     return pd.DataFrame(rows, columns=names).astype({"sparsity": float})
 

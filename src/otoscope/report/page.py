@@ -7,12 +7,17 @@ from pathlib import Path
 import yaml
 
 from otoscope.errors import InputError
-from otoscope.report import overview, tables, wording
+from otoscope.report import overview, side_by_side, tables, wording
+from otoscope.report.claims import claims_beside, claims_table
+from otoscope.report.confusion import confusion
 from otoscope.report.findings import findings
 from otoscope.report.headlines import headlines
+from otoscope.report.more_tables import more_tables
+from otoscope.report.published import comparison
+from otoscope.report.published_tables import published_tables
 from otoscope.report.rendering import render, write
 from otoscope.report.runs import Run, read_run
-from otoscope.report.views import N_FIGURES, FigureView, view
+from otoscope.report.views import N_FIGURES, FigureView, column_view, view
 
 
 def write_report(run_dir: str | Path, *runs: str | Path) -> Path:
@@ -22,9 +27,11 @@ def write_report(run_dir: str | Path, *runs: str | Path) -> Path:
     ----------
     run_dir : str or Path
         A run's directory. Gets ``figures/figure1.png`` and ``.pdf`` to ``figure4`` and ``report.html``; figures whose
-        tables are missing are left out, and the page says why.
+        tables are missing are left out, and the page says why. Where the paper has numbers to compare with, also
+        ``results/published_comparison.csv``.
     *runs : str or Path
-        More runs. Then ``run_dir`` gets ``comparison.html`` instead: headline numbers and figures of all of them.
+        More runs. Then ``run_dir`` gets ``comparison.html`` instead: headline numbers, claims and figures of all of
+        them, and what differs between them.
 
     Returns
     -------
@@ -41,6 +48,12 @@ def write_report(run_dir: str | Path, *runs: str | Path) -> Path:
     try:
         if len(loaded) > 1:
             return write(first.path / "comparison.html", _comparison(loaded))
+        beside = comparison(first)
+        if len(beside):
+            write(
+                first.path / "results" / "published_comparison.csv",
+                beside.to_csv(index=False, float_format="%.10g"),
+            )
         views = [view(first, number, folder=first.path / "figures") for number in range(1, N_FIGURES + 1)]
         return write(first.path / "report.html", _report(first, views))
     except OSError as error:
@@ -55,10 +68,12 @@ def _report(run: Run, views: list[FigureView]) -> str:
         intro=overview.intro(run),
         tiles=overview.tiles(run),
         findings=findings(run),
+        claims=claims_table(run),
         figures=views,
-        at_a_glance=tables.headline_table([run]) if len(headlines(run)) > 1 else None,
-        tables=tables.result_tables(run),
-        confusions=tables.confusion(run),
+        at_a_glance=tables.headline_table(run) if len(headlines(run)) > 1 else None,
+        published=published_tables(run),
+        tables=tables.result_tables(run) + more_tables(run),
+        confusions=confusion(run),
         settings=overview.settings(run),
         spec=yaml.safe_dump(run.spec, sort_keys=False, allow_unicode=True) if run.spec else "",
         stages=[
@@ -70,13 +85,16 @@ def _report(run: Run, views: list[FigureView]) -> str:
 
 def _comparison(runs: list[Run]) -> str:
     views = [
-        [view(run, number, index=i) for i, run in enumerate(runs)] for number in range(1, N_FIGURES + 1)
+        [column_view(run, number, index=i) for i, run in enumerate(runs)]
+        for number in range(1, N_FIGURES + 1)
     ]
     return render(
         "comparison.html",
         title=wording.listing([run.name for run in runs]),
         runs=runs,
-        at_a_glance=tables.headline_table(runs),
+        differences=side_by_side.differences(runs),
+        numbers=side_by_side.headline_numbers(runs),
+        claims=claims_beside(runs),
         figures=views,
         findings=[(run, findings(run)) for run in runs],
     )

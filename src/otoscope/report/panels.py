@@ -60,7 +60,9 @@ def probes_by_layer(
             style = styles.get((encoder, point.layer))
             if style:
                 edge = style["color"] if "markerfacecolor" in style else PAPER
-                axes.plot([point.x], [point.mean], markersize=7, zorder=3, markeredgecolor=edge, **look_of(style))
+                axes.plot(
+                    [point.x], [point.mean], markersize=7, zorder=3, markeredgecolor=edge, **look_of(style)
+                )
     _layer_ticks(axes, sorted({int(x) for x in points["x"]}), last)
     if chance is not None:
         axes.axhline(chance, color=MUTED, linestyle=":", linewidth=1.2)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import pandas as pd
 
 from otoscope.report import wording
+from otoscope.report.cells import LONG, Table, change, representation_name, short_metric, whole, with_interval
 from otoscope.report.headlines import (
     best_factors,
     chosen_layer,
@@ -14,30 +13,8 @@ from otoscope.report.headlines import (
     representations,
     studied_layers,
 )
-from otoscope.report.rules import metric_of, r2_kind
+from otoscope.report.rules import metric_of, r2_kind, unequal_selection
 from otoscope.report.runs import Run, over_seeds
-
-
-@dataclass(frozen=True)
-class Table:
-    """A titled table of strings; `marked` rows are set in bold."""
-
-    title: str
-    columns: list[str]
-    rows: list[list[str]]
-    note: str = ""
-    marked: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
-class Confusion:
-    """A confusion matrix: counts, and each row's shares for the shading."""
-
-    title: str
-    classes: list[str]
-    counts: list[list[int]]
-    shares: list[list[float]]
-    note: str
 
 
 def result_tables(run: Run) -> list[Table]:
@@ -46,28 +23,24 @@ def result_tables(run: Run) -> list[Table]:
     return [table for table in tables if table is not None]
 
 
-def headline_table(runs: list[Run]) -> Table:
-    """Return the headline numbers of every run and encoder, a row each."""
-    rows = []
-    for run in runs:
-        metric = metric_of(run)
-        for row in headlines(run).itertuples():
-            rows.append(
-                [
-                    *([run.name, run.protocol] if len(runs) > 1 else []),
-                    row.encoder,
-                    str(row.layer),
-                    _with_interval(row.score, row.low, row.high, metric),
-                    _change(row.gain, row.gain_low, row.gain_high, metric),
-                    "n/a" if row.studied is None else str(row.studied),
-                    wording.difference(row.code_change, metric),
-                    wording.percent(row.fvu),
-                    f"{wording.number(row.r2)} ({r2_kind(run)})",
-                    wording.signed(row.completeness_gain),
-                ]
-            )
+def headline_table(run: Run) -> Table:
+    """Return the headline numbers of every encoder, a row each."""
+    metric = metric_of(run)
+    rows = [
+        [
+            row.encoder,
+            str(row.layer),
+            with_interval(row.score, row.low, row.high, metric),
+            change(row.gain, row.gain_low, row.gain_high, metric),
+            "n/a" if row.studied is None else str(row.studied),
+            wording.difference(row.code_change, metric),
+            wording.percent(row.fvu),
+            f"{wording.number(row.r2)} ({r2_kind(run)})",
+            wording.signed(row.completeness_gain),
+        ]
+        for row in headlines(run).itertuples()
+    ]
     columns = [
-        *(["run", "protocol"] if len(runs) > 1 else []),
         *("encoder", "best layer", "its probe", "minus layer 0", "layer of the codes", "codes minus dense"),
         *("FVU", "mean R² of codes", "completeness, codes minus dense"),
     ]
@@ -79,50 +52,24 @@ def headline_table(runs: list[Run]) -> Table:
     )
 
 
-def confusion(run: Run, *, most: int = 30) -> list[Confusion]:
-    """Return a confusion matrix per encoder; with more than `most` classes, none."""
-    table = run.table("confusion")
-    if table is None:
-        return []
-    found = []
-    for (encoder, layer), here in table.groupby(["encoder", "layer"], sort=False):
-        classes = list(dict.fromkeys([*here["truth"], *here["predicted"]]))
-        if len(classes) > most:
-            continue
-        counts = here.pivot_table(
-            index="truth", columns="predicted", values="count", aggfunc="sum", fill_value=0
-        )
-        counts = counts.reindex(index=classes, columns=classes, fill_value=0)
-        shares = counts.div(counts.sum(axis=1).clip(lower=1), axis=0)
-        title = f"Confusion of the probe on {wording.place(str(encoder), layer, encoders=table['encoder'].nunique())}"
-        found.append(
-            Confusion(
-                title,
-                classes,
-                counts.astype(int).to_numpy().tolist(),
-                shares.to_numpy().tolist(),
-                _mix_ups(counts),
-            )
-        )
-    return found
-
-
 def _layers(run: Run) -> Table | None:
     table = run.table("layer_probing")
     if table is None:
         return None
     metric = metric_of(run)
     points = over_seeds(table, "accuracy", by=("encoder", "layer"), low="accuracy_low", high="accuracy_high")
+    balanced = _balanced(table, points, ["encoder", "layer"])
     several = points["encoder"].nunique() > 1
     best = {encoder: chosen_layer(run, str(encoder)) for encoder in points["encoder"].unique()}
     rows = [
-        [*([p.encoder] if several else []), str(p.layer), _with_interval(p.mean, p.low, p.high, metric)]
-        for p in points.itertuples()
+        [*([p.encoder] if several else []), str(p.layer), with_interval(p.mean, p.low, p.high, metric), *also]
+        for p, also in zip(points.itertuples(), balanced)
     ]
     marked = tuple(i for i, p in enumerate(points.itertuples()) if best[p.encoder] == p.layer)
     note = "Bold: the layer that the run chose." if marked else ""
-    columns = [*(["encoder"] if several else []), "layer", f"{_short(metric)} [95\u00a0% interval]"]
-    return Table("Probes on the layers", columns, rows, note, marked)
+    columns = [*(["encoder"] if several else []), "layer", f"{short_metric(metric)} [95\u00a0% interval]"]
+    columns += ["balanced accuracy"] if any(balanced) else []
+    return Table("Probes on the layers", columns, rows, note, marked, folded=len(rows) > LONG)
 
 
 def _codes(run: Run) -> Table | None:
@@ -140,23 +87,29 @@ def _codes(run: Run) -> Table | None:
     both = pd.concat(parts, axis=1).reindex(parts[0].index).reset_index()
     both = both.reindex(columns=[*by, "k", "mean", "low", "high", "fvu", "mse", "l0", "dead_fraction"])
     metric, several = metric_of(run), both["encoder"].nunique() > 1
+    balanced = _balanced(probes, both, list(by))
     rows = [
         [
             *([r.encoder] if several else []),
             str(r.layer),
             wording.sparsity(r.sparsity),
-            _whole(r.l0),
-            _with_interval(r.mean, r.low, r.high, metric),
+            whole(r.l0),
+            with_interval(r.mean, r.low, r.high, metric),
+            *also,
             wording.percent(r.fvu),
             f"{r.mse:.3g}" if r.mse == r.mse else "n/a",
             wording.percent(r.dead_fraction, 0),
         ]
-        for r in both.itertuples()
+        for r, also in zip(both.itertuples(), balanced)
     ]
     columns = [*(["encoder"] if several else []), "layer", "sparsity", "active latents (L0)"]
-    columns += [f"{_short(metric)} [95\u00a0% interval]", "FVU", "MSE", "dead latents"]
+    columns += [
+        f"{short_metric(metric)} [95\u00a0% interval]",
+        *(["balanced accuracy"] if any(balanced) else []),
+    ]
+    columns += ["FVU", "MSE", "dead latents"]
     note = "On test clips; means over seeds. Dead: never active on any of them."
-    return Table("Sparse codes: probes and reconstruction", columns, rows, note)
+    return Table("Sparse codes: probes and reconstruction", columns, rows, note, folded=len(rows) > LONG)
 
 
 def _representations(run: Run) -> Table | None:
@@ -167,25 +120,32 @@ def _representations(run: Run) -> Table | None:
     if not parts or not sum(map(len, parts)):
         return None
     both = pd.concat(parts, ignore_index=True)
-    several = both["encoder"].nunique() > 1
+    several, unequal = both["encoder"].nunique() > 1, unequal_selection(run)
     rows = [
         [
             *([r.encoder] if several else []),
             str(r.layer),
-            _representation(str(r.representation), r.sparsity),
+            representation_name(str(r.representation), r.sparsity),
             wording.number(r.r2),
             wording.number(r.completeness),
+            *([wording.number(r.completeness_published)] if unequal else []),
             wording.number(r.effective_dims, 1),
-            _whole(r.n_factors),
+            whole(r.n_factors),
         ]
         for r in both.itertuples()
     ]
     columns = [*(["encoder"] if several else []), "layer", "representation", f"mean {r2_kind(run)} R²"]
-    columns += ["mean completeness", "effective dimensions", "factors"]
+    columns += ["mean completeness", *(["completeness, as published"] if unequal else [])]
+    columns += ["effective dimensions", "factors"]
     note = (
         "Means over the best-predicted factors of each representation, at most ten, and over seeds. A factor that "
         "is not predicted is not counted, so a null may have none (n/a)."
     )
+    if unequal:
+        note += (
+            " As published: for codes and nulls the mean over their ten factors of highest completeness instead, for "
+            "the dense layer the same as before; the two selections are not equal."
+        )
     return Table(
         "Dense, codes and nulls",
         columns,
@@ -194,6 +154,7 @@ def _representations(run: Run) -> Table | None:
         tuple(
             i for i, r in enumerate(both.itertuples()) if r.representation not in ("dense", *wording.NULLS)
         ),
+        folded=len(rows) > 2 * LONG,
     )
 
 
@@ -213,7 +174,7 @@ def _factors(run: Run) -> Table | None:
             r.family,
             wording.number(r.score),
             wording.place(str(r.encoder), r.layer, encoders=encoders),
-            _representation(str(r.representation), r.sparsity),
+            representation_name(str(r.representation), r.sparsity),
             wording.number(bits.get(r.factor, float("nan")), 1),
         ]
         for r in best.itertuples()
@@ -228,52 +189,12 @@ def _factors(run: Run) -> Table | None:
         "entropy (bits)",
     ]
     note = "The best of many tries is a little flattered; results/disentanglement.csv has them all."
-    return Table("Where each factor is predicted best", columns, rows, note)
+    return Table("Where each factor is predicted best", columns, rows, note, folded=len(rows) > LONG)
 
 
-def _representation(name: str, sparsity: float) -> str:
-    if name in wording.NULLS:
-        return wording.NULLS[name]
-    return name if sparsity != sparsity else f"{name} codes, {wording.sparsity(sparsity)}"
-
-
-def _mix_ups(counts: pd.DataFrame) -> str:
-    """Say which two classes are taken for another most often."""
-    pairs = [
-        (int(counts.loc[truth, predicted]), str(truth), str(predicted))
-        for truth in counts.index
-        for predicted in counts.columns
-        if truth != predicted
-    ]
-    worst = [pair for pair in sorted(pairs, key=lambda pair: -pair[0])[:3] if pair[0] > 0]
-    if not worst:
-        return "No clip was taken for another class."
-    said = [f"{truth} for {predicted} ({n})" for n, truth, predicted in worst]
-    return f"Rows: the truth; columns: what the probe says. Most often taken for another: {wording.listing(said)}."
-
-
-def _with_interval(value: float, low: float, high: float, metric: str) -> str:
-    text = wording.score(value, metric)
-    if low != low or high != high:
-        return text
-    scale, digits = (100, 1) if metric == "accuracy" else (1, 2)
-    return f"{text} [{wording.number(scale * low, digits)}, {wording.number(scale * high, digits)}]"
-
-
-def _change(value: float, low: float, high: float, metric: str) -> str:
-    text = wording.difference(value, metric)
-    if low != low or high != high:
-        return text
-    scale, digits = (100, 1) if metric == "accuracy" else (1, 2)
-    return f"{text} [{wording.signed(scale * low, digits)}, {wording.signed(scale * high, digits)}]"
-
-
-def _whole(value: float) -> str:
-    """A mean of counts: whole where it is whole or large."""
-    if value != value:
-        return "n/a"
-    return wording.number(value, 0 if value >= 20 or round(value, 1) == round(value) else 1)
-
-
-def _short(metric: str) -> str:
-    return {"accuracy": "accuracy", "r2": "R²"}.get(metric, metric)
+def _balanced(table: pd.DataFrame | None, points: pd.DataFrame, by: list[str]) -> list[list[str]]:
+    """Return the balanced accuracy of each point, as a cell; no cells where the run has none."""
+    if table is None or "balanced_accuracy" not in table or table["balanced_accuracy"].isna().all():
+        return [[] for _ in range(len(points))]
+    means = points[by].merge(table.groupby(by)["balanced_accuracy"].mean().reset_index(), on=by, how="left")
+    return [[wording.percent(value)] for value in means["balanced_accuracy"]]

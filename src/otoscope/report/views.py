@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,7 +33,7 @@ N_FIGURES = 4
 
 @dataclass(frozen=True)
 class FigureView:
-    """A figure as the page holds it: for a wide and for a narrow screen, or why it is not there."""
+    """A figure as the page holds it: for a wide (unless it stands in a column) and a narrow screen, or why not."""
 
     number: int
     run: str
@@ -48,30 +48,30 @@ def draw(run: Run, number: int, *, stacked: bool = False) -> Figure | None:
     return _DRAW[number](run, stacked)
 
 
-def view(run: Run, number: int, *, folder: Path | None = None, index: int = 0) -> FigureView:
-    """Draw a figure for the page, and save it to `folder`; an older file of a figure that cannot be drawn goes.
-
-    `index` keeps the figures of several runs on one page apart.
-    """
-    wide, about = draw(run, number), caption(run, number)
-    paths = [folder / f"figure{number}{suffix}" for suffix in (".png", ".pdf")] if folder else []
+def view(run: Run, number: int, *, folder: Path) -> FigureView:
+    """Draw a figure for a run's page, and save it to `folder`; an older file of one that cannot be drawn goes."""
+    wide = draw(run, number)
+    paths = [folder / f"figure{number}{suffix}" for suffix in (".png", ".pdf")]
     if wide is None:
         for path in paths:
             path.unlink(missing_ok=True)
-        reason = f"Figure {number} is left out: this run has no {_NEEDS[number]}."
-        return FigureView(number, run.name, about, Markup(), Markup(), reason)
+        return column_view(run, number)
     for path in paths:
         path.parent.mkdir(exist_ok=True)
         save(wide, path)
-    narrow = draw(run, number, stacked=True)
-    assert narrow is not None
-    return FigureView(
-        number,
-        run.name,
-        about,
-        Markup(inline_svg(wide, name=f"wide{index}-{number}", title=about.title)),
-        Markup(inline_svg(narrow, name=f"narrow{index}-{number}", title=about.title)),
-    )
+    found = column_view(run, number)
+    svg = inline_svg(wide, name=f"wide0-{number}", title=found.caption.title)
+    return replace(found, wide=Markup(svg))
+
+
+def column_view(run: Run, number: int, *, index: int = 0) -> FigureView:
+    """Draw a figure with its panels under one another, for a column of a page; `index` keeps several runs apart."""
+    narrow, about = draw(run, number, stacked=True), caption(run, number)
+    if narrow is None:
+        reason = f"Figure {number} is left out: this run has no {_NEEDS[number]}."
+        return FigureView(number, run.name, about, Markup(), Markup(), reason)
+    svg = inline_svg(narrow, name=f"narrow{index}-{number}", title=about.title)
+    return FigureView(number, run.name, about, Markup(), Markup(svg))
 
 
 def _draw1(run: Run, stacked: bool) -> Figure | None:

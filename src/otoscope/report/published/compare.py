@@ -40,7 +40,11 @@ def comparison(run: Run) -> pd.DataFrame:
             continue
         theirs = published[name].reindex(columns=[*KEY, column, "source"])
         ours = ours.groupby(KEY, dropna=False, sort=False)["ours"].mean().reset_index()
-        both = theirs.rename(columns={column: "published"}).merge(ours, on=KEY).dropna(subset=["published", "ours"])
+        both = (
+            theirs.rename(columns={column: "published"})
+            .merge(ours, on=KEY)
+            .dropna(subset=["published", "ours"])
+        )
         parts.append(both.assign(what=what, difference=both["ours"] - both["published"]))
     if not parts:
         return pd.DataFrame(columns=list(COLUMNS))
@@ -65,7 +69,12 @@ def comparison_summary(table: pd.DataFrame) -> pd.DataFrame:
 def _ours(run: Run) -> Iterator[tuple[str, str, str, pd.DataFrame | None]]:
     """Yield (what it is, published table and column, our rows of it)."""
     if str(run.summary.get("metric") or "accuracy") == "accuracy":
-        yield "probe accuracy, layer", "layer_probing", "accuracy", _rows(run.table("layer_probing"), "accuracy")
+        yield (
+            "probe accuracy, layer",
+            "layer_probing",
+            "accuracy",
+            _rows(run.table("layer_probing"), "accuracy"),
+        )
         yield "probe accuracy, codes", "sae_probing", "accuracy", _rows(run.table("sae_probing"), "accuracy")
     yield "MSE of the codes", "reconstruction", "mse", _rows(run.table("reconstruction"), "mse")
     summary = run.table("disentanglement_summary")
@@ -76,7 +85,12 @@ def _ours(run: Run) -> Iterator[tuple[str, str, str, pd.DataFrame | None]]:
         both = pd.concat([dense, codes_of(by_r2)])
         yield "mean R², ten best", "disentanglement", "top10_r2", _rows(both, "r2_mean")
         both = pd.concat([dense, by_completeness])
-        yield "mean completeness, as published", "disentanglement", "top10_completeness", _rows(both, "completeness_mean")
+        yield (
+            "mean completeness, as published",
+            "disentanglement",
+            "top10_completeness",
+            _rows(both, "completeness_mean"),
+        )
     families = run.table("factor_families")
     for family in FAMILIES:
         ours = None if families is None else _rows(codes_of(families), family)

@@ -1,0 +1,148 @@
+"""Several runs on one page: what differs between them, their headline numbers, and every claim with both verdicts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from otoscope.report import wording
+from otoscope.report.cells import Table, change, with_interval
+from otoscope.report.headlines import headlines, representations
+from otoscope.report.rules import metric_of, r2_kind
+from otoscope.report.runs import Run, codes_of
+
+_ASKED = ("data set", "label", "encoders")
+"""Where these differ, the runs ask different questions."""
+
+
+@dataclass(frozen=True)
+class Differences:
+    """What runs do not share: in a sentence, a warning if their numbers must not be compared, and every setting."""
+
+    said: str
+    warning: str
+    rules: Table | None
+
+
+def differences(runs: list[Run]) -> Differences:
+    """Return how the runs differ."""
+    facts = [_facts(run) for run in runs]
+    names = [run.name for run in runs]
+    same = [key for key in facts[0] if len({fact[key] for fact in facts}) == 1 and facts[0][key]]
+    other = [key for key in facts[0] if len({fact[key] for fact in facts}) > 1]
+    said = f"The same in all: {', '.join(f'{key} ({facts[0][key]})' for key in same)}. " if same else ""
+    if other:
+        pairs = []
+        for key in other:
+            each = [f"{name}: {fact[key] or 'not said'}" for name, fact in zip(names, facts)]
+            pairs.append(f"{key} ({'; '.join(each)})")
+        said += f"Different: {', '.join(pairs)}."
+    asked = [key for key in other if key in _ASKED]
+    warning = ""
+    if asked:
+        warning = f"These runs differ in {wording.listing(asked)}"
+        if asked == ["encoders"]:
+            warning += ": only encoders that they share can be compared; the others stand alone below."
+        else:
+            warning += ". They ask different questions: their numbers say nothing of each other."
+    return Differences(said, warning, _rules(runs))
+
+
+def headline_numbers(runs: list[Run]) -> list[Table]:
+    """Return a table for each encoder: a row per headline number, a column per run."""
+    found = [headlines(run).set_index("encoder") if len(headlines(run)) else pd.DataFrame() for run in runs]
+    encoders = list(dict.fromkeys(encoder for table in found for encoder in table.index))
+    tables = []
+    for encoder in encoders:
+        lines = [
+            _lines(run, table.loc[encoder]) if encoder in table.index else {}
+            for run, table in zip(runs, found)
+        ]
+        titles = list(dict.fromkeys(title for line in lines for title in line))
+        rows = [
+            [title, *(line.get(title, "not in this run" if not line else "n/a") for line in lines)]
+            for title in titles
+        ]
+        columns = ["", *(f"{run.name} (“{run.protocol}”)" for run in runs)]
+        tables.append(Table(str(encoder), columns, rows))
+    if tables:
+        last = tables[-1]
+        note = "Codes at the sparsity nearest to 95\u00a0%. Brackets: 95\u00a0% interval. n/a: that run has none."
+        tables[-1] = Table(last.title, last.columns, last.rows, note)
+    return tables
+
+
+def _facts(run: Run) -> dict[str, str]:
+    dataset = run.spec.get("dataset") or {}
+    encoders = dict.fromkeys(
+        str(encoder) for table in run.tables.values() if "encoder" in table for encoder in table["encoder"]
+    )
+    n_test = run.summary.get("n_test")
+    return {
+        "data set": str(dataset.get("name") or ""),
+        "label": str(run.summary.get("label") or dataset.get("label") or ""),
+        "encoders": wording.listing(sorted(encoders)),
+        "protocol": run.protocol,
+        "clips of the test": f"{n_test:,}" if n_test is not None else "",
+    }
+
+
+def _rules(runs: list[Run]) -> Table | None:
+    flat = [_flat({k: v for k, v in run.spec.items() if k not in ("versions", "name")}) for run in runs]
+    keys = list(dict.fromkeys(key for spec in flat for key in spec))
+    rows = [
+        [key, *(_said(spec, key) for spec in flat)]
+        for key in keys
+        if len({_said(spec, key) for spec in flat}) > 1
+    ]
+    if not rows:
+        return None
+    title = f"Every setting that differs: {len(rows)}"
+    return Table(title, ["setting", *(run.name for run in runs)], rows, folded=True, wraps=True)
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, str]:
+    if isinstance(value, dict):
+        found: dict[str, str] = {}
+        for key, inner in value.items():
+            found |= _flat(inner, f"{prefix}{key}.")
+        return found
+    if isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        return _flat({str(i): item for i, item in enumerate(value)}, prefix)
+    text = ", ".join(map(str, value)) if isinstance(value, list) else "none" if value is None else str(value)
+    return {prefix.removesuffix("."): text}
+
+
+def _said(spec: dict[str, str], key: str) -> str:
+    return spec.get(key, "not set")
+
+
+def _mean(part: pd.DataFrame, name: str) -> float:
+    return float(part[name].astype(float).mean())
+
+
+def _lines(run: Run, row: pd.Series) -> dict[str, str]:
+    """Return title -> value of one encoder's headline numbers."""
+    metric = metric_of(run)
+    lines = {
+        "best layer": str(row["layer"]),
+        "its probe": with_interval(row["score"], row["low"], row["high"], metric),
+        "best layer minus layer 0": change(row["gain"], row["gain_low"], row["gain_high"], metric),
+        "layer of the codes below": "n/a" if row["studied"] is None else str(row["studied"]),
+        "probe on codes minus dense": wording.difference(row["code_change"], metric),
+        "lost by the codes (FVU)": wording.percent(row["fvu"]),
+        "mean R² of the codes": f"{wording.number(row['r2'])} ({r2_kind(run)})",
+    }
+    table = representations(run, str(row.name), row["studied"])
+    codes = codes_of(table)
+    for null, what in (("dense", "the dense state"), *wording.NULLS.items()):
+        part = table[table["representation"] == null]
+        if len(part):
+            gain = _mean(codes, "completeness") - _mean(part, "completeness")
+            lines[f"completeness of codes minus {what}"] = wording.signed(gain)
+    for name, part in (("codes", codes), ("the dense state", table[table["representation"] == "dense"])):
+        if len(part):
+            lines[f"effective dimensions of {name}"] = wording.number(_mean(part, "effective_dims"), 1)
+    return lines
