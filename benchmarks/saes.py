@@ -2,6 +2,7 @@
 
     python benchmarks/saes.py                   all tables
     python benchmarks/saes.py speed parts       some of: speed parts crossover bank recovery
+    python benchmarks/saes.py speed --batch 32  the rows of one batch size alone, without the errors
     python benchmarks/saes.py --quick           fewer steps, to see that it runs
     python benchmarks/saes.py bank --device cuda        the bank on a GPU, beside plain loops there
 
@@ -21,14 +22,28 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from numba import njit
 
 sys.path.insert(0, os.path.dirname(__file__))
 from saes_contenders import CONTENDERS, plain_step
 
-from otoscope.saes import TopKConfig, gradients, kernels, make_config, reconstruction_metrics, train_saes
+from otoscope.saes import (
+    TopKConfig,
+    gradients,
+    kernels,
+    make_config,
+    reconstruction_metrics,
+    sparse,
+    train_saes,
+)
+from otoscope.saes.adam import Adam
+from otoscope.saes.bank import Bank
+from otoscope.saes.lanes import Lanes, one_core
+from otoscope.saes.stack import Schedule
 from otoscope.saes.topk import TopK
 
 WIDTH, N_LATENTS, K = 768, 2048, 102
+BATCHES = (32, 4096)
 ROUNDS = 5
 
 
@@ -41,21 +56,25 @@ def main() -> None:
         "tables", nargs="*", choices=[[], *tables], default=[], metavar="TABLE", help=", ".join(tables)
     )
     parser.add_argument("--quick", action="store_true", help="fewer steps, to see that it runs")
+    parser.add_argument("--batch", type=int, choices=BATCHES, help="only this batch size of `speed`")
     parser.add_argument("--device", default="cpu", help="where the table `bank` runs")
     options = parser.parse_args()
     print(f"Machine: {machine()}.\n", flush=True)
     for name in options.tables or tables:
         if name == "bank":
             bank(options.quick, options.device)
+        elif name == "speed":
+            speed(options.quick, options.batch)
         else:
             tables[name](options.quick)
 
 
-def speed(quick: bool) -> None:
+def speed(quick: bool, only_batch: int | None = None) -> None:
     """Steps a second at batch 32 and rows a second at batch 4,096; error after the same number of rows."""
     data = activations(8192 if quick else 32768)
     print(f"## One TopK {WIDTH} -> {N_LATENTS}, k = {K}\n")
-    for batch, steps in ((32, 5 if quick else 60), (4096, 1 if quick else 4)):
+    for batch in BATCHES if only_batch is None else (only_batch,):
+        steps = {32: 5 if quick else 60, 4096: 1 if quick else 4}[batch]
         contenders = [make(WIDTH, N_LATENTS, K) for make in CONTENDERS.values()]
         contenders = [contender for contender in contenders if contender is not None]
         batches = cycle(data, batch)
@@ -80,7 +99,8 @@ def speed(quick: bool) -> None:
                 f"| {name} | {middle:,.1f} | {min(found):,.1f} to {max(found):,.1f} | {middle / base:.2f} |"
             )
         print(flush=True)
-    error_after(data, 200 if quick else 4000)
+    if only_batch is None:
+        error_after(data, 200 if quick else 4000)
 
 
 def error_after(data: torch.Tensor, steps: int) -> None:
@@ -105,83 +125,117 @@ def parts(quick: bool) -> None:
     """Where a step's time goes, and what the machine could do at best."""
     multiply, bandwidth = peak_multiply(), peak_bandwidth()
     print(
-        f"## Parts of a step, ms\n\nMeasured peaks: {multiply / 1e9:.0f} GFLOP/s in float32 products, ",
-        end="",
+        f"## Parts of a step, ms\n\nMeasured peaks: {multiply / 1e9:.0f} GFLOP/s in float32 products, "
+        f"{bandwidth / 1e9:.0f} GB/s reading and writing as much as Adam does.\n"
     )
-    print(f"{bandwidth / 1e9:.0f} GB/s through fused Adam.\n")
-    print(
-        "| batch | products | encode | select | decode | backward | optimiser | sum | floor |\n|" + "---|" * 9
-    )
-    for batch, steps in ((32, 5 if quick else 100), (4096, 1 if quick else 5)):
+    heads = ("batch", "products", *PARTS, "rest", "step", "floor")
+    print(f"| {' | '.join(heads)} |\n|" + "---|" * len(heads))
+    for batch in BATCHES:
         for half in (False, True) if torch.cpu._is_avx512_bf16_supported() else (False,):
-            sae = TopK(TopKConfig(n_latents=N_LATENTS, k=K), WIDTH).train()
-            sae.half_products = half
-            optimiser = torch.optim.Adam(sae.parameters(), fused=True)
-            batches = cycle(activations(8192), batch)
-            times: dict[str, list[float]] = {}
-            for index in range(steps + 2):
-                found = step_in_parts(sae, optimiser, next(batches))
-                for name, seconds in found.items() if index >= 2 else ():
-                    times.setdefault(name, []).append(seconds * 1e3)
-            middle = {name: statistics.median(values) for name, values in times.items()}
-            floor = floor_s(batch, multiply, bandwidth) * 1e3
-            cells = [f"{value:.2f}" for value in middle.values()]
-            total = sum(middle.values())
-            print(
-                f"| {batch:,} | {'bf16' if half else 'float32'} | {' | '.join(cells)} | {total:.2f} | {floor:.2f} |"
-            )
+            steps = {32: 5 if quick else 200, 4096: 2 if quick else 8}[batch]
+            found = step_in_parts(batch, half, steps)
+            cells = [
+                f"{milliseconds:.2f}" for milliseconds in (*found, floor_s(batch, multiply, bandwidth) * 1e3)
+            ]
+            print(f"| {batch:,} | {'bf16' if half else 'float32'} | {' | '.join(cells)} |")
     print(
         "\nFloor: the dense encoder product and the active latents' share of the other products at the peak rate, plus "
-        "one pass of Adam over weights, moments and gradients at the peak bandwidth; nothing for selection.\n",
+        "one pass over weights and moments, read and written, at the peak bandwidth; nothing for selection.\n",
         flush=True,
     )
 
 
-@torch.no_grad()
-def step_in_parts(sae: TopK, optimiser: torch.optim.Optimizer, x: torch.Tensor) -> dict[str, float]:
-    """Take one step and return the seconds of each part."""
-    times = {}
-    times["encode"], pre = timed(lambda: gradients.affine(sae, x))
-    times["select"], active = timed(lambda: gradients.select_rows(pre, (sae.config.active,)))
-    times["decode"], _ = timed(lambda: gradients.sparse_reconstruct(sae, active, len(x)))
-    times["backward"] = timed(lambda: gradients.sparse_backward(sae, active, x, x))[0] - times["decode"]
-    times["optimiser"], _ = timed(optimiser.step)
-    return times
+PARTS = ("encode", "select", "decode", "backward", "optimiser")
+
+
+def step_in_parts(batch: int, half: bool, steps: int) -> list[float]:
+    """Return the milliseconds of each of `PARTS`, of the rest, and of a whole step; medians over `steps`.
+
+    The parts are timed inside the very step that training takes. Gradients and Adam are one pass: `optimiser` is what
+    that pass takes where no latent is active, `backward` what it takes longer.
+    """
+    sae = TopK(TopKConfig(n_latents=N_LATENTS, k=K), WIDTH).train()
+    sae.half_products = half
+    optimiser, lanes = Adam(sae.named_parameters()), Lanes(torch.get_num_threads())
+    batches = cycle(activations(8192), batch)
+    names = {"_encode": sparse, "select_rows": kernels, "decode": kernels, "update": kernels}
+    watches = {name: Stopwatch(getattr(module, name)) for name, module in names.items()}
+    nothing = torch.full((batch, WIDTH), 0.0)
+    rows = []
+    try:
+        for name, module in names.items():
+            setattr(module, name, watches[name])
+        for _ in range(steps + 3):
+            whole, _ = timed(lambda: sae.train_step(next(batches), optimiser, 1e-3, lanes))
+            encode, select, decode, both = (watch.read() for watch in watches.values())
+            with torch.no_grad(), one_core():
+                bias = sae.encoder_bias.clone()
+                sae.encoder_bias.fill_(-1.0)  # no latent is active on empty rows
+                sae.train_step(nothing, optimiser, 0.0, lanes)
+                sae.encoder_bias.copy_(bias)
+            alone = [watch.read() for watch in watches.values()][-1]
+            rest = whole - encode - select - decode - both
+            rows.append([encode, select, decode, both - alone, alone, rest, whole])
+    finally:
+        for name, module in names.items():
+            setattr(module, name, watches[name].function)
+        lanes.close()
+    return [statistics.median(values) * 1e3 for values in zip(*rows[3:])]
+
+
+class Stopwatch:
+    """A function that remembers how long its calls take; of calls in several threads the longest counts."""
+
+    def __init__(self, function: Callable) -> None:
+        self.function = function
+        self._seconds: list[float] = []
+
+    def __call__(self, *args):
+        seconds, result = timed(lambda: self.function(*args))
+        self._seconds.append(seconds)
+        return result
+
+    def read(self) -> float:
+        """Return the seconds since the last call of this."""
+        longest, self._seconds = max(self._seconds), []
+        return longest
 
 
 def floor_s(batch: int, multiply: float, bandwidth: float) -> float:
     dense = 2 * batch * WIDTH * N_LATENTS
-    n_bytes = (
-        7 * 2 * WIDTH * N_LATENTS * 4
-    )  # weight, gradient and two moments read; weight and moments written
-    return dense * (1 + 4 * K / N_LATENTS) / multiply + n_bytes / bandwidth
+    return dense * (1 + 4 * K / N_LATENTS) / multiply + STATE_BYTES * 2 / bandwidth
 
 
 def crossover(quick: bool) -> None:
-    """Sparse against dense products over the share of active latents: what `kernels.SPARSE_BELOW` rests on."""
-    print("## Forward and backward, sparse over dense products (below 1: sparse is faster)\n")
-    usual = kernels.SPARSE_BELOW
-    shares = (0.01, 0.05, 0.1, 0.15, 0.2, 0.25)
+    """Steps on active latents against dense ones over their share: what `gradients.SPARSE_BELOW` rests on."""
+    print("## Steps on active latents over steps with dense products (below 1: the former are faster)\n")
+    usual = gradients.SPARSE_BELOW
+    shares = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4)
     print(
         f"| shape | batch | {' | '.join(f'{share:.0%}' for share in shares)} |\n|"
         + "---|" * (len(shares) + 2)
     )
     for width, n_latents in ((192, 512), (768, 2048)):
-        for batch in (32, 4096):
+        for batch in BATCHES:
             cells = []
             for share in shares:
-                sae = TopK(TopKConfig(n_latents=n_latents, k=max(int(share * n_latents), 1)), width).train()
-                rows = [torch.randn(batch, width) for _ in range(4)]
+                config = TopKConfig(n_latents=n_latents, k=max(int(share * n_latents), 1))
+                bank = Bank([config], {0: torch.zeros(1, width)}, (0,), dtype=torch.float32)
+                rows = [{0: torch.randn(batch, width)} for _ in range(4)]
                 found: dict[float, list[float]] = {
                     0.0: [],
-                    1.0: [],
-                }  # limits below which sparse products are used
-                for index in range(2 if quick else 40 if batch == 32 else 6):
+                    2.0: [],
+                }  # shares below which the former are taken
+                for index in range(3 if quick else 40 if batch == 32 else 6):
                     for limit, times in found.items():
-                        kernels.SPARSE_BELOW = limit
-                        times.append(timed(lambda sae=sae, x=rows[index % 4]: sae.backward(x))[0])
-                kernels.SPARSE_BELOW = usual
-                ratio = statistics.median(found[1.0]) / statistics.median(found[0.0])
+                        gradients.SPARSE_BELOW = limit
+                        x = rows[index % 4]
+                        times.append(
+                            timed(lambda b=bank, x=x, n=batch: b.train_block(x, n, Schedule(1e-3, 10**9)))[0]
+                        )
+                bank.close()
+                gradients.SPARSE_BELOW = usual
+                ratio = statistics.median(found[2.0][1:]) / statistics.median(found[0.0][1:])
                 cells.append(f"{ratio:.2f}")
             print(f"| {width} -> {n_latents} | {batch:,} | {' | '.join(cells)} |", flush=True)
     print()
@@ -285,17 +339,47 @@ def timed(function: Callable):
 
 
 def peak_multiply(device: str = "cpu") -> float:
+    """The best rate of a float32 product, by PyTorch's threads or by a core for each part."""
     a, b = torch.randn(4096, WIDTH, device=device), torch.randn(N_LATENTS, WIDTH, device=device)
     best = min(timed(lambda: (a @ b.T)[0, 0].item())[0] for _ in range(8))
+    if device == "cpu":
+        lanes = Lanes(torch.get_num_threads())
+        with one_core():
+            parts = [
+                timed(lambda: lanes(lambda first, last: a @ b[first:last].T, N_LATENTS)) for _ in range(8)
+            ]
+        lanes.close()
+        best = min(best, *(seconds for seconds, _ in parts))
     return 2 * 4096 * WIDTH * N_LATENTS / best
 
 
+STATE_BYTES = 3 * 2 * WIDTH * N_LATENTS * 4
+"""Weights and the two moments of encoder and decoder."""
+
+
 def peak_bandwidth() -> float:
-    weight = torch.nn.Parameter(torch.zeros(2 * WIDTH * N_LATENTS))
-    weight.grad = torch.ones_like(weight)
-    optimiser = torch.optim.Adam([weight], fused=True)
-    best = min(timed(optimiser.step)[0] for _ in range(20))
-    return 7 * weight.numel() * 4 / best
+    """Bytes a second when arrays as large as a training's state are read and written, by all cores."""
+    arrays = [torch.ones(N_LATENTS, WIDTH).numpy() for _ in range(6)]
+    lanes = Lanes(torch.get_num_threads())
+    best = min(
+        timed(lambda: lanes(lambda first, last: add_one(*(a[first:last] for a in arrays)), N_LATENTS))[0]
+        for _ in range(40)
+    )
+    lanes.close()
+    return 2 * STATE_BYTES / best
+
+
+@njit(nogil=True)
+def add_one(a, b, c, d, e, f):
+    for i in range(len(a)):
+        for j in range(a.shape[1]):
+            a[i, j] += 1
+            b[i, j] += 1
+            c[i, j] += 1
+        for j in range(a.shape[1]):
+            d[i, j] += 1
+            e[i, j] += 1
+            f[i, j] += 1
 
 
 def machine() -> str:

@@ -1,6 +1,5 @@
 """Every kind against a few lines of plain PyTorch, alone and stacked."""
 
-import copy
 import dataclasses
 
 import pytest
@@ -8,7 +7,7 @@ import torch
 
 from otoscope.errors import InputError, UnknownNameError
 from otoscope.registry import Registry
-from otoscope.saes import SAEConfig, SparseAutoencoder, gradients, make_config, train_saes
+from otoscope.saes import SAEConfig, SparseAutoencoder, make_config, train_saes
 from otoscope.saes.archetypal import project_to_simplex
 from otoscope.saes.base import stack
 from otoscope.saes.kinds import SAES, build_sae
@@ -258,28 +257,6 @@ def test_silence_is_counted_in_rows():
     sae.train().loss(x)
     fired = (sae.encode(x) != 0).any(0)
     assert sae.rows_since_fired.tolist() == [0 if on else 10 for on in fired]
-
-
-@pytest.mark.parametrize("stacked", [False, True])
-@pytest.mark.parametrize("kind", ["topk-gao", "batch-topk"])
-def test_written_out_gradients_are_autograds(kind, stacked):
-    members = [make(kind, seed=seed, n_latents=60).train() for seed in range(3 if stacked else 1)]
-    sae, x = stack(members).train(), rows(13)
-    expected = copy.deepcopy(sae)
-    assert gradients.sparse_wins(sae)
-    mse = sae.backward(x)
-    loss = expected.loss(x)
-    loss.total.sum().backward()
-    torch.testing.assert_close(mse, loss.mse, rtol=1e-12, atol=0)
-    for name, parameter in expected.named_parameters():
-        torch.testing.assert_close(sae.get_parameter(name).grad, parameter.grad, rtol=1e-9, atol=1e-14)
-    for name, buffer in expected.named_buffers():
-        torch.testing.assert_close(sae.get_buffer(name), buffer, rtol=1e-12, atol=0)
-    sae.eval()
-    with torch.no_grad():
-        reconstruction, counts = sae.reconstruct(x)
-        torch.testing.assert_close(reconstruction, sae(x))
-        assert torch.equal(counts, (sae.encode(x) != 0).sum(-2))
 
 
 class Mine(SparseAutoencoder):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from otoscope.errors import InputError
-from otoscope.saes import TopKConfig, kernels
+from otoscope.saes import TopKConfig
 from otoscope.saes.base import stack
 from otoscope.saes.topk import TopK
 
@@ -94,9 +94,7 @@ def autograd_gradients(sae, x):
 
 @pytest.mark.parametrize("decoder_bias", [False, True])
 @pytest.mark.parametrize("ks", [[3], [30], [2, 3, 5], [20, 30]])
-@pytest.mark.parametrize("path", ["sparse", "dense"])
-def test_written_out_gradients_are_autograds(ks, path, decoder_bias, monkeypatch):
-    monkeypatch.setattr(kernels, "SPARSE_BELOW", 2.0 if path == "sparse" else 0.0)
+def test_written_out_gradients_are_autograds(ks, decoder_bias):
     members = [
         TopK(TopKConfig(n_latents=32, k=k, decoder_bias=decoder_bias), 7, seed=i).double()
         for i, k in enumerate(ks)

@@ -7,8 +7,10 @@ import torch
 
 from otoscope.errors import InputError
 from otoscope.saes import TopKConfig, diagnose_activations, make_config, reconstruction_metrics, train_saes
+from otoscope.saes.adam import Adam
 from otoscope.saes.bank import Bank
 from otoscope.saes.kinds import build_sae
+from otoscope.saes.lanes import Lanes
 from otoscope.saes.stack import Schedule
 
 CONFIGS = [TopKConfig(n_latents=40, k=k) for k in (2, 3, 20)]
@@ -79,12 +81,22 @@ def test_a_bank_of_one_is_bit_identical_to_the_module_alone(config):
     x = torch.from_numpy(data(64))
     (sae,) = train_saes({0: x}, [config], **{**QUICK, "batch_size": 64})
     alone = build_sae(config, 12).train()
-    optimiser = torch.optim.Adam(alone.parameters(), lr=1e-3, fused=True)
+    optimiser = Adam(alone.named_parameters())
     for epoch in range(2):
-        alone.backward(x[np.random.default_rng([0, epoch]).permutation(64)])
-        optimiser.step()
+        alone.train_step(x[np.random.default_rng([0, epoch]).permutation(64)], optimiser, 1e-3, Lanes())
     for name, value in alone.state_dict().items():
         assert torch.equal(sae.state_dict()[name], value)
+
+
+def test_adam_is_torchs_fused_adam_to_the_bit():
+    ours, theirs = (build_sae(CONFIGS[2], 12).train() for _ in range(2))
+    optimisers = Adam(ours.named_parameters()), torch.optim.Adam(theirs.parameters(), lr=1e-3, fused=True)
+    for seed in range(3):
+        for sae in (ours, theirs):
+            sae.backward(torch.from_numpy(data(64, seed=seed)))
+        optimisers[0].step(1e-3)
+        optimisers[1].step()
+    assert all(torch.equal(theirs.state_dict()[name], value) for name, value in ours.state_dict().items())
 
 
 def test_the_same_call_gives_the_same_bits():

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from otoscope.saes.kernels import AdamRates, Weights
 
 BETAS = (0.9, 0.999)
 EPS = 1e-8
@@ -34,7 +37,7 @@ class Adam:
 
     @torch.no_grad()
     def step(self, lr: float) -> None:
-        """Update all parameters from their gradients, and drop these."""
+        """Update all parameters that have gradients, and drop these."""
         self._n_steps += 1
         used = [index for index, parameter in enumerate(self._parameters) if parameter.grad is not None]
         torch._fused_adam_(
@@ -54,6 +57,26 @@ class Adam:
         )
         for parameter in self._parameters:
             parameter.grad = None
+
+    def matrix(self, name: str) -> Weights:
+        """Return a parameter on a CPU, and its moments, as one matrix each: views to update from outside."""
+        index = self._names.index(name)
+        tensors = (self._parameters[index].detach(), self._means[index], self._squares[index])
+        return Weights(*(tensor.view(-1, tensor.shape[-1]).numpy() for tensor in tensors))
+
+    def next_rates(self, lr: float) -> AdamRates:
+        """Return the scalars of the coming step."""
+        n_steps = float(self._n_steps) + 1
+        scalar = np.float32 if self._means[0].dtype == torch.float32 else np.float64
+        return AdamRates(
+            keep_mean=scalar(BETAS[0]),
+            add_mean=scalar(1 - BETAS[0]),
+            keep_square=scalar(BETAS[1]),
+            add_square=scalar(1 - BETAS[1]),
+            step=scalar(lr / (1 - BETAS[0] ** n_steps)),
+            root=scalar((1 - BETAS[1] ** n_steps) ** -0.5),
+            eps=scalar(EPS),
+        )
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the state by name; views of the present one."""

@@ -13,6 +13,7 @@ from torch import Tensor
 from otoscope.saes.base import SAEConfig, SparseAutoencoder
 from otoscope.saes.data import Layer
 from otoscope.saes.kinds import build_sae
+from otoscope.saes.lanes import Lanes, set_up_thread
 from otoscope.saes.stack import Schedule, Stack, n_weights
 
 CPU_STACK_BYTES = 16 * 2**20
@@ -100,41 +101,42 @@ class Bank:
 
 
 class _Threads:
-    """Runs a function on every stack; on a CPU in threads, each of which computes with one core.
+    """Runs a function on every stack; on a CPU in threads that share its cores.
 
-    That needs no barrier within an operation, so it also holds up on a busy machine. A single stack gets all cores
-    if its products are large enough to share.
+    Where there are as many stacks as cores, each computes with one: that needs no barrier within an operation, so it
+    also holds up on a busy machine. Where there are fewer, a stack that is large enough to share gets several.
     """
 
     def __init__(self, stacks: list[Stack], device: torch.device) -> None:
         self._stacks = stacks
         self._n_before = torch.get_num_threads()
-        on_cpu = device.type == "cpu"
-        n_workers = min(self._n_before, len(stacks)) if on_cpu else 1
-        self._small = on_cpu and len(stacks) == 1 and n_weights(stacks[0].module) < SMALL_WEIGHTS
         self._pool = None
-        if n_workers > 1:
-            self._pool = ThreadPoolExecutor(
-                n_workers, "saes", initializer=torch.set_num_threads, initargs=(1,)
-            )
+        if device.type == "cpu":
+            n_workers = min(self._n_before, len(stacks))
+            for stacked in stacks:
+                if n_weights(stacked.module) >= SMALL_WEIGHTS:
+                    stacked.lanes = Lanes(self._n_before // n_workers)
+            self._pool = ThreadPoolExecutor(n_workers, "saes", initializer=set_up_thread)
 
     def each(self, function: Callable[[Stack], None]) -> None:
         """Call `function` on every stack; the first exception is raised here."""
+
+        def call(stacked: Stack) -> None:
+            torch.set_num_threads(stacked.lanes.n)
+            function(stacked)
+
         if self._pool is not None:
-            list(self._pool.map(function, self._stacks))
-            return
-        if self._small:
-            torch.set_num_threads(1)
-        try:
+            list(self._pool.map(call, self._stacks))
+        else:
             for stacked in self._stacks:
                 function(stacked)
-        finally:
-            torch.set_num_threads(self._n_before)
 
     def close(self) -> None:
         """End the threads."""
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
+        for stacked in self._stacks:
+            stacked.lanes.close()
         torch.set_num_threads(self._n_before)  # what threads set for themselves, later threads would inherit
 
 

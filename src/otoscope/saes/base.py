@@ -16,6 +16,9 @@ from otoscope.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from otoscope.saes.adam import Adam
+    from otoscope.saes.lanes import Lanes
+
 
 @dataclass(frozen=True, kw_only=True)
 class SAEConfig:
@@ -152,6 +155,18 @@ class SparseAutoencoder(nn.Module):
                 loss = self.loss(x)
             loss.total.sum().backward()
         return loss.mse.detach()
+
+    def train_step(self, x: Tensor, optimiser: Adam, lr: float, lanes: Lanes) -> Tensor:
+        """Take a whole step on the rows ``x [rows, n_inputs]`` and return the mean squared error.
+
+        By default `backward` and the optimiser, with PyTorch's threads; a kind may have a faster way, for which
+        `lanes` are the cores that it may use.
+        """
+        mse = self.backward(x)
+        self.adjust_gradients()
+        optimiser.step(lr)
+        self.after_step()
+        return mse
 
     def init_from_data(self, x: Tensor) -> None:
         """Set what depends on the data (a bias at its mean, say) from rows ``x [rows, n_inputs]``, before training."""

@@ -6,7 +6,7 @@ Bussmann, Leask & Nanda, "BatchTopK Sparse Autoencoders" (2024).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
@@ -15,6 +15,10 @@ from otoscope.saes import gradients
 from otoscope.saes.base import Loss, mean_squared_error
 from otoscope.saes.gao import GaoTopKConfig
 from otoscope.saes.tied import TiedSAE
+
+if TYPE_CHECKING:
+    from otoscope.saes.adam import Adam
+    from otoscope.saes.lanes import Lanes
 
 THRESHOLD_DECAY = 0.99
 
@@ -66,17 +70,16 @@ class BatchTopK(TiedSAE):
         top = flat.topk(n_kept, dim=-1, sorted=False)
         return torch.zeros_like(flat).scatter(-1, top.indices, top.values).view_as(z)
 
-    @torch.no_grad()
-    def backward(self, x: Tensor) -> Tensor:
-        n_rows = x.shape[-2]
-        if not self.mse_alone or not gradients.sparse_wins(self) or self.may_have_dead(n_rows):
-            return super().backward(x)
-        pre = self.pre_codes(x)
-        active = gradients.select_batch(pre, min(self.config.active * n_rows, n_rows * self.n_latents))
-        self.count_fired(gradients.active_counts(self, active) > 0, n_rows)
-        values = torch.where(active.values > 0, active.values, torch.inf)
-        self.observe_smallest(values.view(*self.threshold.shape, -1).amin(-1))
-        return gradients.sparse_backward(self, active, x, x - self.decoder_bias.unsqueeze(-2))
+    def train_step(self, x: Tensor, optimiser: Adam, lr: float, lanes: Lanes) -> Tensor:
+        if not self.mse_alone or not gradients.sparse_wins(self) or self.may_have_dead(len(x)):
+            return super().train_step(x, optimiser, lr, lanes)
+        from otoscope.saes import sparse
+
+        step = sparse.train_step(self, x, optimiser, lr, lanes, whole_batch=True)
+        self.count_fired(step.n_active > 0, len(x))
+        smallest = sparse.smallest(step.active, len(x))
+        self.observe_smallest(self.threshold.new_tensor(smallest).view_as(self.threshold))
+        return step.mse
 
     @torch.no_grad()
     def observe(self, z: Tensor) -> None:

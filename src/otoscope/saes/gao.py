@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-import torch
 from torch import Tensor
 
 from otoscope.saes import gradients
 from otoscope.saes.base import Loss, mean_squared_error
 from otoscope.saes.tied import AuxConfig, TiedSAE
 from otoscope.saes.topk import check_k, k_label, k_of_sparsity, keep_largest
+
+if TYPE_CHECKING:
+    from otoscope.saes.adam import Adam
+    from otoscope.saes.lanes import Lanes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,19 +58,21 @@ class GaoTopK(TiedSAE):
         mse = mean_squared_error(reconstruction, x)
         return Loss(mse + self.aux_loss(pre, x - reconstruction), mse)
 
-    @torch.no_grad()
-    def backward(self, x: Tensor) -> Tensor:
-        if not gradients.sparse_wins(self) or self.may_have_dead(x.shape[-2]):
-            return super().backward(x)
-        active = gradients.select_rows(self.pre_codes(x), self._ks)
-        self.count_fired(gradients.active_counts(self, active) > 0, x.shape[-2])
-        return gradients.sparse_backward(self, active, x, x - self.decoder_bias.unsqueeze(-2))
+    def train_step(self, x: Tensor, optimiser: Adam, lr: float, lanes: Lanes) -> Tensor:
+        if not gradients.sparse_wins(self) or self.may_have_dead(len(x)):
+            return super().train_step(x, optimiser, lr, lanes)
+        from otoscope.saes import sparse
+
+        step = sparse.train_step(self, x, optimiser, lr, lanes)
+        self.count_fired(step.n_active > 0, len(x))
+        return step.mse
 
     def reconstruct(self, x: Tensor) -> tuple[Tensor, Tensor]:
         if not gradients.sparse_wins(self):
             return super().reconstruct(x)
-        active = gradients.select_rows(self.pre_codes(x), self._ks)
-        return gradients.sparse_reconstruct(self, active, x.shape[-2]), gradients.active_counts(self, active)
+        from otoscope.saes import sparse
+
+        return sparse.reconstruct(self, x)
 
     @property
     def _ks(self) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ from torch import Tensor
 from otoscope.saes.adam import Adam
 from otoscope.saes.base import SparseAutoencoder, stack, unstack_into
 from otoscope.saes.data import Layer
+from otoscope.saes.lanes import Lanes
 from otoscope.saes.metrics import Tally
 
 VALIDATION_CHUNK = 1024
@@ -43,6 +44,7 @@ class Stack:
         self.n_members = len(saes)
         self.module = stack(saes).train()
         self.optimiser = Adam(self.module.named_parameters())
+        self.lanes = Lanes()
         self.lr = 0.0
         self.n_steps = 0
         self.best_score = np.full(self.n_members, np.inf)
@@ -58,10 +60,7 @@ class Stack:
         module = self.module
         module.progress = self.n_steps / schedule.n_steps
         self.lr = schedule(self.n_steps)
-        mse = module.backward(x)
-        module.adjust_gradients()
-        self.optimiser.step(self.lr)
-        module.after_step()
+        mse = module.train_step(x, self.optimiser, self.lr, self.lanes)
         self.n_steps += 1
         self._mse_sum = self._mse_sum.to(mse.device) + mse.double().view(-1) * len(x)
         self._mse_rows += len(x)

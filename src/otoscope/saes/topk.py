@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,10 @@ from torch import Tensor, nn
 from otoscope.errors import InputError
 from otoscope.saes import gradients
 from otoscope.saes.base import SAEConfig, SparseAutoencoder, linear_bias, linear_weight
+
+if TYPE_CHECKING:
+    from otoscope.saes.adam import Adam
+    from otoscope.saes.lanes import Lanes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,8 +81,9 @@ class TopK(SparseAutoencoder):
     def reconstruct(self, x: Tensor) -> tuple[Tensor, Tensor]:
         if not gradients.sparse_wins(self):
             return super().reconstruct(x)
-        active = gradients.select_rows(gradients.affine(self, x), self._ks)
-        return gradients.sparse_reconstruct(self, active, x.shape[-2]), gradients.active_counts(self, active)
+        from otoscope.saes import sparse
+
+        return sparse.reconstruct(self, x)
 
     def stack_key(self) -> Hashable:
         config = self.config
@@ -87,10 +92,14 @@ class TopK(SparseAutoencoder):
 
     @torch.no_grad()
     def backward(self, x: Tensor) -> Tensor:
-        if gradients.sparse_wins(self):
-            active = gradients.select_rows(gradients.affine(self, x), self._ks)
-            return gradients.sparse_backward(self, active, x, x)
-        return gradients.dense_backward(self, self.encode(x), x, x)
+        return gradients.dense_backward(self, self.encode(x), x)
+
+    def train_step(self, x: Tensor, optimiser: Adam, lr: float, lanes: Lanes) -> Tensor:
+        if not gradients.sparse_wins(self):
+            return super().train_step(x, optimiser, lr, lanes)
+        from otoscope.saes import sparse
+
+        return sparse.train_step(self, x, optimiser, lr, lanes).mse
 
     @property
     def _ks(self) -> tuple[int, ...]:
