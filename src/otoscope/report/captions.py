@@ -8,6 +8,7 @@ from otoscope.report import wording
 from otoscope.report.headlines import SPARSITY, main_selection
 from otoscope.report.published import beside, published_name
 from otoscope.report.rules import (
+    empty_counts,
     entropy_column,
     error_measure,
     in_sample,
@@ -111,7 +112,7 @@ def _figure2(run: Run) -> Caption:
         "there are, which differs between dense and codes: compare the effective dimensions in the table too."
         + (
             " A factor that keeps no coefficient counts as 1 here, by the published rule."
-            if _empty_counts(run)
+            if empty_counts(run)
             else ""
         ),
     )
@@ -170,10 +171,6 @@ def _pale(run: Run, what: str) -> str:
         return ""
     rules = "" if run.protocol == "paper" else " They were made by the paper's rules, not by this run's."
     return f" Short pale bars behind the curves: the published {what}, in the colour of their curve.{rules}"
-
-
-def _empty_counts(run: Run) -> bool:
-    return (run.spec.get("disentanglement") or {}).get("empty_completeness") is not None and in_sample(run)
 
 
 def _places(run: Run, name: str) -> set[tuple[str, int | str]]:

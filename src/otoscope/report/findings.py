@@ -18,7 +18,7 @@ from otoscope.report.headlines import (
     representations,
     spearman,
 )
-from otoscope.report.rules import entropy_column, in_sample, metric_of, min_r2, picked_on_test
+from otoscope.report.rules import empty_counts, entropy_column, in_sample, metric_of, min_r2, picked_on_test
 from otoscope.report.runs import NULLS, Run, codes_of, curves_of, over_seeds, rows_of
 
 
@@ -221,6 +221,8 @@ def _disentanglement(run: Run) -> Finding | None:
             text += (
                 f" Codes do not beat {wording.listing(as_good)}, so sparse training cannot take the credit."
             )
+    if empty_counts(run):
+        text += " By this run's rules, a factor of which the Lasso keeps nothing counts as completeness 1."
     seeds = wording.count(summary["seed"].nunique(), "seed")
     text += f" These means carry no interval ({seeds}): small differences mean little."
     return Finding("How disentangled the codes are", text)

@@ -8,7 +8,7 @@ from otoscope.report import wording
 from otoscope.report.cells import Table, representation_name, with_interval
 from otoscope.report.drawing import FAMILIES
 from otoscope.report.headlines import best_layers, studied_layers
-from otoscope.report.published import CITATION, beside, comparison, comparison_summary, published_name
+from otoscope.report.published import CITATION, beside, comparison, comparison_summary
 from otoscope.report.rules import n_top
 from otoscope.report.runs import Run, layer_order, over_seeds, rows_of
 
@@ -47,12 +47,12 @@ def _table1(run: Run) -> Table | None:
         source = theirs["source"].get(place, "none")
         rows.append(
             [
-                f"{p.encoder} ({published_name(p.encoder) or 'not in the paper'})",
+                p.encoder,
                 str(p.layer),
                 with_interval(p.mean, p.low, p.high, "accuracy"),
                 wording.percent(value),
                 wording.difference(p.mean - value, "accuracy"),
-                source,
+                source.replace("+-", "±"),
             ]
         )
         if place in best:
@@ -120,7 +120,7 @@ def _every_number(found: pd.DataFrame) -> Table | None:
             _value(row.published, row.what),
             _value(row.ours, row.what),
             _change(row.difference, row.what),
-            row.source,
+            row.source.replace("+-", "±"),
         ]
         for row in rows_of(kept)
     ]

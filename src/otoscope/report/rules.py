@@ -40,6 +40,11 @@ def unequal_selection(run: Run) -> bool:
     return _setting(run, "selection", "same") == "published"
 
 
+def empty_counts(run: Run) -> bool:
+    """Whether a factor that keeps no coefficient has a completeness, as published."""
+    return in_sample(run) and _setting(run, "empty_completeness", None) is not None
+
+
 def entropy_column(run: Run) -> str:
     """Return the column of factor_entropy.csv that completeness is drawn against."""
     return "entropy_hist_bits" if _setting(run, "entropy", "knn") == "histogram" else "entropy_knn_bits"

@@ -11,7 +11,7 @@ from otoscope.report import wording
 from otoscope.report.cells import Table, change, with_interval
 from otoscope.report.headlines import headlines, representations
 from otoscope.report.rules import metric_of, r2_kind
-from otoscope.report.runs import Run, codes_of
+from otoscope.report.runs import Run, codes_of, rows_of
 
 _ASKED = ("data set", "label", "encoders")
 """Where these differ, the runs ask different questions."""
@@ -52,14 +52,11 @@ def differences(runs: list[Run]) -> Differences:
 
 def headline_numbers(runs: list[Run]) -> list[Table]:
     """Return a table for each encoder: a row per headline number, a column per run."""
-    found = [headlines(run).set_index("encoder") if len(headlines(run)) else pd.DataFrame() for run in runs]
-    encoders = list(dict.fromkeys(encoder for table in found for encoder in table.index))
+    found = [{row.encoder: row for row in rows_of(headlines(run))} for run in runs]
+    encoders = list(dict.fromkeys(encoder for rows in found for encoder in rows))
     tables = []
     for encoder in encoders:
-        lines = [
-            _lines(run, table.loc[encoder]) if encoder in table.index else {}
-            for run, table in zip(runs, found)
-        ]
+        lines = [_lines(run, rows[encoder]) if encoder in rows else {} for run, rows in zip(runs, found)]
         titles = list(dict.fromkeys(title for line in lines for title in line))
         rows = [
             [title, *(line.get(title, "not in this run" if not line else "n/a") for line in lines)]
@@ -123,19 +120,19 @@ def _mean(part: pd.DataFrame, name: str) -> float:
     return float(part[name].astype(float).mean())
 
 
-def _lines(run: Run, row: pd.Series) -> dict[str, str]:
+def _lines(run: Run, row: Any) -> dict[str, str]:
     """Return title -> value of one encoder's headline numbers."""
     metric = metric_of(run)
     lines = {
-        "best layer": str(row["layer"]),
-        "its probe": with_interval(row["score"], row["low"], row["high"], metric),
-        "best layer minus layer 0": change(row["gain"], row["gain_low"], row["gain_high"], metric),
-        "layer of the codes below": "n/a" if row["studied"] is None else str(row["studied"]),
-        "probe on codes minus dense": wording.difference(row["code_change"], metric),
-        "lost by the codes (FVU)": wording.percent(row["fvu"]),
-        "mean R² of the codes": f"{wording.number(row['r2'])} ({r2_kind(run)})",
+        "best layer": str(row.layer),
+        "its probe": with_interval(row.score, row.low, row.high, metric),
+        "best layer minus layer 0": change(row.gain, row.gain_low, row.gain_high, metric),
+        "layer of the codes below": "n/a" if row.studied is None else str(row.studied),
+        "probe on codes minus dense": wording.difference(row.code_change, metric),
+        "lost by the codes (FVU)": wording.percent(row.fvu),
+        "mean R² of the codes": f"{wording.number(row.r2)} ({r2_kind(run)})",
     }
-    table = representations(run, str(row.name), row["studied"])
+    table = representations(run, row.encoder, row.studied)
     codes = codes_of(table)
     for null, what in (("dense", "the dense state"), *wording.NULLS.items()):
         part = table[table["representation"] == null]

@@ -35,14 +35,14 @@ def headline_table(run: Run) -> Table:
             "n/a" if row.studied is None else str(row.studied),
             wording.difference(row.code_change, metric),
             wording.percent(row.fvu),
-            f"{wording.number(row.r2)} ({r2_kind(run)})",
+            wording.number(row.r2),
             wording.signed(row.completeness_gain),
         ]
         for row in headlines(run).itertuples()
     ]
     columns = [
         *("encoder", "best layer", "its probe", "minus layer 0", "layer of the codes", "codes minus dense"),
-        *("FVU", "mean R² of codes", "completeness, codes minus dense"),
+        *("FVU", f"{r2_kind(run)} R² of codes", "completeness minus dense"),
     ]
     return Table(
         "At a glance",

@@ -48,7 +48,15 @@ def comparison(run: Run) -> pd.DataFrame:
         parts.append(both.assign(what=what, difference=both["ours"] - both["published"]))
     if not parts:
         return pd.DataFrame(columns=list(COLUMNS))
-    return pd.concat(parts, ignore_index=True)[list(COLUMNS)]
+    both = pd.concat(parts, ignore_index=True)[list(COLUMNS)]
+    encoders = (
+        list(dict.fromkeys(run.tables["layer_probing"]["encoder"])) if "layer_probing" in run.tables else []
+    )
+    rank = {name: i for i, name in enumerate([*both["what"].unique(), *encoders])}
+    keys = both[["what", "encoder", "layer", "sparsity"]].assign(
+        what=both["what"].map(rank), encoder=both["encoder"].map(rank), sparsity=both["sparsity"].fillna(-1.0)
+    )
+    return both.loc[keys.sort_values(list(keys), kind="stable").index].reset_index(drop=True)
 
 
 def comparison_summary(table: pd.DataFrame) -> pd.DataFrame:
