@@ -35,6 +35,15 @@ DATASETS.add(
     "otoscope.datasets.folder:load",
     "any folder of recordings with a metadata.csv, or with one subfolder a class",
 )
+for _name, _summary in {
+    "esc50": "2,000 environmental sounds, 50 classes, five folds",
+    "gtzan": "1,000 excerpts of music, ten genres (no artists known: scores flatter)",
+    "speech-commands": "105,829 spoken words, 35 words, the official lists",
+    "fsdd": "3,000 spoken digits, six speakers, 8 kHz",
+    "nsynth": "305,979 musical notes, by instrument family, source and pitch",
+    "raven": "Raven selection tables: marked stretches of long recordings",
+}.items():
+    DATASETS.add(_name, f"otoscope.datasets.{_name.replace('-', '_')}:load", _summary)
 
 GROUND_TRUTHS = Registry("data set with true factors", "otoscope.ground_truths")
 """Functions ``clips -> (table, info)``: the factors that made each clip, and their unit and family."""

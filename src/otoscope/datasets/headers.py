@@ -1,15 +1,25 @@
-"""How long recordings are: the last step of every data set on disk."""
+"""The last step of every data set on disk: how long its recordings are, and whether the table is right."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from otoscope.audio import audio_info
+from otoscope.clips import check_clips
 from otoscope.compute import progress, thread_map
 from otoscope.errors import AudioError, InputError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+def finished(clips: pd.DataFrame, *, skip_unreadable: bool = False) -> pd.DataFrame:
+    """Return `clips` with durations and checked; recordings left out stay listed in ``.attrs["left_out"]``."""
+    clips = with_durations(clips, skip_unreadable=skip_unreadable)
+    left_out = clips.attrs["left_out"]
+    clips = check_clips(clips)
+    clips.attrs["left_out"] = left_out
+    return clips
 
 
 def with_durations(clips: pd.DataFrame, *, skip_unreadable: bool = False) -> pd.DataFrame:

@@ -7,8 +7,8 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from otoscope.clips import check_clips, split_clips
-from otoscope.datasets.headers import with_durations
+from otoscope.clips import split_clips
+from otoscope.datasets.headers import finished
 from otoscope.datasets.vocalset.names import (
     ENDINGS,
     SINGERS,
@@ -97,12 +97,8 @@ def load(
         clips.loc[validates, "group"] += " (valid)"
     else:
         clips = split_clips(clips, seed=split_seed, valid=valid, test=0.0)
-    clips = with_durations(clips, skip_unreadable=skip_unreadable)
-    left_out = clips.attrs["left_out"]
-    columns = ["clip_id", "path", "start_s", "stop_s", "split", "group"]
-    clips = check_clips(clips[[*columns, "singer", "sex", "technique", "context", "vowel"]])
-    clips.attrs["left_out"] = left_out
-    return clips
+    columns = ["singer", "sex", "technique", "context", "vowel"]
+    return finished(clips[["clip_id", "path", "split", "group", *columns]], skip_unreadable=skip_unreadable)
 
 
 def audio_root(root: str | Path) -> Path:
