@@ -1,0 +1,280 @@
+"""What a run will take, said before it starts: downloads, disk, memory, time. What is not known is left out.
+
+Sizes follow from the spec, the clips and the shapes of the models. Times are measured on this machine, on one crop and
+on a few steps of training (`otoscope.experiment.timing`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from otoscope.activations.crops import cut, parse_crop
+from otoscope.encoders.load import ENCODERS, Hub, Mini
+from otoscope.errors import InputError
+from otoscope.experiment import timing
+from otoscope.experiment.spec import EncoderSpec, Spec
+
+NUMBERS_PER_WEIGHT = 6
+"""In training, per weight of an autoencoder: itself, its gradient, Adam's two moments, the best so far, and a copy."""
+NUMBERS_PER_WEIGHT_KEPT = 4
+"""In a checkpoint: the weight, Adam's two moments, the best so far."""
+
+
+class Shape(NamedTuple):
+    """Blocks, width and bytes of weights of an encoder."""
+
+    n_blocks: int
+    width: int
+    weight_bytes: int
+
+
+PUBLISHED = {
+    "MIT/ast-finetuned-audioset-10-10-0.4593": Shape(12, 768, 346_000_000),
+    "facebook/hubert-base-ls960": Shape(12, 768, 378_000_000),
+    "microsoft/wavlm-base-plus": Shape(12, 768, 378_000_000),
+    "m-a-p/MERT-v1-95M": Shape(12, 768, 378_000_000),
+}
+"""The paper's models. Bytes are about those listed at huggingface.co; MERT's follow from its 94.4 M weights."""
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a run will take.
+
+    Attributes
+    ----------
+    downloads : dict of str to int or None
+        Hub models that are not in the cache, and about how many bytes where that is known.
+    disk, memory : dict of str to int
+        Bytes by what they are for. All of `disk` lies there together; of `memory` the largest counts.
+    time_s : dict of str to float
+        Seconds by what takes them, as far as measured.
+    free_disk, free_memory : int or None
+        Bytes; None where the system does not say.
+    out : str
+        The run's directory.
+    unknown : list of str
+        Encoders that are left out of disk, memory and time, since their shape is not known before they are loaded.
+    """
+
+    downloads: dict[str, int | None]
+    disk: dict[str, int]
+    memory: dict[str, int]
+    time_s: dict[str, float]
+    free_disk: int
+    free_memory: int | None
+    out: str
+    unknown: list[str]
+
+    def lines(self) -> list[str]:
+        """Return a line on each, and a warning where this machine has hardly enough."""
+        said = []
+        if self.downloads:
+            models = [
+                f"{name} (about {_size(size)})" if size else name for name, size in self.downloads.items()
+            ]
+            said.append(f"downloads: {', '.join(models)}, to the Hugging Face cache")
+        if self.disk:
+            free = f"{_size(self.free_disk)} free at {self.out}"
+            said.append(f"disk: about {_size(sum(self.disk.values()))} ({_listed(self.disk, _size)}); {free}")
+        if self.memory:
+            most = max(self.memory, key=self.memory.__getitem__)
+            free = f"; {_size(self.free_memory)} available" if self.free_memory is not None else ""
+            said.append(f"memory: about {_size(self.memory[most])}, for {most}{free}")
+        if self.time_s:
+            total = timing.duration(sum(self.time_s.values()))
+            said.append(
+                f"time: about {total} ({_listed(self.time_s, timing.duration)}); other stages not counted"
+            )
+        if self.unknown:
+            said.append(f"not counted, as not known before it is loaded: {', '.join(self.unknown)}")
+        if sum(self.disk.values()) > 0.8 * self.free_disk:
+            said.append("warning: the disk will be almost full; --out takes another one")
+        if self.free_memory is not None and max(self.memory.values(), default=0) > self.free_memory:
+            said.append("warning: this is more memory than is available; fewer layers or latents need less")
+        return said
+
+
+def needs(spec: Spec, clips: pd.DataFrame, *, out: str | os.PathLike, measure_time: bool = True) -> Needs:
+    """Return what a run of `spec` on `clips` will take.
+
+    Parameters
+    ----------
+    spec : Spec
+    clips : DataFrame
+        The clips table of its data set.
+    out : str or Path
+        The run's directory. What lies there already counts as room.
+    measure_time : bool
+        Load the encoders that are on this machine, and time them and a few steps of training: some seconds.
+
+    Raises
+    ------
+    InputError
+        If the disk certainly cannot hold the run.
+    """
+    downloads: dict[str, int | None] = {}
+    disk: dict[str, int] = {}
+    memory: dict[str, int] = {}
+    unknown: list[str] = []
+    known: list[timing.Load] = []
+    for encoder in spec.encoders:
+        repo, folder = _place(encoder)
+        shape = _shape(folder) if folder is not None else PUBLISHED.get(repo or "")
+        if repo is not None and folder is None:
+            downloads[repo] = shape.weight_bytes if shape is not None else None
+        a_row_per_crop = spec.extraction.pool in (
+            "mean",
+            "paper",
+        )  # how many others give, only the model knows
+        if shape is None or not a_row_per_crop:
+            unknown.append(encoder.name)
+            continue
+        heard = heard_by(spec, encoder, clips)
+        known.append(timing.Load(encoder, shape.n_blocks, shape.width, heard, here=folder is not None))
+        for what, size in _disk(spec, encoder, shape, heard).items():
+            disk[what] = disk.get(what, 0) + size
+        for what, size in _memory(spec, encoder, shape, heard).items():
+            memory[what] = max(memory.get(what, 0), size)
+    if disk:  # one encoder's at a time
+        disk["a checkpoint"] = memory["training autoencoders"] * NUMBERS_PER_WEIGHT_KEPT // NUMBERS_PER_WEIGHT
+    root = Path(out).absolute()
+    free = shutil.disk_usage(next(p for p in (root, *root.parents) if p.exists())).free + _bytes_in(root)
+    certain = disk.get("activations", 0) + sum(
+        _fewest_layers(load.encoder) * layer_bytes(spec, load.width) for load in known
+    )
+    if certain > free:
+        raise InputError(
+            f"this run needs about {_size(sum(disk.values()))} of disk ({_listed(disk, _size)}), and there is room for "
+            f"{_size(free)} at {out}: choose another disk with --out, or halve the activations with --set "
+            "extraction.dtype=float16"
+        )
+    time_s = timing.stage_times(spec, clips, known) if measure_time else {}
+    return Needs(downloads, disk, memory, time_s, free, _free_memory(), str(out), unknown)
+
+
+def heard_by(spec: Spec, encoder: EncoderSpec, clips: pd.DataFrame) -> pd.DataFrame:
+    """Return ``crop, roles, crops, learnt, sound_s``: a row per store, that is per way in which clips are cut.
+
+    `learnt` counts the crops of training clips that are learnt from.
+    """
+    settings, everyone = spec.extraction, {"train", "valid", "test"}
+    roles = {
+        "train": (settings.train_crop, {"train"}),
+        "evaluate": (settings.evaluate_crop, {"valid", "test"}),
+        "measure": (
+            encoder.measure_crop or settings.measure_crop,
+            {"test"} if spec.disentanglement.rows == "test" else everyone,
+        ),
+    }
+    rows = []
+    for rule in dict.fromkeys(own or settings.crop for own, _ in roles.values()):
+        served = [role for role, (own, _) in roles.items() if (own or settings.crop) == rule]
+        splits = set().union(*(roles[role][1] for role in served))
+        crops = cut(clips[clips.split.isin(splits)], parse_crop(rule))
+        learnt = crops.clip_id.isin(clips.clip_id[clips.split == "train"]).sum() if "train" in served else 0
+        rows.append((rule, " ".join(served), len(crops), int(learnt), float(crops.given_s.sum())))
+    return pd.DataFrame(rows, columns=["crop", "roles", "crops", "learnt", "sound_s"])
+
+
+def layer_bytes(spec: Spec, width: int) -> int:
+    """Return the bytes of the autoencoders of one layer: encoder and decoder matrices, and a bias per latent."""
+    n_latents = spec.saes.n_latents
+    return 4 * len(spec.saes.sparsities) * len(spec.saes.seeds) * (2 * width * n_latents + n_latents)
+
+
+def _disk(spec: Spec, encoder: EncoderSpec, shape: Shape, heard: pd.DataFrame) -> dict[str, int]:
+    beside = np.where(heard.roles == "measure", 0, len(spec.saes.beside))
+    numbers = int((heard.crops * (shape.n_blocks + 1 + beside)).sum()) * shape.width
+    n_bytes = 2 if spec.extraction.dtype == "float16" else 4
+    return {
+        "activations": n_bytes * numbers,
+        "autoencoders": len(encoder.layers) * layer_bytes(spec, shape.width),
+    }
+
+
+def _fewest_layers(encoder: EncoderSpec) -> int:
+    """Return how many layers are studied at least: "best" and "last" may turn out to be others that are named."""
+    return max(len({layer for layer in encoder.layers if isinstance(layer, int)}), 1)
+
+
+def _memory(spec: Spec, encoder: EncoderSpec, shape: Shape, heard: pd.DataFrame) -> dict[str, int]:
+    n_layers = len(encoder.layers) + len(spec.saes.beside)
+    probed = int(heard.crops[heard.roles.str.contains("train|evaluate")].sum())
+    return {
+        "the encoder": shape.weight_bytes,
+        "probing all layers": 4 * probed * (shape.n_blocks + 1) * shape.width,
+        "training autoencoders": NUMBERS_PER_WEIGHT * n_layers * layer_bytes(spec, shape.width),
+    }
+
+
+def _place(encoder: EncoderSpec) -> tuple[str | None, Path | None]:
+    """Return a hub model's id, and the folder of a model that is on this machine."""
+    entry = ENCODERS.get(encoder.name) if encoder.name in ENCODERS else None
+    if isinstance(entry, Mini):
+        return None, Path(str(resources.files("otoscope.encoders") / "mini"))
+    if entry is None and Path(encoder.name).expanduser().is_dir():
+        return None, Path(encoder.name).expanduser()
+    repo = entry.repo_id if isinstance(entry, Hub) else encoder.name
+    if (entry is not None and not isinstance(entry, Hub)) or repo.count("/") != 1:
+        return None, None  # of another package, or a wrong name: loading it says more
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = Path(snapshot_download(repo, revision=encoder.revision, local_files_only=True))
+    except Exception:  # not cached; the hub's errors for that change between versions
+        return repo, None
+    return repo, folder if _weight_files(folder) else None
+
+
+def _shape(folder: Path) -> Shape | None:
+    """Return the shape of a model's folder, None if its configuration does not tell."""
+    try:
+        config = json.loads((folder / "config.json").read_text())
+    except (OSError, ValueError):
+        return None
+    width = config.get("hidden_size", config.get("d_model"))
+    n_blocks = config.get("num_hidden_layers", config.get("encoder_layers"))
+    if not isinstance(width, int) or not isinstance(n_blocks, int):
+        return None
+    return Shape(n_blocks, width, sum(file.stat().st_size for file in _weight_files(folder)))
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    return list(folder.glob("model*.safetensors")) or list(folder.glob("pytorch_model*.bin"))
+
+
+def _bytes_in(folder: Path) -> int:
+    """Return the bytes below a folder, of the files that are its own."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file() and not file.is_symlink())
+
+
+def _free_memory() -> int | None:
+    """Return the bytes that can be had without swapping, where the system says so (Linux)."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration, ValueError):
+        return None
+
+
+def _listed(values: Mapping[str, Any], write: Callable[[Any], str]) -> str:
+    return ", ".join(f"{what} {write(value)}" for what, value in values.items())
+
+
+def _size(n_bytes: int) -> str:
+    """Write bytes as people do: 378 MB, 2.1 GB."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if n_bytes >= 0.9995 * factor:
+            return f"{n_bytes / factor:.{1 if unit == 'GB' else 0}f} {unit}"
+    return f"{n_bytes} B"
