@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from otoscope.report.page import write_report
+from otoscope.report.switches import write_switches_page
 
-__all__ = ["write_report"]
+__all__ = ["write_report", "write_switches_page"]

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import pandas as pd
 from markupsafe import Markup
 
 from otoscope.report.cells import Table
-from otoscope.report.runs import Run, rows_of
+from otoscope.report.runs import Run
 
 LOUD = ("no", "as published, not held out")
 """Verdicts set in bold: a claim that falls, and one that stands only where nothing is held out."""
-
-_TITLES = ("claim", "measured", "holds?", "by which rule", "tested on")
 
 
 def claims_table(run: Run) -> Table | None:
@@ -18,13 +17,13 @@ def claims_table(run: Run) -> Table | None:
     claims = run.table("claims")
     if claims is None:
         return None
-    extra = [name for name in ("rule", "scope") if name in claims]
-    rows = [
-        [row.statement, row.measured, verdict(row.holds), *(getattr(row, name) for name in extra)]
-        for row in rows_of(claims)
-    ]
-    columns = [*_TITLES[:3], *(title for name, title in zip(("rule", "scope"), _TITLES[3:]) if name in extra)]
-    return Table(f"Tested by protocol “{run.protocol}”", columns, rows, _tally(run), wraps=True)
+    rows = []
+    for row in claims.to_dict("records"):
+        rule, scope = row.get("rule", ""), row.get("scope", "")
+        claim = row["statement"] + _small("Rule: ", rule)
+        rows.append([claim, verdict(row["holds"]), row["measured"] + _small("Tested on: ", scope)])
+    title = f"Tested by protocol “{run.protocol}”"
+    return Table(title, ["claim", "holds?", "measured"], rows, _tally(claims), wraps=True)
 
 
 def claims_beside(runs: list[Run]) -> Table | None:
@@ -50,7 +49,7 @@ def claims_beside(runs: list[Run]) -> Table | None:
                 continue
             row = here.iloc[0]
             verdicts.add(row["holds"])
-            cells.append(verdict(row["holds"]) + Markup("<br>") + row["measured"])
+            cells.append(verdict(row["holds"]) + _small("", row["measured"]))
         differ = len(verdicts) > 1
         rows.append([statement, *cells, "yes" if differ else "no"])
         marked += [len(rows) - 1] if differ else []
@@ -65,9 +64,11 @@ def verdict(holds: str) -> Markup:
     return Markup("<b>{}</b>").format(holds) if holds in LOUD else Markup("{}").format(holds)
 
 
-def _tally(run: Run) -> str:
-    claims = run.table("claims")
-    assert claims is not None
+def _small(lead: str, text: str) -> Markup:
+    return Markup("<small>{}{}</small>").format(lead, text) if text else Markup()
+
+
+def _tally(claims: pd.DataFrame) -> str:
     counts = claims["holds"].value_counts(sort=False)
     said = ", ".join(f"{n} “{name}”" for name, n in counts.items())
     return (
