@@ -7,8 +7,8 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 
-from otoscope.audio import write_audio
 from otoscope.errors import InputError
 from otoscope.factors import FAMILIES, compute_factors, egemaps, egemaps_families
 
@@ -55,21 +55,73 @@ def test_missing_package_is_explained(monkeypatch):
         egemaps._extractor()
 
 
-def test_functionals_of_a_tone(tmp_path):
+SAMPLE_RATE = 16_000
+TONE = sum(
+    0.1 * np.sin(2 * np.pi * 220 * k * np.arange(SAMPLE_RATE) / SAMPLE_RATE) / k for k in range(1, 9)
+).astype(np.float32)
+
+
+def measured(folder, sounds: dict[str, np.ndarray], **options):
+    """The factors of sounds [samples] or [samples, channels]."""
     pytest.importorskip("opensmile", reason="the extra 'egemaps' is not installed")
     egemaps._extractor.cache_clear()
-    sample_rate = 16_000
-    time_s = np.arange(sample_rate) / sample_rate
-    left = sum(0.1 * np.sin(2 * np.pi * 220 * k * time_s) / k for k in range(1, 9))
     rows = []
-    for name, wave in {"tone": left, "short": left[:800]}.items():
-        write_audio(tmp_path / f"{name}.wav", wave.astype(np.float32), sample_rate)
-        rows.append((name, str(tmp_path / f"{name}.wav"), 0.0, len(wave) / sample_rate, "train", name))
+    for name, wave in sounds.items():
+        soundfile.write(folder / f"{name}.wav", wave, SAMPLE_RATE, subtype="FLOAT")
+        rows.append((name, str(folder / f"{name}.wav"), 0.0, len(wave) / SAMPLE_RATE, "train", name))
     clips = pd.DataFrame(rows, columns=["clip_id", "path", "start_s", "stop_s", "split", "group"])
-    factors = compute_factors("egemaps", clips, workers=1, families="paper", progress=False)
+    return compute_factors("egemaps", clips, progress=False, **{"workers": 1} | options)
+
+
+def test_a_sound_without_voice_has_no_pitch_of_0(tmp_path):
+    noise = (0.1 * np.random.default_rng(0).standard_normal(SAMPLE_RATE)).astype(np.float32)
+    factors = measured(tmp_path, {"noise": noise, "tone": TONE})
+    values = factors.table.set_index("clip_id")
+    unvoiced = values.columns[values.loc["noise"].isna()]
+    families = pd.Series(factors.families)[unvoiced]
+    assert {"pitch", "formants", "quality"} <= set(families)
+    assert not families.isin(["loudness"]).any()
+    for name in ("F1amplitudeLogRelF0_sma3nz_amean", "mfcc1V_sma3nz_amean", "MeanVoicedSegmentLengthSec"):
+        assert name in unvoiced
+    for name in ("alphaRatioUV_sma3nz_amean", "mfcc1_sma3_amean", "VoicedSegmentsPerSec"):
+        assert name not in unvoiced
+    problems = factors.problems.set_index("clip_id").problem
+    assert problems["noise"].startswith(
+        "no voiced frame: 58 functionals of voiced sound say nothing, they are NaN"
+    )
+    left = measured(
+        tmp_path, {"noise": noise}, families="paper"
+    )  # as the published code had it, but not silently
+    assert left.table["F0semitoneFrom27.5Hz_sma3nz_amean"][0] == 0
+    assert "openSMILE's zeros are left" in left.problems.problem[0]
+    assert (
+        "NaN" in measured(tmp_path, {"noise": noise}, families="paper", keep_zeros=False).problems.problem[0]
+    )
+
+
+def test_stereo_is_heard_as_the_mean_of_its_channels(tmp_path):
+    low = 0.3 * np.roll(TONE, 100)
+    sounds = {"both": np.column_stack([TONE, low]), "mean": (TONE + low) / 2, "left": TONE}
+    values = measured(tmp_path, sounds).table.set_index("clip_id")
+    np.testing.assert_allclose(values.loc["both"].iloc[2:], values.loc["mean"].iloc[2:], rtol=1e-4, atol=1e-6)
+    assert not np.allclose(
+        values.loc["both"].iloc[2:], values.loc["left"].iloc[2:], rtol=1e-2, equal_nan=True
+    )
+
+
+def test_processes_change_nothing_but_the_time(tmp_path):
+    sounds = {f"t{i}": TONE[: 8000 + 300 * i] for i in range(18)}  # three chunks
+    one, two = (measured(tmp_path, sounds, workers=workers) for workers in (1, 2))
+    pd.testing.assert_frame_equal(one.table, two.table)
+    assert list(two.table.clip_id) == list(sounds)
+
+
+def test_functionals_of_a_tone(tmp_path):
+    factors = measured(tmp_path, {"tone": TONE, "short": TONE[:800]}, families="paper")
     assert factors.table.shape == (2, 3 + 88)
     pitch = factors.table["F0semitoneFrom27.5Hz_sma3nz_amean"]
     assert pitch[0] == pytest.approx(36.0, abs=0.2)  # 220 Hz: three octaves above 27.5 Hz
     assert np.isnan(pitch[1])
-    assert list(factors.problems.clip_id) == ["short"]
-    assert factors.problems.problem[0].startswith("too short: 0.050 s")
+    problems = factors.problems.set_index("clip_id").problem
+    assert problems["short"].startswith("too short: 0.050 s")
+    assert problems["tone"].startswith("no unvoiced frame: 7 functionals")

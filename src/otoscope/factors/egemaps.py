@@ -3,6 +3,10 @@
 The package `opensmile` is an extra and its licence is research-only, so it is imported when this set is asked
 for, and at no other time. openSMILE reads the first channel of a stereo file; here it is given the mean of
 the channels, as every other part of Otoscope hears a file. Below about 0.1 s most functionals are NaN.
+
+Where no frame is voiced openSMILE says 0 for pitch, formants, jitter and all else that is measured on voiced frames
+(and -201 dB for the formants' amplitudes); where all are, 0 for what is measured on unvoiced ones. Nothing was measured
+there, so it is NaN here, and listed among the problems.
 """
 
 from __future__ import annotations
@@ -27,6 +31,7 @@ def build(
     clips: pd.DataFrame,
     *,
     families: str = "corrected",
+    keep_zeros: bool | None = None,
     workers: int | None = None,
     progress: bool = True,
 ) -> Factors:
@@ -38,6 +43,9 @@ def build(
         A clips table. Audio is analysed at its own sample rate.
     families : {"corrected", "paper"}
         Which family table describes the factors.
+    keep_zeros : bool, optional
+        Leave openSMILE's numbers where no frame is voiced, or unvoiced; such clips are listed all the same. Default:
+        only with the families of the paper, whose code did.
     workers : int, optional
         Processes; default: as many as there are cores.
     progress : bool
@@ -53,6 +61,7 @@ def build(
     from joblib import Parallel, delayed
 
     info = egemaps_families(families)
+    keep_zeros = families == "paper" if keep_zeros is None else keep_zeros
     _extractor()  # says what is missing before any process starts
     items = list(zip(clips.path, clips.start_s, clips.stop_s))
     chunks = [items[i : i + _CHUNK] for i in range(0, len(items), _CHUNK)]
@@ -60,7 +69,9 @@ def build(
     values: list[np.ndarray] = []
     known: dict[int, str] = {}
     with progress_bar("eGeMAPS", len(items), unit="clips", show=progress) as bar:
-        for chunk in jobs(delayed(_measure_chunk)(chunk, tuple(info["name"])) for chunk in chunks):
+        for chunk in jobs(
+            delayed(_measure_chunk)(chunk, tuple(info["name"]), keep_zeros) for chunk in chunks
+        ):
             for numbers, problem in chunk:
                 if problem:
                     known[len(values)] = problem
@@ -72,20 +83,47 @@ def build(
 
 
 def _measure_chunk(
-    items: list[tuple[str, float, float]], names: tuple[str, ...]
+    items: list[tuple[str, float, float]], names: tuple[str, ...], keep_zeros: bool
 ) -> list[tuple[np.ndarray, str]]:
-    return [_measure(item, names) for item in items]
+    return [_measure(item, names, keep_zeros) for item in items]
 
 
-def _measure(item: tuple[str, float, float], names: tuple[str, ...]) -> tuple[np.ndarray, str]:
+def _measure(
+    item: tuple[str, float, float], names: tuple[str, ...], keep_zeros: bool
+) -> tuple[np.ndarray, str]:
     path, start_s, stop_s = item
     waveform, sample_rate = read_audio(path, start_s=start_s, stop_s=stop_s)
     duration_s = len(waveform) / sample_rate
     if duration_s < SHORTEST_S:
         problem = f"too short: {duration_s:.3f} s of at least {SHORTEST_S:g} s"
         return np.full(len(names), np.nan), problem
-    values = _extractor().process_signal(waveform, sample_rate)
-    return values[list(names)].to_numpy(dtype=np.float64)[0], ""
+    found = _extractor().process_signal(waveform, sample_rate).iloc[0].astype(np.float64)
+    problems = []
+    for kind, columns in (("voiced", _voiced(names)), ("unvoiced", _unvoiced(names))):
+        if (
+            found[columns[:5]] == 0
+        ).all():  # five different means or percentiles, none of which is ever quite 0
+            done = "openSMILE's zeros are left" if keep_zeros else "they are NaN"
+            problems.append(
+                f"no {kind} frame: {len(columns)} functionals of {kind} sound say nothing, {done}"
+            )
+            if not keep_zeros:
+                found[columns] = np.nan
+    return found[list(names)].to_numpy(), "; ".join(problems)
+
+
+def _voiced(names: tuple[str, ...]) -> list[str]:
+    """Return what is measured on voiced frames, pitch first."""
+    lengths = ["MeanVoicedSegmentLengthSec", "StddevVoicedSegmentLengthSec"]
+    return [name for name in names if "_sma3nz_" in name and "UV" not in name] + lengths
+
+
+def _unvoiced(names: tuple[str, ...]) -> list[str]:
+    """Return what is measured on unvoiced frames, the five means first."""
+    return [name for name in names if "UV" in name] + [
+        "MeanUnvoicedSegmentLength",
+        "StddevUnvoicedSegmentLength",
+    ]
 
 
 @lru_cache(maxsize=1)
