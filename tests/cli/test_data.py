@@ -12,8 +12,10 @@ from fake_vocalset import write_fake_vocalset
 from file_server import serving
 
 from otoscope.cli import main
+from otoscope.cli.tables import read_clips
 from otoscope.datasets import transfer
 from otoscope.datasets.downloads import SOURCES, Source
+from otoscope.errors import InputError
 
 
 def run(capsys, *arguments) -> tuple[int, str]:
@@ -97,3 +99,12 @@ def test_download_of_a_set_to_be_fetched_by_hand(capsys, tmp_path):
     code, printed = run(capsys, "download", "esc50", tmp_path)
     assert code == 2
     assert "https://github.com/karolpiczak/ESC-50" in printed
+
+
+def test_commands_take_a_data_set_and_where_it_lies(tree):
+    clips = read_clips(f"vocalset:{tree}", skip_unreadable=True, group=None)
+    assert len(clips) == 1617
+    with pytest.raises(InputError, match="has groups of its own; leave --group out"):
+        read_clips(f"vocalset:{tree}", group="singer")
+    with pytest.raises(InputError, match="vocalset:/data/vocalset of any other command"):
+        read_clips("vocalset")

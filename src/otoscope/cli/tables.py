@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +15,9 @@ if TYPE_CHECKING:
 
 ClipsArgument = Annotated[
     str,
-    typer.Argument(help="A data set's name, a folder of recordings, or a clips table (.csv, .parquet)."),
+    typer.Argument(
+        help="A folder of recordings, a clips table (.csv, .parquet), or a data set: synthsing, vocalset:/data/VocalSet."
+    ),
 ]
 StoreArgument = Annotated[Path, typer.Argument(help="An activation store (otoscope extract), or its URL.")]
 ClipsOption = Annotated[
@@ -29,13 +32,20 @@ SkipOption = Annotated[
 
 
 def read_clips(clips: str, **options) -> pd.DataFrame:
-    """Return the clips table of a data set's name, a folder, or a table on disk."""
+    """Return the clips table of a data set (``name`` or ``name:root``), a folder, or a table on disk."""
     import pandas as pd
 
     from otoscope.clips import check_clips, split_clips
-    from otoscope.datasets import load_clips
+    from otoscope.datasets import DATASETS, load_clips
 
     path = Path(clips)
+    name, colon, root = clips.partition(":")
+    if colon and name in DATASETS:
+        known = inspect.signature(DATASETS.get(name)).parameters
+        if options.get("group") is not None and "group" not in known:
+            raise InputError(f"data set '{name}' has groups of its own; leave --group out")
+        own = {option: value for option, value in options.items() if value is not None and option in known}
+        return load_clips(name, root=root, **own)
     if path.suffix in (".csv", ".parquet"):
         if not path.is_file():
             raise InputError(f"no such clips table: '{clips}'")

@@ -104,7 +104,7 @@ def _load(name: str, options: dict[str, Any]) -> pd.DataFrame:
     root = known.get("root")
     if root is not None and root.default is root.empty and options.get("root") is None:
         raise InputError(
-            f"data set '{name}' lies on disk; say where: load_clips('{name}', root='/data/{name}'), or "
-            f"--set dataset.root=/data/{name}"
+            f"data set '{name}' lies on disk; say where: load_clips('{name}', root='/data/{name}'), "
+            f"--set dataset.root=/data/{name} of a run, {name}:/data/{name} of any other command"
         )
     return loader(**options)
