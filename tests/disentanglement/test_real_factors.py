@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import digamma
 from sklearn.linear_model import Lasso
 
 from otoscope.disentanglement import (
@@ -38,6 +39,33 @@ def test_entropies_of_all_88(real):
     # No density of variance 1 has more entropy than the normal one.
     assert table.entropy_knn_bits.max() < 0.5 * np.log2(2 * np.pi * np.e) + 0.1
     assert "other" not in set(table.family)
+
+
+def test_entropies_are_those_of_a_plain_version_where_nothing_is_tied(real):
+    factors, _ = real
+    z = (factors - factors.mean()) / factors.std(ddof=0)
+    table = factor_entropy(factors).set_index("factor")
+    raw = factor_entropy(factors, z_score=False).set_index("factor")
+    checked = 0
+    for name in table.index[table.n_tied == 0]:
+        x = z[name].to_numpy()
+        third = np.sort(np.abs(x[:, None] - x), axis=1)[:, 3]
+        expected = (digamma(len(x)) - digamma(3) + np.log(2 * third).mean()) / np.log(2)
+        assert table.entropy_knn_bits[name] == pytest.approx(expected, abs=1e-3), name
+        shift = np.log2(factors[name].std(ddof=0))
+        assert raw.entropy_knn_bits[name] == pytest.approx(expected + shift, abs=1e-3), name
+        counts = np.histogram(factors[name], 10)[0]
+        p = counts[counts > 0] / len(x)
+        assert table.entropy_hist_bits[name] == pytest.approx(-(p * np.log2(p)).sum())
+        checked += 1
+    assert checked > 60
+
+
+def test_families_of_real_columns(real):
+    factors, _ = real
+    for table, pitch in (("paper", 14), ("corrected", 10)):
+        found = pd.Series(families(table))[factors.columns].value_counts()
+        assert (found["pitch"], found["formants"], found["mfcc"], found.sum()) == (pitch, 18, 16, 88)
 
 
 def test_lasso_of_a_low_rank_mixture(real):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.stats import binomtest
-from sklearn.metrics import average_precision_score
+from sklearn.metrics import average_precision_score, r2_score
 
 from otoscope.errors import InputError
-from otoscope.probing import bootstrap_mean, paired_difference, wilson
+from otoscope.probing import bootstrap_mean, paired_difference, scoring, wilson
 from otoscope.probing.scoring import _macro_average_precision
 
 GROUPS = np.repeat(np.arange(8), 10)
@@ -68,6 +68,31 @@ def test_average_precision_is_scikit_learns_also_weighted_and_tied():
         for w in draws
     ]
     np.testing.assert_allclose(_macro_average_precision(outputs, targets, draws), expected)
+
+
+def test_intervals_of_numbers_and_of_several_classes_are_those_of_a_plain_loop():
+    rng = np.random.default_rng(0)
+    truth = rng.standard_normal((80, 1)) + rng.standard_normal(8)[GROUPS][:, None]
+    guess = truth + rng.standard_normal((80, 1))
+    classes = (rng.random((80, 2)) < 0.4).astype(float)
+    logits = classes + rng.standard_normal((80, 2))
+
+    def plain(score) -> np.ndarray:
+        draws = [
+            np.concatenate([np.flatnonzero(g == GROUPS) for g in rng.integers(0, 8, 8)]) for _ in range(2000)
+        ]
+        return np.quantile([score(rows) for rows in draws], [0.025, 0.975])
+
+    found = scoring.interval("number", guess, truth, GROUPS, seed=0, n_bootstrap=2000)
+    np.testing.assert_allclose(found, plain(lambda rows: r2_score(truth[rows], guess[rows])), atol=0.03)
+    found = scoring.interval("multi", logits, classes, GROUPS, seed=0, n_bootstrap=2000)
+    expected = plain(lambda rows: average_precision_score(classes[rows], logits[rows], average="macro"))
+    np.testing.assert_allclose(found, expected, atol=0.03)
+    hits = (rng.random((80, 1)) < 0.7) * np.array([[1.0, -1.0]])  # logits of two classes, the first is true
+    first = np.tile([1.0, 0.0], (80, 1))
+    found = scoring.interval("class", hits, first, GROUPS, seed=0, n_bootstrap=2000)
+    right = (hits.argmax(axis=1) == 0).astype(float)
+    assert found == bootstrap_mean(right, GROUPS, seed=0, n_bootstrap=2000)[1:]
 
 
 def test_a_class_without_drawn_rows_is_left_out():
