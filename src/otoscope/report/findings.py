@@ -65,7 +65,9 @@ def _best_layer(run: Run) -> Finding | None:
 def _gain(run: Run) -> Finding | None:
     metric = metric_of(run)
     rows = [row for best in best_layers(run) if (row := comparison(run, best.encoder)) is not None]
-    if not rows:
+    stayed = [str(row["encoder"]) for row in rows if row["a"] == row["b"]]
+    rows = [row for row in rows if row["a"] != row["b"]]
+    if not rows and not stayed:
         return None
     several = len(best_layers(run)) > 1
     verdicts: dict[str, list[str]] = {}
@@ -76,6 +78,8 @@ def _gain(run: Run) -> Finding | None:
         name = wording.sentence_case(str(row["a"])) + (f" of {row['encoder']}" if several else "")
         verdicts.setdefault(_verdict(low, high), []).append(f"{name} against {row['b']}: {size}")
     said = [f"{'; '.join(names)}. {verdict}" for verdict, names in verdicts.items()]
+    if stayed:
+        said.append(f"For {wording.listing(stayed)} layer 0 itself was picked, so nothing is compared.")
     said.append("Layer 0 is what enters the first block.")
     return Finding("What the blocks add", " ".join(said))
 
@@ -144,7 +148,10 @@ def _few_latents(run: Run) -> Finding | None:
             f" The easiest, {ks.idxmin()}, needs {ks.min():.0f}; the hardest, {ks.idxmax()}, {ks.max():,.0f}."
         )
     if len(dense):
-        text += f" From the dense state, half of them need {_half(dense['k_needed'])} dimensions or fewer."
+        text += (
+            f" From the dense state, half of them need {wording.count(_half(dense['k_needed']), 'dimension')}"
+        )
+        text += " or fewer."
     return Finding("How few latents a class needs", text)
 
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from otoscope.report.drawing import FAMILIES
 from otoscope.report.published.reference import beside
-from otoscope.report.runs import Run, codes_of
+from otoscope.report.runs import Run, codes_of, read_run
 
 COLUMNS = ("what", "encoder", "layer", "sparsity", "published", "ours", "difference", "source")
 KEY = ["encoder", "layer", "sparsity"]
 
 
-def comparison(run: Run) -> pd.DataFrame:
+def comparison(run: Run | str | Path) -> pd.DataFrame:
     """Return the published numbers beside a run's own, each the same quantity at the same place.
 
     Completeness is, as published, that of the ten factors of highest R2 for the dense state and of the ten of highest
@@ -23,8 +24,8 @@ def comparison(run: Run) -> pd.DataFrame:
 
     Parameters
     ----------
-    run : Run
-        From `otoscope.report.runs.read_run`.
+    run : Run, str or Path
+        A run from `otoscope.report.runs.read_run`, or its directory.
 
     Returns
     -------
@@ -33,6 +34,7 @@ def comparison(run: Run) -> pd.DataFrame:
         ``difference`` is ours minus published, and ours are means over seeds. Where the paper has two values of one
         place, a row for each. Empty unless the run is of the paper's data set, label and encoders.
     """
+    run = run if isinstance(run, Run) else read_run(run)
     published = beside(run)
     parts = []
     for what, name, column, ours in _ours(run):
