@@ -8,6 +8,7 @@ import pytest
 from scipy.special import digamma
 
 from otoscope.disentanglement import factor_entropy, histogram_entropy, knn_entropy
+from otoscope.errors import InputError
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -60,6 +61,11 @@ def test_table():
     assert table.n_rows.tolist() == [5, 6]
     assert table.family.tolist() == ["pitch", "other"]
     assert table.entropy_knn_bits[1] == -np.inf
+
+
+def test_text_is_no_factor():
+    with pytest.raises(InputError, match="factor 'a' is not numeric"):
+        factor_entropy(pd.DataFrame({"a": ["x", "y"]}))
 
 
 def test_values_that_only_rounding_errors_tell_apart_are_ties():

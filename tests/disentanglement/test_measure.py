@@ -176,6 +176,9 @@ def test_tables_have_the_promised_columns_and_workers_change_nothing():
 
 def test_bad_input():
     factors = true_factors(2)
+    for measure in (measure_disentanglement, measure_in_sample):
+        with pytest.raises(InputError, match=r"factor 'mood' is not numeric \(such as 'glad'\)"):
+            measure(np.ones((300, 2)), factors.assign(mood="glad"))
     with pytest.raises(InputError, match="for 300 rows of factors"):
         measure_disentanglement(np.ones((5, 2)), factors)
     with pytest.raises(InputError, match="1 numbers are not"):

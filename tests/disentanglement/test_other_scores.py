@@ -8,6 +8,7 @@ import pytest
 from sklearn.metrics import mutual_info_score
 
 from otoscope.disentanglement import gap_scores, measure_disentanglement, measure_forest
+from otoscope.errors import InputError
 
 GROUPS = np.repeat(np.arange(8), 25)
 
@@ -70,4 +71,6 @@ def test_gaps_against_scikit_learn(factors):
         r2 = sorted(np.corrcoef(z, factors[name][there])[0, 1] ** 2 for z in codes[there].T[:5])
         assert table.sap[name] == pytest.approx(r2[-1] - r2[-2])
     assert table.loc["constant"].isna().all()
+    with pytest.raises(InputError, match="at least 2 bins"):
+        gap_scores(codes, factors, bins=1)
     assert gap_scores(codes[:, :1], factors)[["mig", "sap"]].isna().all(axis=None)

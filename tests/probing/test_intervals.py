@@ -20,6 +20,20 @@ def test_wilson_is_scipys(k, n):
     np.testing.assert_allclose(wilson(k, n), (expected.low, expected.high), atol=1e-12)
 
 
+def test_wilson_of_what_cannot_be():
+    with pytest.raises(InputError, match="at least one example"):
+        wilson(0, 0)
+    with pytest.raises(InputError, match="0 to 3 can be right; got 5"):
+        wilson(5, 3)
+
+
+def test_without_a_score_there_is_no_interval(recwarn):
+    truth = np.full((80, 1), 0.5)  # a number that never changes has no R2
+    found = scoring.interval("number", truth, truth, GROUPS, seed=0, n_bootstrap=100)
+    assert np.isnan(found).all()
+    assert not recwarn.list
+
+
 def test_bootstrap_draws_groups():
     values = np.random.default_rng(0).random(8)[GROUPS]  # nothing varies within a group
     mean, low, high = bootstrap_mean(values, GROUPS, seed=3)

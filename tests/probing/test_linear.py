@@ -153,4 +153,6 @@ def test_bad_input():
         linear_probes({"x": x}, y, split=np.where(VALID, "train", SPLIT), groups=GROUPS)
     with pytest.raises(InputError, match="at least one epoch"):
         linear_probes({"x": x}, y, split=SPLIT, groups=GROUPS, epochs=0)
+    with pytest.raises(InputError, match="learning rate must be above 0"):
+        linear_probes({"x": x}, y, split=SPLIT, groups=GROUPS, lr=0.0)
     assert linear_probes({}, y, split=SPLIT, groups=GROUPS) == {}

@@ -155,5 +155,12 @@ def test_bad_input():
         probe(x, y[:5], split=SPLIT, groups=GROUPS)
     with pytest.raises(InputError, match="must be finite"):
         probe(np.where(x > 3, np.nan, x), y, split=SPLIT, groups=GROUPS)
+    with pytest.raises(InputError, match="320 of 320 rows have no label"):
+        probe(x, np.full(len(y), np.nan), split=SPLIT, groups=GROUPS)
+    with pytest.raises(InputError, match="no features to probe"):
+        probe(x[:, :0], y, split=SPLIT, groups=GROUPS)
+    for strengths in ([], [0.0, 1.0]):
+        with pytest.raises(InputError, match="inverse penalties above 0"):
+            probe(x, y, split=SPLIT, groups=GROUPS, strengths=strengths)
     with pytest.raises(InputError, match="no confusion matrix"):
         confusion_table(probe(x, x[:, 0], split=SPLIT, groups=GROUPS))

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from otoscope.disentanglement.results import check_numeric
 from otoscope.errors import InputError
 
 _LN2 = np.log(2.0)
@@ -89,6 +90,7 @@ def factor_entropy(
         Hz has log2(1000) bits more than the same one in kHz. False keeps the units. The histogram has no
         units either way.
     """
+    check_numeric(factors)
     rows = []
     for name in factors.columns:
         x = factors[name].to_numpy(dtype=np.float64)

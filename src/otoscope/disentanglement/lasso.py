@@ -158,7 +158,7 @@ def _checked(alphas: np.ndarray, n_targets: int) -> np.ndarray:
     """Return the penalties as [targets, penalties]."""
     alphas = np.asarray(alphas, dtype=np.float64)
     if alphas.size == 0 or not (alphas > 0).all():
-        raise InputError(f"Lasso penalties must be above 0; got {alphas}")
+        raise InputError(f"Lasso penalties must be above 0; got {np.unique(alphas)}")
     return np.broadcast_to(alphas, (n_targets, alphas.shape[-1]))
 
 

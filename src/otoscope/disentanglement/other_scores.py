@@ -18,6 +18,7 @@ from otoscope.disentanglement.results import (
     patterns,
     scored,
 )
+from otoscope.errors import InputError
 
 
 def measure_forest(
@@ -107,6 +108,8 @@ def gap_scores(codes: np.ndarray, factors: pd.DataFrame, *, bins: int = 10) -> p
     bins : int
         Few enough that each holds rows: with 400 rows and 10 x 10 cells, chance alone gives 0.15 bit.
     """
+    if bins < 2:
+        raise InputError(f"mutual information needs at least 2 bins; got {bins}")
     x, y = check_codes(codes, factors)
     table = pd.DataFrame({"factor": [str(name) for name in factors.columns], "mig": np.nan, "sap": np.nan})
     for rows, columns in patterns(y):

@@ -45,8 +45,17 @@ def check_codes(codes: np.ndarray, factors: pd.DataFrame) -> tuple[np.ndarray, n
         raise InputError(f"expected codes [rows, latents] for {len(factors)} rows of factors; got {x.shape}")
     if not np.isfinite(x).all():
         raise InputError(f"codes must be finite; {np.count_nonzero(~np.isfinite(x))} numbers are not")
+    check_numeric(factors)
     y = factors.to_numpy(dtype=np.float64)
     return x, np.where(np.isfinite(y), y, np.nan)
+
+
+def check_numeric(factors: pd.DataFrame) -> None:
+    """Raise InputError if a factor is no number."""
+    for name, column in factors.items():
+        if not pd.api.types.is_numeric_dtype(column):
+            example = column.dropna().iloc[0] if column.notna().any() else None
+            raise InputError(f"factor '{name}' is not numeric (such as '{example}'); leave it out")
 
 
 def check_groups(groups: Sequence | np.ndarray | None, n_rows: int) -> np.ndarray:

@@ -20,6 +20,10 @@ def check_rows(
             f"expected features [rows, features] with a label, split and group for each row; got {x.shape}, "
             f"{len(labels)}, {len(split)} and {len(groups)}"
         )
+    if x.shape[1] == 0:
+        raise InputError("there are no features to probe: expected [rows, features]; got " + str(x.shape))
+    if labels.isna().any():
+        raise InputError(f"{labels.isna().sum()} of {len(labels)} rows have no label; leave them out")
     if not np.isfinite(x).all():
         raise InputError(f"features must be finite; {np.count_nonzero(~np.isfinite(x))} numbers are not")
     for side in ("train", "test"):

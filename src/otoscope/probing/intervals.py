@@ -48,6 +48,8 @@ def group_bootstrap(
     at_a_time = max(_MOST_WEIGHTS // len(index), 1)
     starts = range(0, n_bootstrap, at_a_time)
     scores = np.concatenate([score(counts[i : i + at_a_time, index].astype(np.float64)) for i in starts])
+    if np.isnan(scores).all():
+        return float("nan"), float("nan")
     low, high = np.nanquantile(scores, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
@@ -100,6 +102,8 @@ def wilson(n_correct: float, n: int, *, level: float = 0.95) -> tuple[float, flo
 
     if n <= 0:
         raise InputError(f"an interval needs at least one example; got {n}")
+    if not 0 <= n_correct <= n:
+        raise InputError(f"of {n} examples, 0 to {n} can be right; got {n_correct}")
     z = float(norm.ppf((1 + level) / 2))
     share = n_correct / n
     centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)

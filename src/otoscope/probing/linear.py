@@ -79,7 +79,7 @@ def linear_probes(
     InputError
         If shapes do not match, there are no validation rows to keep an epoch by, or an option is unknown.
     """
-    _check_options(keep, interval, epochs, batch_size)
+    _check_options(keep, interval, epochs, batch_size, lr)
     keys = list(representations)
     if not keys:
         return {}
@@ -198,7 +198,7 @@ def _interval(
     return wilson(int(correct.sum()), len(correct))
 
 
-def _check_options(keep: str, interval: str, epochs: int, batch_size: int) -> None:
+def _check_options(keep: str, interval: str, epochs: int, batch_size: int, lr: float) -> None:
     for name, value, known in (
         ("keep", keep, ("valid_loss", "valid_score", "last")),
         ("interval", interval, ("wilson", "groups")),
@@ -207,5 +207,7 @@ def _check_options(keep: str, interval: str, epochs: int, batch_size: int) -> No
             raise InputError(
                 f"{name} must be one of {', '.join(known)}; got '{value}'{nearest(value, known)}"
             )
+    if not lr > 0:
+        raise InputError(f"the learning rate must be above 0; got {lr}")
     if epochs < 1 or batch_size < 1:
         raise InputError(f"expected at least one epoch and one row a batch; got {epochs} and {batch_size}")

@@ -77,6 +77,8 @@ def probe(
         If lengths differ, a split has no training or test rows, or the training rows have one class only.
     """
     x, labels, split, groups = check_rows(x, labels, split, groups)
+    if not len(strengths) or min(strengths) <= 0:
+        raise InputError(f"expected inverse penalties above 0 to choose from; got {list(strengths)}")
     kind = kind or label_kind(labels)
     targets, classes = scoring.encode(labels, kind, train=split != "test")
     train, valid, test = (split == side for side in ("train", "valid", "test"))
