@@ -8,6 +8,8 @@ import pytest
 from sklearn.linear_model import Lasso
 from sklearn.preprocessing import StandardScaler
 
+from otoscope.datasets.synthsing.factors import ground_truth
+from otoscope.datasets.synthsing.plan import plan_clips
 from otoscope.disentanglement import measure_disentanglement, measure_in_sample, summarise
 
 N_ROWS, N_LATENTS = 400, 2048
@@ -121,3 +123,23 @@ def test_true_factors_scaled_and_shuffled_among_idle_latents_are_found_and_rotat
             assert (result.factors.completeness.mean() > 0.9) == disentangled
             assert (result.disentanglement > 0.9) == disentangled
         assert (sound.factors.r2_cv > 0.98).all()
+
+
+def test_the_built_in_factors_as_codes_and_random_codes_of_the_same_clips():
+    """What both protocols say of codes that are synthsing's true factors, and of random ones."""
+    plan = plan_clips(n_singers=5)
+    factors = ground_truth(plan[["clip_id"]].assign(start_s=0.0, stop_s=1.0)).iloc[:, 3:]
+    singers = plan.singer.to_numpy()
+    rng = np.random.default_rng(0)
+    true = factors.to_numpy()[:, rng.permutation(factors.shape[1])]
+    for result in (measure_in_sample(true, factors), measure_disentanglement(true, factors, groups=singers)):
+        assert (result.factors.r2 > 0.98).all()
+        assert (result.factors.completeness > 0.99).all()
+        assert result.disentanglement > 0.99
+    noise = rng.standard_normal((len(factors), 1024))
+    held_out = measure_disentanglement(noise, factors, groups=singers, alphas=[0.2, 0.1, 0.05])
+    assert held_out.factors.r2_cv.max() < 0.1
+    assert not held_out.factors.ranked.any()
+    published = summarise(measure_in_sample(noise, factors), score="r2").set_index("selection")
+    assert published.loc["top10_r2", "r2_mean"] > 0.1
+    assert published.loc["top10_completeness", "completeness_mean"] > 0.5
