@@ -142,4 +142,4 @@ def test_the_built_in_factors_as_codes_and_random_codes_of_the_same_clips():
     assert not held_out.factors.ranked.any()
     published = summarise(measure_in_sample(noise, factors), score="r2").set_index("selection")
     assert published.loc["top10_r2", "r2_mean"] > 0.1
-    assert published.loc["top10_completeness", "completeness_mean"] > 0.5
+    assert published.loc["top10_completeness", "completeness_mean"] > 0.45
