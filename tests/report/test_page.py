@@ -129,6 +129,18 @@ def test_a_single_table_is_enough(make_run, left):
         assert f"Figure {number} is left out: this run has no" in page.text
 
 
+def test_an_empty_table_is_as_none(make_run):
+    folder = keep(make_run(), "layer_probing")
+    (folder / "results" / "factor_problems.csv").write_text("\n")
+    (folder / "results" / "sparse_probing.csv").write_text("")
+    (folder / "results" / "gap_scores.csv").write_text(
+        "encoder,layer,representation,sparsity,seed,factor,mig,sap\n"
+    )
+    text = Page(write_report(folder)).text
+    assert "could not be measured" not in text
+    assert "How few latents" not in text
+
+
 def test_an_old_figure_goes_when_its_table_has_gone(make_run):
     folder = keep(make_run(), "layer_probing", "factor_families")
     write_report(folder)

@@ -71,8 +71,8 @@ def _small(lead: str, text: str) -> Markup:
 def _tally(claims: pd.DataFrame) -> str:
     counts = claims["holds"].value_counts(sort=False)
     said = ", ".join(f"{n} “{name}”" for name, n in counts.items())
-    return (
-        f"Of {len(claims)} claims: {said}. “As published, not held out”: true of the numbers the "
-        "published rules give, "
-        "but not shown on clips that the fit has not seen."
-    )
+    text = f"Of {len(claims)} claims: {said}."
+    if "as published, not held out" in counts:
+        text += " “As published, not held out”: true of the numbers that the published rules give, but not shown on "
+        text += "clips that the fit has not seen."
+    return text

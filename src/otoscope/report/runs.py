@@ -199,7 +199,9 @@ def _read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame | None:
     try:
         # names such as "NA" or "none" are text, so pandas must not guess what is missing
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+    except pd.errors.EmptyDataError:
+        return None
+    except (pd.errors.ParserError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is no table: {error}") from error
     missing = [name for name in columns if name not in table]
     if missing:

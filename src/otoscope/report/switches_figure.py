@@ -81,7 +81,7 @@ def _panel(
     look: Look = {"color": INK if several else BLUE, "alpha": 0.25 if several else 1.0, "height": 0.55}
     axes.barh(rows, means, **look)
     for i, encoder in enumerate(encoders if several else []):
-        own = turned[(turned["encoder"] == encoder) & turned[column].notna()]
+        own = turned[(turned["encoder"] == encoder) & turned[column].notna() & (turned[column] != 0)]
         dots: Look = {
             "color": HUES[i % len(HUES)],
             "marker": "osD^v"[i % 5],
