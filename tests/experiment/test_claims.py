@@ -388,8 +388,17 @@ def two_layers(pitch: tuple[float, float], formants: tuple[float, float]) -> lis
         ),
         (two_layers((0.6, 0.8), (0.4, 0.3)), "no", "early minus late: -0.20, above 0 in 0 of 1 encoder"),
         (two_layers((0.8, 0.6), (0.4, 0.4)), "in part", "late minus early: +0.00, above 0 in 0 of 1"),
-        (two_layers((0.8, 0.6), (0.3, 0.4))[::2], "in part", "formants not tested (fewer than 3 factors)"),
+        (
+            two_layers((0.8, 0.6), (0.3, 0.4))[::2],
+            "in part",
+            "formants not tested (fewer than 3 factors, or none ranked)",
+        ),
         (two_layers((0.6, 0.8), (0.3, 0.4))[::2], "no", "formants not tested"),
+        (
+            [part.assign(ranked=False) for part in two_layers((0.0, 0.0), (0.0, 0.0))],
+            "not tested",
+            "with one ranked in either layer",
+        ),
         (two_layers((0.8, 0.6), (0.3, 0.4))[:2], "not tested", "no encoder has two studied layers"),
         (
             [GOOD.assign(family="mfcc"), GOOD.assign(family="mfcc", layer=6)],

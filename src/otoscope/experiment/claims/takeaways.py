@@ -73,7 +73,8 @@ TAKEAWAYS = (
         "families_by_depth",
         "Pitch is predicted best in early layers, formants in late ones.",
         "Mean R2 of the family's factors, earliest minus latest studied layer of an encoder for pitch, the reverse for "
-        f"formants, has an interval above 0; codes of the sparsity nearest to {percent(HEADLINE)}; {_BY_FACTORS}.",
+        "formants, has an interval above 0 (one factor must be ranked in either); codes of the sparsity nearest to "
+        f"{percent(HEADLINE)}; {_BY_FACTORS}.",
         trials.families_by_depth,
     ),
 )

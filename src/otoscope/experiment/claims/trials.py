@@ -221,18 +221,20 @@ def families_by_depth(tables: Tables, rules: Rules) -> Found:
         pairs.append(f"{encoder} {layers[0]} and {layers[-1]}")
         for family, (here, there) in {"pitch": (early, late), "formants": (late, early)}.items():
             sides = [part[part.family == family].dropna(subset=[rules.score]) for part in (here, there)]
-            if enough(*sides):
+            if enough(*sides) and any(side.ranked.any() for side in sides):
                 found[family][str(encoder)] = difference(sides[0], sides[1], rules.score, rules)
     if not pairs:
         raise Untestable("no encoder has two studied layers, an earlier and a later one")
     if not any(found.values()):
-        raise Untestable(f"no encoder has {FEWEST_FACTORS} factors of pitch, or of formants, in both layers")
+        raise Untestable(
+            f"no encoder has {FEWEST_FACTORS} factors of pitch, or of formants, with one ranked in either layer"
+        )
     orders = {"pitch": "early minus late", "formants": "late minus early"}
     parts: list[str] = []
     outcomes: list[bool] = []
     for family, own in found.items():
         if not own:
-            parts.append(f"{family} not tested (fewer than {FEWEST_FACTORS} factors)")
+            parts.append(f"{family} not tested (fewer than {FEWEST_FACTORS} factors, or none ranked)")
             continue
         above = {encoder: d.low > 0 for encoder, d in own.items()}
         outcomes += above.values()

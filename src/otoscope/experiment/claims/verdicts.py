@@ -75,7 +75,7 @@ def kept(
 
 def span(values: Iterable[float], digits: int = 2, *, signed: bool = False) -> str:
     """Write the range of some numbers: ``0.94 to 1.00``."""
-    numbers = list(values)
+    numbers = [round(float(value), digits) + 0.0 for value in values]  # no "-0.00"
     low, high = (f"{value:{'+' if signed else ''}.{digits}f}" for value in (min(numbers), max(numbers)))
     return low if low == high else f"{low} to {high}"
 
