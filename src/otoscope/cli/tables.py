@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 ClipsArgument = Annotated[
     str,
     typer.Argument(
-        help="A folder of recordings, a clips table (.csv, .parquet), or a data set: synthsing, vocalset:/data/VocalSet."
+        help="A folder of recordings, a clips table (.csv, .parquet), or a data set: synthsing, vocalset:/data/VS."
     ),
 ]
 StoreArgument = Annotated[Path, typer.Argument(help="An activation store (otoscope extract), or its URL.")]

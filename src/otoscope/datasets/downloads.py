@@ -90,7 +90,7 @@ SOURCES.add(
 SOURCES.add(
     "gtzan",
     Source(
-        page="https://www.tensorflow.org/datasets/catalog/gtzan (its first home, marsyas.info, is gone)",
+        page="https://huggingface.co/datasets/marsyas/gtzan (its first home, marsyas.info, is gone)",
         licence="none stated; for research",
         citation="Tzanetakis, Cook: Musical Genre Classification of Audio Signals. IEEE TSAP 10(5), 2002",
     ),
