@@ -85,6 +85,20 @@ def test_codes_against_dense(make_run):
     assert "In 5 of these 5\u00a0cases the interval" in said(folder)["What the codes keep"]
 
 
+def test_comparisons_of_older_runs_have_no_layer(make_run):
+    folder = make_run()
+    rewrite(folder, "comparisons", lambda t: t.drop(columns=["layer", "sparsity"]))
+    text = said(folder)["What the codes keep"]
+    assert "changes the score by" in text
+    assert "interval" not in text
+
+
+def test_layer_0_is_not_compared_with_itself(make_run):
+    folder = make_run()
+    rewrite(folder, "comparisons", lambda t: t.assign(a=t.a.where(t.b != "layer 0", "layer 0")))
+    assert said(folder)["What the blocks add"].startswith("For otoscope-mini layer 0 itself was picked")
+
+
 def test_reconstruction_says_whether_the_loss_rises(make_run):
     folder = make_run()
     fvu = table(folder, "reconstruction").query("layer == 3").set_index("sparsity").fvu

@@ -51,7 +51,7 @@ def claims_beside(runs: list[Run]) -> Table | None:
             verdicts.add(row["holds"])
             cells.append(verdict(row["holds"]) + _small("", row["measured"]))
         differ = len(verdicts) > 1
-        rows.append([statement, *cells, "yes" if differ else "no"])
+        rows.append([statement, *cells, "yes" if differ else "no" if verdicts and "–" not in cells else "–"])
         marked += [len(rows) - 1] if differ else []
     columns = ["claim", *(f"{run.name} (“{run.protocol}”)" for run in runs), "verdicts differ?"]
     n = len(marked)

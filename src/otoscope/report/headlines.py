@@ -271,7 +271,7 @@ def spearman(x: pd.Series, y: pd.Series) -> float:
 def _paired_intervals(run: Run) -> dict[tuple[str, str, float], tuple[float, float]]:
     """Return (encoder, layer, sparsity) -> interval of codes minus dense, a mean over seeds."""
     table = run.table("comparisons")
-    if table is None:
+    if table is None or "layer" not in table:  # runs of older versions name the layer in words only
         return {}
     own = table[table["comparison"] == "codes minus dense"]
     means = own.groupby(["encoder", "layer", "sparsity"])[["difference_low", "difference_high"]].mean()

@@ -94,6 +94,7 @@ def _comparison(runs: list[Run]) -> str:
         runs=runs,
         differences=side_by_side.differences(runs),
         numbers=side_by_side.headline_numbers(runs),
+        alone=side_by_side.only_in_one(runs),
         claims=claims_beside(runs),
         figures=views,
         findings=[(run, findings(run)) for run in runs],

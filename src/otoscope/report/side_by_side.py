@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,24 +52,30 @@ def differences(runs: list[Run]) -> Differences:
 
 
 def headline_numbers(runs: list[Run]) -> list[Table]:
-    """Return a table for each encoder: a row per headline number, a column per run."""
+    """Return a table for each encoder that several runs share: a row per headline number, a column per run."""
     found = [{row.encoder: row for row in rows_of(headlines(run))} for run in runs]
-    encoders = list(dict.fromkeys(encoder for rows in found for encoder in rows))
+    note = "Codes at the sparsity nearest to 95\u00a0%. Brackets: 95\u00a0% interval. n/a: that run has none."
+    columns = ["", *(f"{run.name} (“{run.protocol}”)" for run in runs)]
     tables = []
-    for encoder in encoders:
+    for encoder in dict.fromkeys(encoder for rows in found for encoder in rows):
         lines = [_lines(run, rows[encoder]) if encoder in rows else {} for run, rows in zip(runs, found)]
-        titles = list(dict.fromkeys(title for line in lines for title in line))
-        rows = [
-            [title, *(line.get(title, "not in this run" if not line else "n/a") for line in lines)]
+        if sum(map(bool, lines)) < 2:
+            continue
+        titles = dict.fromkeys(title for line in lines for title in line)
+        cells = [
+            [title, *(line.get(title, "n/a" if line else "not in this run") for line in lines)]
             for title in titles
         ]
-        columns = ["", *(f"{run.name} (“{run.protocol}”)" for run in runs)]
-        tables.append(Table(str(encoder), columns, rows))
-    if tables:
-        last = tables[-1]
-        note = "Codes at the sparsity nearest to 95\u00a0%. Brackets: 95\u00a0% interval. n/a: that run has none."
-        tables[-1] = Table(last.title, last.columns, last.rows, note)
+        tables.append(Table(str(encoder), columns, cells, note))
     return tables
+
+
+def only_in_one(runs: list[Run]) -> str:
+    """Name the encoders that no two runs share; their numbers stand in the pages of their runs."""
+    names = [list(dict.fromkeys(row.encoder for row in rows_of(headlines(run)))) for run in runs]
+    counts = Counter(name for found in names for name in found)
+    alone = [f"{name} ({run.name})" for run, found in zip(runs, names) for name in found if counts[name] == 1]
+    return f"In one run only, so not compared: {wording.listing(alone)}." if alone else ""
 
 
 def _facts(run: Run) -> dict[str, str]:
