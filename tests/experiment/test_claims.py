@@ -416,6 +416,22 @@ def test_families_by_depth(parts, holds, measured):
     assert found.holds == "not tested" or found.scope.startswith("layers ast 6 and 12, codes of 95 %")
 
 
+def test_a_mean_that_one_factor_makes_is_not_above_0():
+    parts = two_layers((0.5, 0.5), (0.3, 0.4))
+    parts[0] = parts[0].assign(r2_cv=[0.45, 0.45, 0.8])  # pitch, early: +0.07 on average
+    found = verdict(disentanglement(*parts), "families_by_depth")
+    assert found.holds == "in part"
+    assert "early minus late: +0.07, above 0 in 0 of 1" in found.measured
+
+
+def test_codes_nearest_to_95_percent_stand_for_all():
+    others = [GOOD.assign(sparsity=s, completeness=0.99, effective_dims=1.0) for s in (0.75, 0.99)]
+    found = verdict(disentanglement(*BEATEN, *others, GOOD), "completeness_above")
+    assert "codes 0.80" in found.measured
+    found = verdict(disentanglement(*BEATEN, *others), "completeness_above")  # 99 % is nearer than 75 %
+    assert found.scope == "1 layer of 1 encoder, codes of 99 % sparsity, held-out R2"
+
+
 # The table, and the statistics under it
 
 
