@@ -34,6 +34,16 @@ def test_headline_numbers_are_those_of_each_run(both):
     assert lines["mean R² of the codes"][0] == f"{first['r2']:.2f} (in-sample)"
     assert lines["mean R² of the codes"][1].endswith("(held-out)")
     assert "completeness of codes minus untrained SAE" in lines
+    assert lines["the same against dense, by the published selections"][1] == "n/a"
+    summary = (
+        both[0].tables["disentanglement_summary"].query(f"encoder == 'ast' and layer == {first['studied']}")
+    )
+    codes = summary.query(
+        "representation == 'topk' and sparsity == 0.95 and selection == 'top10_completeness'"
+    )
+    dense = summary.query("representation == 'dense' and selection == 'top10_r2'")
+    gain = codes["completeness_mean"].mean() - dense["completeness_mean"].mean()
+    assert lines["the same against dense, by the published selections"][0] == f"{gain:+.2f}"
 
 
 def test_other_data_is_warned_of(both, make_run):

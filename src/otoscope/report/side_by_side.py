@@ -11,7 +11,7 @@ import pandas as pd
 from otoscope.report import wording
 from otoscope.report.cells import Table, change, with_interval
 from otoscope.report.headlines import headlines, representations
-from otoscope.report.rules import metric_of, r2_kind
+from otoscope.report.rules import metric_of, r2_kind, unequal_selection
 from otoscope.report.runs import Run, codes_of, rows_of
 
 _ASKED = ("data set", "label", "encoders")
@@ -61,7 +61,8 @@ def headline_numbers(runs: list[Run]) -> list[Table]:
         lines = [_lines(run, rows[encoder]) if encoder in rows else {} for run, rows in zip(runs, found)]
         if sum(map(bool, lines)) < 2:
             continue
-        titles = dict.fromkeys(title for line in lines for title in line)
+        titles = list(dict.fromkeys(title for line in lines for title in line))
+        titles.sort(key=lambda title: title.startswith("effective"))
         cells = [
             [title, *(line.get(title, "n/a" if line else "not in this run") for line in lines)]
             for title in titles
@@ -146,6 +147,10 @@ def _lines(run: Run, row: Any) -> dict[str, str]:
         if len(part):
             gain = _mean(codes, "completeness") - _mean(part, "completeness")
             lines[f"completeness of codes minus {what}"] = wording.signed(gain)
+    if unequal_selection(run):
+        dense = table[table["representation"] == "dense"]
+        gain = _mean(codes, "completeness_published") - _mean(dense, "completeness_published")
+        lines["the same against dense, by the published selections"] = wording.signed(gain)
     for name, part in (("codes", codes), ("the dense state", table[table["representation"] == "dense"])):
         if len(part):
             lines[f"effective dimensions of {name}"] = wording.number(_mean(part, "effective_dims"), 1)
