@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-SPARSE_BELOW = 0.16
-"""Share of active latents below which `otoscope.saes.sparse` is faster than dense products on a CPU.
+SPARSE_BELOW, SPARSE_BELOW_BF16 = 0.4, 0.25
+"""Shares of active latents below which `otoscope.saes.sparse` is faster than dense products on a CPU.
 
 Measured by ``benchmarks/saes.py crossover``. On a GPU dense products run on matrix units and are kept.
 """
@@ -17,7 +17,8 @@ Measured by ``benchmarks/saes.py crossover``. On a GPU dense products run on mat
 def sparse_wins(sae: Any) -> bool:
     """Whether work on the active latents alone is faster than dense products."""
     on_cpu = sae.encoder_weight.device.type == "cpu"
-    return on_cpu and sae.config.active < SPARSE_BELOW * sae.config.n_latents
+    below = SPARSE_BELOW_BF16 if sae.half_products else SPARSE_BELOW
+    return on_cpu and sae.config.active < below * sae.config.n_latents
 
 
 def product(sae: Any, left: Tensor, right: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-BLOCK_ROWS = 128
+BLOCK_ROWS = 512
 """Rows whose errors and inputs are kept in a core's cache while gradients are summed."""
 
 _compiled = njit(
