@@ -97,7 +97,10 @@ def test_only_what_depends_on_a_change_is_made_again(done, settings, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(done.root, copy)
     changed = run("demo", out=copy, settings=[*settings, "disentanglement.min_r2=0.5"])
-    assert [step["stage"] for step in changed.stages if step["status"] == "made"] == ["disentanglement"]
+    assert [step["stage"] for step in changed.stages if step["status"] == "made"] == [
+        "disentanglement",
+        "claims",
+    ]
 
 
 def test_a_run_that_was_killed_ends_with_the_same_tables(done, settings, tmp_path, monkeypatch):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from otoscope.experiment import stages
+from otoscope.experiment.needs import needs
 from otoscope.experiment.run_directory import RunDirectory
 from otoscope.experiment.spec import Spec, load_spec
 
@@ -50,15 +51,19 @@ def run(
         recipe_or_spec if isinstance(recipe_or_spec, Spec) else load_spec(recipe_or_spec, settings=settings)
     )
     directory = RunDirectory(Path(out) if out is not None else Path("runs") / spec.name, spec, say)
-    directory.lenders = [Path(path) for path in reuse]
+    directory.lenders = lenders = [Path(path) for path in reuse]
     directory.open()
     clips = stages.clips(directory)
+    factors = stages.factors(directory, clips)  # before the hours of extraction: a missing package shows now
+    if not lenders and not (directory.root / "stages" / "layer_probing.json").exists():
+        for line in needs(spec, clips, out=directory.root).lines():
+            say(line)
     heard = stages.activations(directory, clips)
-    factors = stages.factors(directory, clips)
     chosen = stages.layer_probing(directory, clips, heard)
     saes = stages.saes(directory, heard, chosen)
     stages.sae_probing(directory, clips, heard, saes)
     stages.disentanglement(directory, heard, saes, factors)
+    stages.claims(directory, clips)
     summary = stages.summary(directory, clips, heard)
     directory.write_text("run.json", json.dumps(summary, indent=2) + "\n")
     left_out = summary["summary"]["n_left_out"]

@@ -8,6 +8,7 @@ import pandas as pd
 
 from otoscope.clips import label_kind
 from otoscope.experiment.run_directory import RunDirectory
+from otoscope.experiment.stages.claims import chance
 
 if TYPE_CHECKING:
     from otoscope.experiment.stages.rows import Heard
@@ -26,7 +27,6 @@ def summary(run: RunDirectory, clips: pd.DataFrame, heard: dict[str, Heard]) -> 
             skipped = view.store.skipped
             left_out += [f"{path}: {reason}" for path, reason in zip(skipped.path, skipped.reason)]
     left_out = list(dict.fromkeys(left_out))
-    test = clips[clips.split == "test"]
     return {
         "summary": {
             "n_clips": len(clips),
@@ -40,7 +40,7 @@ def summary(run: RunDirectory, clips: pd.DataFrame, heard: dict[str, Heard]) -> 
             "label_kind": kind,
             "metric": METRICS[kind],
             "classes": sorted(map(str, clips[label].unique())) if kind == "class" else [],
-            "chance": float(test[label].value_counts(normalize=True).max()) if kind == "class" else None,
+            "chance": chance(clips, label),
         },
         "stages": run.stages,
         "notes": [],

@@ -1,0 +1,39 @@
+"""Do the paper's takeaways hold on this run?"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from otoscope.clips import label_kind
+from otoscope.experiment.run_directory import RunDirectory
+
+READS = ("layer_probing", "reconstruction", "comparisons", "disentanglement", "factor_entropy")
+
+
+def claims(run: RunDirectory, clips: pd.DataFrame) -> None:
+    """Write claims.csv."""
+    from otoscope.experiment.claims import claims as test_claims
+
+    settings = run.spec.disentanglement
+    needs = ["layer_probing", "reconstruction", "sae_probing", "disentanglement"]
+    with run.stage("claims", after=needs) as stage:
+        if not stage.needed:
+            return
+        tables = {name: run.table(name) for name in READS if (run.root / "results" / f"{name}.csv").exists()}
+        found = test_claims(
+            tables,
+            protocol=run.spec.protocol,
+            fit=settings.fit,
+            entropy=settings.entropy,
+            top=settings.top,
+            chance=chance(clips, run.spec.dataset.label),
+            seed=run.spec.seed,
+        )
+        run.write_table("claims", found)
+
+
+def chance(clips: pd.DataFrame, label: str) -> float | None:
+    """Return how often the commonest class of the test clips is right, None for other labels."""
+    if label_kind(clips[label]) != "class":
+        return None
+    return float(clips[label][clips.split == "test"].value_counts(normalize=True).max())
