@@ -45,8 +45,8 @@ def dense_levels(
     """
     apart = apart or len(levels) > 3
     known = sorted({100 * s for s in sparsities if s == s})
-    step = max((known[-1] - known[0]) / 6, 2.0)
-    column = known[0] - 1.8 * step if apart and levels else None
+    step = max((known[-1] - known[0]) / 6, 2.0) if known else 0.0
+    column = known[0] - 1.8 * step if apart and levels and known else None
     for place, level in levels.items():
         look = look_of(styles[place])
         axes.axhline(
