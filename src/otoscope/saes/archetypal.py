@@ -13,20 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from otoscope.errors import InputError
-from otoscope.saes.base import SAEConfig, SparseAutoencoder, linear_bias, linear_weight
-from otoscope.saes.topk import check_k, k_label, k_of_sparsity, keep_largest
+from otoscope.saes.base import SparseAutoencoder, linear_bias, linear_weight
+from otoscope.saes.topk import KConfig, keep_largest
 
 
 @dataclass(frozen=True, kw_only=True)
-class ArchetypalConfig(SAEConfig):
+class ArchetypalConfig(KConfig):
     """Options of :class:`Archetypal`. Give `k` or `sparsity`, not both."""
 
     kind: ClassVar[str] = "archetypal"
 
-    k: int | None = None
-    """Latents that may be active for one row."""
-    sparsity: float | None = None
-    """Fraction of latents kept silent: k = floor((1 - sparsity) n_latents)."""
     decoder_bias: bool = False
     """Whether the decoder adds a bias; folding a normalisation in needs one."""
     n_points: int = 1024
@@ -36,17 +32,8 @@ class ArchetypalConfig(SAEConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_k(self)
         if self.n_points < 1 or self.delta < 0:
             raise InputError("n_points must be at least 1, delta at least 0")
-
-    @property
-    def name(self) -> str:
-        return f"{self.kind}-{self.n_latents}-{k_label(self)}"
-
-    @property
-    def active(self) -> int:
-        return self.k if self.k is not None else k_of_sparsity(self.sparsity or 0.0, self.n_latents)
 
 
 class Archetypal(SparseAutoencoder):

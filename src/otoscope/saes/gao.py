@@ -10,7 +10,7 @@ from torch import Tensor
 from otoscope.saes import gradients
 from otoscope.saes.base import Loss, mean_squared_error
 from otoscope.saes.tied import AuxConfig, TiedSAE
-from otoscope.saes.topk import check_k, k_label, k_of_sparsity, keep_largest
+from otoscope.saes.topk import KConfig, keep_largest
 
 if TYPE_CHECKING:
     from otoscope.saes.adam import Adam
@@ -18,27 +18,10 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GaoTopKConfig(AuxConfig):
+class GaoTopKConfig(KConfig, AuxConfig):
     """Options of :class:`GaoTopK`. Give `k` or `sparsity`, not both."""
 
     kind: ClassVar[str] = "topk-gao"
-
-    k: int | None = None
-    """Latents that may be active for one row."""
-    sparsity: float | None = None
-    """Fraction of latents kept silent: k = floor((1 - sparsity) n_latents)."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_k(self)
-
-    @property
-    def name(self) -> str:
-        return f"{self.kind}-{self.n_latents}-{k_label(self)}"
-
-    @property
-    def active(self) -> int:
-        return self.k if self.k is not None else k_of_sparsity(self.sparsity or 0.0, self.n_latents)
 
 
 class GaoTopK(TiedSAE):

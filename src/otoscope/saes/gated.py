@@ -11,29 +11,16 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from otoscope.saes.base import Loss, SAEConfig, mean_squared_error
-from otoscope.saes.relu import check_penalty
+from otoscope.saes.base import Loss, mean_squared_error
+from otoscope.saes.relu import L1Config
 from otoscope.saes.tied import TiedSAE, sum_of_squares
 
 
 @dataclass(frozen=True, kw_only=True)
-class GatedConfig(SAEConfig):
+class GatedConfig(L1Config):
     """Options of :class:`Gated`."""
 
     kind: ClassVar[str] = "gated"
-
-    l1: float = 1.0
-    """Weight of the L1 penalty on the gate, against the squared error summed over dimensions."""
-    l1_warmup: float = 0.05
-    """Share of training over which the penalty rises from 0."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_penalty("l1", self.l1, self.l1_warmup)
-
-    @property
-    def name(self) -> str:
-        return f"{self.kind}-{self.n_latents}-l1-{self.l1:g}"
 
 
 class Gated(TiedSAE):

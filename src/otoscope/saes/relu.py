@@ -17,13 +17,11 @@ from otoscope.saes.tied import TiedSAE, sum_of_squares
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReLUConfig(SAEConfig):
-    """Options of :class:`ReLU`."""
-
-    kind: ClassVar[str] = "relu"
+class L1Config(SAEConfig):
+    """Options of kinds with an L1 penalty."""
 
     l1: float = 1.0
-    """Weight of the penalty, against the squared error summed over dimensions."""
+    """Weight of the penalty (on the codes, or on the gate), against the squared error summed over dimensions."""
     l1_warmup: float = 0.05
     """Share of training over which the penalty rises from 0."""
 
@@ -34,6 +32,13 @@ class ReLUConfig(SAEConfig):
     @property
     def name(self) -> str:
         return f"{self.kind}-{self.n_latents}-l1-{self.l1:g}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReLUConfig(L1Config):
+    """Options of :class:`ReLU`."""
+
+    kind: ClassVar[str] = "relu"
 
 
 class ReLU(TiedSAE):

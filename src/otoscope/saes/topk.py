@@ -24,29 +24,43 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TopKConfig(SAEConfig):
-    """Options of :class:`TopK`. Give `k` or `sparsity`, not both."""
-
-    kind: ClassVar[str] = "topk"
+class KConfig(SAEConfig):
+    """Options of kinds that keep the k largest codes. Give `k` or `sparsity`, not both."""
 
     k: int | None = None
     """Latents that may be active for one row."""
     sparsity: float | None = None
     """Fraction of latents kept silent: k = floor((1 - sparsity) n_latents)."""
-    decoder_bias: bool = False
-    """Whether the decoder adds a bias; the paper's does not. Folding a normalisation in needs one."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_k(self)
+        if (self.k is None) == (self.sparsity is None):
+            raise InputError(f"give k or sparsity, one of the two (got k={self.k}, sparsity={self.sparsity})")
+        if self.sparsity is not None and not 0 <= self.sparsity < 1:
+            raise InputError(f"sparsity is a fraction from 0 to below 1 (0.95 for 95 %), got {self.sparsity}")
+        if not 1 <= self.active <= self.n_latents:
+            raise InputError(f"k must be from 1 to n_latents = {self.n_latents}, got k = {self.active}")
 
     @property
     def name(self) -> str:
-        return f"{self.kind}-{self.n_latents}-{k_label(self)}"
+        asked = f"k{self.k}" if self.sparsity is None else f"s{self.sparsity:g}"
+        return f"{self.kind}-{self.n_latents}-{asked}"
 
     @property
     def active(self) -> int:
-        return self.k if self.k is not None else k_of_sparsity(self.sparsity or 0.0, self.n_latents)
+        if self.k is not None:
+            return self.k
+        return int((1 - Fraction(repr(float(self.sparsity or 0.0)))) * self.n_latents)  # exact in decimals
+
+
+@dataclass(frozen=True, kw_only=True)
+class TopKConfig(KConfig):
+    """Options of :class:`TopK`. Give `k` or `sparsity`, not both."""
+
+    kind: ClassVar[str] = "topk"
+
+    decoder_bias: bool = False
+    """Whether the decoder adds a bias; the paper's does not. Folding a normalisation in needs one."""
 
 
 class TopK(SparseAutoencoder):
@@ -112,26 +126,3 @@ def keep_largest(z: Tensor, ks: tuple[int, ...]) -> Tensor:
         top = z.topk(ks[0], dim=-1, sorted=False)
         return torch.zeros_like(z).scatter(-1, top.indices, top.values)
     return torch.stack([keep_largest(member, (k,)) for member, k in zip(z, ks)])
-
-
-def k_of_sparsity(sparsity: float, n_latents: int) -> int:
-    """Return floor((1 - sparsity) n_latents), exact for the decimal number written."""
-    return int((1 - Fraction(repr(float(sparsity)))) * n_latents)
-
-
-def check_k(config: SAEConfig) -> None:
-    """Refuse a config whose `k` and `sparsity` are both given, both missing or out of range."""
-    k, sparsity = getattr(config, "k", None), getattr(config, "sparsity", None)
-    if (k is None) == (sparsity is None):
-        raise InputError(f"give k or sparsity, one of the two (got k={k}, sparsity={sparsity})")
-    if sparsity is not None and not 0 <= sparsity < 1:
-        raise InputError(f"sparsity is a fraction from 0 to below 1 (0.95 for 95 %), got {sparsity}")
-    active = k if k is not None else k_of_sparsity(sparsity or 0.0, config.n_latents)
-    if not 1 <= active <= config.n_latents:
-        raise InputError(f"k must be from 1 to n_latents = {config.n_latents}, got k = {active}")
-
-
-def k_label(config: SAEConfig) -> str:
-    """Return how a name says the sparsity asked for: ``s0.95`` or ``k102``."""
-    sparsity = getattr(config, "sparsity", None)
-    return f"s{sparsity:g}" if sparsity is not None else f"k{getattr(config, 'k', None)}"
