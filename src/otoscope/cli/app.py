@@ -150,6 +150,17 @@ def _run(
     print(
         f"Done in {time.perf_counter() - started:.0f} s ({made} of {len(directory.stages)} stages made now)."
     )
+    _print_published(directory.root)
     print(f"Tables:  {directory.root / 'results'}")
     print(f"Figures: {directory.root / 'figures'}")
     print(f"Report:  {directory.root / 'report.html'}   <- open this one")
+
+
+def _print_published(root: Path) -> None:
+    """Print the run's numbers beside the published ones, where there are any to compare with."""
+    from otoscope.report.published import comparison, comparison_summary
+
+    means = comparison_summary(comparison(root))
+    if len(means):
+        print("Beside the published values (means; results/published_comparison.csv has every number):")
+        print(means.to_string(index=False, float_format=lambda value: f"{value:.3g}"))
