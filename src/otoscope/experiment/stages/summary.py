@@ -30,7 +30,7 @@ def summary(run: RunDirectory, clips: pd.DataFrame, heard: dict[str, Heard]) -> 
     return {
         "summary": {
             "n_clips": len(clips),
-            "n_groups": int(clips.group.nunique()),
+            "n_groups": int(clips.group.str.removesuffix(" (valid)").nunique()),  # of single clips held out
             "n_train": int(sides.get("train", 0)),
             "n_valid": int(sides.get("valid", 0)),
             "n_test": int(sides.get("test", 0)),
