@@ -53,7 +53,7 @@ def one_core() -> Iterator[None]:
 def set_up_thread() -> None:
     """Have a new thread compute alone, and take numbers below the normal range for zero.
 
-    Adam's moments fall into that range where a latent stays silent, and arithmetic there is many times slower.
+    Adam's moments fall into that range where a latent stays silent, and arithmetic there is slower.
     """
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
