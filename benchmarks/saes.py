@@ -79,17 +79,13 @@ def speed(quick: bool, only_batch: int | None = None) -> None:
         contenders = [contender for contender in contenders if contender is not None]
         batches = cycle(data, batch)
         for contender in contenders:
-            for _ in range(3 if batch == 32 else 1):
-                contender.step(next(batches))
+            contender.train(take(batches, 3 if batch == 32 else 1), batch)
         rates: dict[str, list[float]] = {contender.name: [] for contender in contenders}
         for _ in range(2 if quick else ROUNDS):
             for contender in contenders:
-                start = time.perf_counter()
-                for _ in range(steps):
-                    contender.step(next(batches))
-                rates[contender.name].append(
-                    steps / (time.perf_counter() - start) * (1 if batch == 32 else batch)
-                )
+                rows = take(batches, steps)
+                seconds, _ = timed(lambda: contender.train(rows, batch))  # noqa: B023
+                rates[contender.name].append(steps / seconds * (1 if batch == 32 else batch))
         unit = "steps/s" if batch == 32 else "rows/s"
         print(f"| batch {batch:,} | {unit} | range | of plain |\n|---|---|---|---|")
         base = statistics.median(rates["plain"])
@@ -113,8 +109,7 @@ def error_after(data: torch.Tensor, steps: int) -> None:
             print(f"| {name} | not on this machine |")
             continue
         batches = cycle(data, 32)
-        for _ in range(steps):
-            contender.step(next(batches))
+        contender.train(take(batches, steps), 32)
         with torch.no_grad():
             error = (contender.reconstruct(held_out) - held_out).double().square().sum()
         print(f"| {name} | {float(error / (held_out - held_out.mean(0)).double().square().sum()):.5f} |")
@@ -165,17 +160,21 @@ def step_in_parts(batch: int, half: bool, steps: int) -> list[float]:
     try:
         for name, module in names.items():
             setattr(module, name, watches[name])
-        for _ in range(steps + 3):
-            whole, _ = timed(lambda: sae.train_step(next(batches), optimiser, 1e-3, lanes))
-            encode, select, decode, both = (watch.read() for watch in watches.values())
-            with torch.no_grad(), one_core():
+        with (
+            one_core(),
+            torch.no_grad(),
+        ):  # as in training, where no operation of another thread spins beside these
+            for _ in range(steps + 3):
+                x = next(batches)
+                whole, _ = timed(lambda: sae.train_step(x, optimiser, 1e-3, lanes))  # noqa: B023
+                encode, select, decode, both = (watch.read() for watch in watches.values())
                 bias = sae.encoder_bias.clone()
                 sae.encoder_bias.fill_(-1.0)  # no latent is active on empty rows
                 sae.train_step(nothing, optimiser, 0.0, lanes)
                 sae.encoder_bias.copy_(bias)
-            alone = [watch.read() for watch in watches.values()][-1]
-            rest = whole - encode - select - decode - both
-            rows.append([encode, select, decode, both - alone, alone, rest, whole])
+                alone = [watch.read() for watch in watches.values()][-1]
+                rest = whole - encode - select - decode - both
+                rows.append([encode, select, decode, both - alone, alone, rest, whole])
     finally:
         for name, module in names.items():
             setattr(module, name, watches[name].function)
@@ -330,6 +329,11 @@ def cycle(data: torch.Tensor, batch: int):
         for rows in torch.randperm(len(data), generator=rng).split(batch):
             if len(rows) == batch:
                 yield data[rows]
+
+
+def take(batches, n: int) -> torch.Tensor:
+    """Return the rows of the next `n` batches, in order."""
+    return torch.cat([next(batches) for _ in range(n)])
 
 
 def timed(function: Callable):

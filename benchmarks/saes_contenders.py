@@ -26,14 +26,25 @@ class Contender:
     """A way to train one TopK autoencoder."""
 
     name: str
-    step: Callable[[Tensor], object]
+    train: Callable[[Tensor, int], object]
+    """Takes rows and the size of a batch, and steps through the batches in order."""
     reconstruct: Callable[[Tensor], Tensor]
+
+
+def stepping(step: Callable[[Tensor], object]) -> Callable[[Tensor, int], None]:
+    """Return the loop over batches that a user writes round `step`."""
+
+    def train(rows: Tensor, batch: int) -> None:
+        for x in rows.split(batch):
+            step(x)
+
+    return train
 
 
 def plain(width: int, n_latents: int, k: int) -> Contender:
     """Linear, ReLU, topk, scatter, Linear, PyTorch's default Adam, float32."""
     step, reconstruct = plain_step(width, n_latents, k)
-    return Contender("plain", step, reconstruct)
+    return Contender("plain", stepping(step), reconstruct)
 
 
 def plain_step(
@@ -72,7 +83,7 @@ def ours(half: bool) -> Callable[[int, int, int], Contender | None]:
             return sae(x)
 
         name = f"otoscope {'bf16' if half else 'float32'}"
-        return Contender(name, lambda x: bank.train_block({0: x}, len(x), schedule), reconstruct)
+        return Contender(name, lambda rows, batch: bank.train_block({0: rows}, batch, schedule), reconstruct)
 
     return make
 
@@ -97,7 +108,7 @@ def overcomplete(width: int, n_latents: int, k: int) -> Contender | None:
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
 
-    return Contender("overcomplete, fused Adam", step, lambda x: model(x)[2])
+    return Contender("overcomplete, fused Adam", stepping(step), lambda x: model(x)[2])
 
 
 def sparsify(width: int, n_latents: int, k: int) -> Contender | None:
@@ -115,7 +126,7 @@ def sparsify(width: int, n_latents: int, k: int) -> Contender | None:
         optimiser.step()
         optimiser.zero_grad()
 
-    return Contender("sparsify, fused Adam", step, lambda x: model(x).sae_out)
+    return Contender("sparsify, fused Adam", stepping(step), lambda x: model(x).sae_out)
 
 
 def saelens(sparse: bool) -> Callable[[int, int, int], Contender | None]:
@@ -145,7 +156,7 @@ def saelens(sparse: bool) -> Callable[[int, int, int], Contender | None]:
             optimiser.step()
             optimiser.zero_grad()
 
-        return Contender(f"SAELens{' sparse' if sparse else ''}, fused Adam", step, model)
+        return Contender(f"SAELens{' sparse' if sparse else ''}, fused Adam", stepping(step), model)
 
     return make
 
@@ -165,7 +176,7 @@ def dictionary_learning(width: int, n_latents: int, k: int) -> Contender | None:
         trainer.update(done[0], x)
         done[0] += 1
 
-    return Contender("dictionary_learning, fused Adam", step, trainer.ae)
+    return Contender("dictionary_learning, fused Adam", stepping(step), trainer.ae)
 
 
 CONTENDERS: dict[str, Callable[[int, int, int], Contender | None]] = {
