@@ -127,3 +127,30 @@ def test_wrong_width_is_refused():
     sae = TopK(TopKConfig(n_latents=8, k=2), 5)
     with pytest.raises(InputError, match="width 5, got width 6"):
         sae.encode(torch.zeros(3, 6))
+
+
+def test_a_subclass_keeps_its_own_loss_and_hooks():
+    """The fast path stands for TopK's own methods alone; at 5 of 64 active latents it would be taken."""
+    from otoscope.saes.adam import Adam
+    from otoscope.saes.base import Loss
+    from otoscope.saes.lanes import Lanes
+
+    class Other(TopK):
+        steps = 0
+
+        def loss(self, x):
+            mse = (self(x) - x).square().mean()
+            return Loss(mse + self.encoder_bias.square().sum(), mse)
+
+        def after_step(self):
+            self.steps += 1
+
+    sae = Other(TopKConfig(n_latents=64, k=5), 8).train()
+    x = torch.randn(16, 8, generator=torch.Generator().manual_seed(0))
+    sae.loss(x).total.backward()
+    expected = {name: value.grad.clone() for name, value in sae.named_parameters()}
+    sae.backward(x)
+    for name, value in sae.named_parameters():
+        torch.testing.assert_close(value.grad, expected[name])
+    sae.train_step(x, Adam(sae.named_parameters()), 1e-3, Lanes())
+    assert sae.steps == 1

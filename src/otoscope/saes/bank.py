@@ -65,6 +65,8 @@ class Bank:
 
         def train(stacked: Stack) -> None:
             for x in block[stacked.layer].split(batch_size):
+                if self._threads.stopped:
+                    return
                 stacked.step(x, schedule)
 
         self._threads.each(train)
@@ -108,6 +110,8 @@ class _Threads:
     """
 
     def __init__(self, stacks: list[Stack], device: torch.device) -> None:
+        self.stopped = False
+        """Set where the caller was interrupted: functions return early, so that it need not wait for a whole block."""
         self._stacks = stacks
         self._n_before = torch.get_num_threads()
         self._pool = None
@@ -126,7 +130,11 @@ class _Threads:
             function(stacked)
 
         if self._pool is not None:
-            list(self._pool.map(call, self._stacks))
+            try:
+                list(self._pool.map(call, self._stacks))
+            except BaseException:
+                self.stopped = True
+                raise
         else:
             for stacked in self._stacks:
                 function(stacked)

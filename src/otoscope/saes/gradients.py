@@ -15,7 +15,11 @@ Measured by ``benchmarks/saes.py crossover``. On a GPU dense products run on mat
 
 
 def sparse_wins(sae: Any) -> bool:
-    """Whether work on the active latents alone is faster than dense products."""
+    """Whether work on the active latents alone is right for this class, and faster than dense products."""
+    if "train_step" not in vars(
+        type(sae)
+    ):  # a subclass may have changed any method that this work stands for
+        return False
     on_cpu = sae.encoder_weight.device.type == "cpu"
     below = SPARSE_BELOW_BF16 if sae.half_products else SPARSE_BELOW
     return on_cpu and sae.config.active < below * sae.config.n_latents

@@ -106,6 +106,8 @@ class TopK(SparseAutoencoder):
 
     @torch.no_grad()
     def backward(self, x: Tensor) -> Tensor:
+        if type(self) is not TopK:  # a subclass may have another loss
+            return super().backward(x)
         return gradients.dense_backward(self, self.encode(x), x)
 
     def train_step(self, x: Tensor, optimiser: Adam, lr: float, lanes: Lanes) -> Tensor:
