@@ -149,3 +149,13 @@ def test_a_folder_of_ones_own(tiny_encoder, fsdd, tmp_path):
 
 
 SPEAKERS = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
+
+
+def test_forests_are_measured_where_asked(done, settings, tmp_path):
+    few = ["disentanglement.forest=true", "disentanglement.nulls=[random]", "disentanglement.folds=2"]
+    made = run("demo", out=tmp_path, reuse=[done.root], settings=[*settings, *few, "encoders.0.layers=[2]"])
+    table = made.table("disentanglement")
+    assert set(table.representation[table.importance == "forest"]) == {"dense", "topk", "random"}
+    assert set(made.table("forest_summary").representation) == {"dense", "topk", "random"}
+    assert not made.table("disentanglement_summary").isna().all(axis=None)
+    assert [step["status"] for step in made.stages[:2]] == ["taken over", "taken over"]

@@ -153,7 +153,7 @@ class DisentanglementSpec(_Section):
     entropy: Literal["knn", "histogram"] = "knn"
     """The entropy that completeness is drawn against."""
     forest: bool = False
-    """Measure also by random forests (dense, and codes at `null_sparsity`); slow."""
+    """Measure also by random forests (dense, codes at `null_sparsity`, nulls); slow."""
     top: int = pydantic.Field(default=10, ge=1)
     """How many factors a summary averages over."""
     nulls: list[Literal["untrained", "pca", "random", "shuffled"]] = [

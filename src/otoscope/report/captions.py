@@ -146,9 +146,10 @@ def _figure3(run: Run) -> Caption:
     return Caption(
         "Do properties that vary more richly need more latents?",
         f"Each point is a factor: its completeness in the codes at {wording.sparsity(found or SPARSITY)} sparsity, "
-        f"against its entropy over the clips (estimated {estimate}). Colour and shape: its family. {hollow}{published}",
+        f"against its entropy over the clips (estimated {estimate}). Colour and shape: its family. {hollow} "
+        f"In small print: ρ of the dense layer and of the nulls.{published}",
         "A cloud that falls to the right, with ρ well below 0, means that factors which vary more richly are "
-        "spread over more latents.",
+        "spread over more latents. Where a null's ρ is as low, training cannot take the credit.",
     )
 
 
@@ -159,7 +160,7 @@ def _figure4(run: Run) -> Caption:
     return Caption(
         "What kind of property does each layer hold best?",
         f"Of the {n_top(run)} factors predicted best, how many belong to each family; one bar for the dense layer, "
-        f"then one for each sparsity.{thin}",
+        f"then one for each sparsity, and, below, nulls that no training shaped.{thin}",
         "A long block of one colour: the layer is mostly about that kind of property. Bars that look alike from "
         "top to bottom: sparsity does not change what the codes are about. A bar that stops early: fewer factors "
         "than that could be predicted at all.",

@@ -9,6 +9,7 @@ from otoscope.report import wording
 from otoscope.report.drawing import (
     FAMILIES,
     INK,
+    MUTED,
     OTHER,
     OTHER_COLOR,
     PAPER,
@@ -20,8 +21,11 @@ from otoscope.report.drawing import (
 from otoscope.report.headlines import spearman
 
 
-def entropy_scatter(axes: Axes, points: pd.DataFrame) -> None:
-    """Draw a factor per point: completeness over entropy, in its family's colour; see `entropy_points`."""
+def entropy_scatter(axes: Axes, points: pd.DataFrame, beside: dict[str, pd.DataFrame]) -> None:
+    """Draw a factor per point: completeness over entropy, in its family's colour; see `entropy_points`.
+
+    Of `beside`, points of the dense layer and of nulls by name, only the correlations are written.
+    """
     for family, group in points.groupby("family", sort=False):
         color, marker = FAMILIES.get(str(family), (OTHER_COLOR, "."))
         for rows, face, edge, width in (
@@ -42,6 +46,9 @@ def entropy_scatter(axes: Axes, points: pd.DataFrame) -> None:
         text += f"; of the filled {_rho(points[~points['hollow']])}"
     place: Look = {"transform": axes.transAxes, "ha": "right", "va": "top"}
     axes.text(0.98, 0.98, text, fontsize=7.5, color=INK, **place)
+    others = [f"{name} {_rho(found[found['counted']])}" for name, found in beside.items() if len(found)]
+    if others:
+        axes.text(0.98, 0.91, ", ".join(others), fontsize=6.2, color=MUTED, **place)
     axes.margins(x=0.08)
     axes.xaxis.set_major_locator(round_ticks())
     spec = axes.get_subplotspec()
@@ -55,9 +62,8 @@ def name_points(axes: Axes, points: pd.DataFrame) -> None:
 
 
 def family_bars(axes: Axes, counts: pd.DataFrame, published: pd.DataFrame | None = None) -> None:
-    """Draw a bar per sparsity, dense first: how many factors are of each family; published counts "
-    "as thin pale bars."""
-    names = ["dense" if s != s else wording.sparsity(s) for s in counts["sparsity"]]
+    """Draw a bar per row of `counts`: how many factors are of each family; published counts as thin pale bars."""
+    names = list(counts["bar"])
     colors = {family: color for family, (color, _) in FAMILIES.items()} | {OTHER: OTHER_COLOR}
     height, shift = (0.82, 0.0) if published is None else (0.58, -0.14)
     left = pd.Series(0.0, index=counts.index)
@@ -69,6 +75,9 @@ def family_bars(axes: Axes, counts: pd.DataFrame, published: pd.DataFrame | None
                 text: Look = {"ha": "center", "va": "center", "color": readable_on(color), "fontsize": 7}
                 axes.text(start + n / 2, i + shift, f"{round(n, 1):g}", **text)
         left = left + counts[family]
+    for i, total in enumerate(left):
+        if total == 0:
+            axes.text(0.1, i + shift, "none is predicted", va="center", color=MUTED, fontsize=7)
     if published is not None:
         _published_bars(axes, counts["sparsity"], published, colors)
     axes.set_yticks([i + shift for i in range(len(names))], names)

@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from otoscope.report import curves, factor_panels, panels
+from otoscope.report import curves, factor_panels, panels, wording
 from otoscope.report.drawing import (
     FAMILIES,
     MUTED,
@@ -151,6 +151,19 @@ def figure3(
     hollow. The rank correlation leaves them out, but for those without a coefficient, which the published rule counts.
     """
     points = entropy_points(disentanglement, factor_entropy, sparsity=sparsity, column=column, min_r2=min_r2)
+    names = {"dense": "dense", **wording.SHORT_NULLS}
+    known = [name for name in names if (disentanglement["representation"] == name).any()]
+    beside = {
+        names[name]: entropy_points(
+            disentanglement,
+            factor_entropy,
+            sparsity=sparsity,
+            column=column,
+            min_r2=min_r2,
+            representation=name,
+        )
+        for name in known
+    }
     places = points[["encoder", "layer"]].drop_duplicates().to_numpy().tolist()
     n_encoders = points["encoder"].nunique()
     figure, axes = new_figure(
@@ -163,11 +176,16 @@ def figure3(
     low, high = points["completeness"].min(), points["completeness"].max()
     pad = 0.08 * max(high - low, 0.2)
     axes[0].set_ylim(
-        low - pad, high + 2.5 * pad
+        low - pad, high + 3.5 * pad
     )  # of all panels, they share it; headroom for the correlation
+    axes[0].set_yticks(
+        [tick for tick in axes[0].get_yticks() if low - pad <= tick <= 1]
+    )  # there is no more than 1
     for panel, (encoder, layer) in zip(axes, places):
         here = points[(points["encoder"] == encoder) & (points["layer"] == layer)]
-        factor_panels.entropy_scatter(panel, here)
+        factor_panels.entropy_scatter(
+            panel, here, {name: _at(found, encoder, layer) for name, found in beside.items()}
+        )
         panel.set_title(_panel_name(encoder, layer, n_encoders))
         panel.set_xlabel("entropy of the factor (bits)")
     _family_legend(figure, list(points["family"]), markers=True)
@@ -184,15 +202,20 @@ def figure3(
 def figure4(
     factor_families: pd.DataFrame, *, published: Published | None = None, stacked: bool = False
 ) -> Figure:
-    """Of the best-predicted factors, how many belong to each family, per layer and sparsity; means over seeds.
+    """Of the best-predicted factors, how many are of each family, by layer and sparsity, then of nulls; seeds averaged.
 
     `published`, as for `figure1`: a thin pale bar under each of ours.
     """
     theirs = (published or {}).get("factor_families")
-    kept = factor_families[~factor_families["representation"].isin(NULLS)].copy()
+    kept = factor_families.copy()
     known = {*FAMILIES, "encoder", "layer", "representation", "sparsity", "seed"}
     kept[OTHER] = kept[[name for name in kept if name not in known]].sum(axis=1)
-    by = ["encoder", "layer", "sparsity"]
+    null = kept["representation"].isin(NULLS)
+    kept.loc[null, "sparsity"] = float("nan")
+    kept["bar"] = kept["sparsity"].map(lambda s: "dense" if s != s else wording.sparsity(s))
+    kept.loc[null, "bar"] = kept.loc[null, "representation"].map(wording.SHORT_NULLS)
+    kept["after"] = kept["representation"].map(lambda name: 1 + NULLS.index(name) if name in NULLS else 0)
+    by = ["encoder", "layer", "after", "sparsity", "bar"]
     counts = kept.groupby(by, dropna=False, sort=False)[[*FAMILIES, OTHER]].mean().reset_index()
     counts = counts.sort_values(by, key=_sort_key, na_position="first", kind="stable")
     places = counts[["encoder", "layer"]].drop_duplicates().to_numpy().tolist()

@@ -240,15 +240,21 @@ def entropy_points(
     sparsity: float,
     column: str = "entropy_knn_bits",
     min_r2: float | None = 0.0,
+    representation: str | None = None,
 ) -> pd.DataFrame:
     """Return ``encoder, layer, factor, completeness, r2, family, entropy, hollow, counted`` of the codes.
 
     Means over seeds, of the Lasso's importances, at the sparsity nearest to `sparsity`; R2 is that of `r2_column`,
     entropy that of `column`. Factors without a completeness or an entropy are left out. ``hollow``: R2 below `min_r2`,
     and then not ``counted`` in a correlation; or, if `min_r2` is None, no coefficient kept, and counted as published.
+    With `representation`, "dense" or a null, of that instead of the codes.
     """
-    codes = codes_of(disentanglement)
-    codes = codes[(codes["importance"] == "lasso") & (codes["sparsity"] == nearest_sparsity(codes, sparsity))]
+    if representation is None:
+        codes = codes_of(disentanglement)
+        codes = codes[codes["sparsity"] == nearest_sparsity(codes, sparsity)]
+    else:
+        codes = disentanglement[disentanglement["representation"] == representation]
+    codes = codes[codes["importance"] == "lasso"]
     groups = codes.groupby(["encoder", "layer", "factor"], sort=False)
     means = groups.agg(
         completeness=("completeness", "mean"), r2=(r2_column(codes), "mean"), kept=("n_nonzero", "mean")

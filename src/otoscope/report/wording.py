@@ -21,6 +21,8 @@ NULLS = {
     "shuffled": "shuffled factors",
 }
 """How each null is called."""
+SHORT_NULLS = {"untrained": "untrained", "random": "random", "pca": "PCA", "shuffled": "shuffled"}
+"""The same, where there is little room."""
 
 
 def percent(fraction: float, digits: int = 1) -> str:

@@ -132,11 +132,11 @@ def _forests(
     factors: Factors,
     settings: DisentanglementSpec,
 ) -> None:
-    """Measure the dense layer and the codes at one sparsity by random forests as well."""
+    """Measure the dense layer, the codes at one sparsity and the nulls by random forests as well."""
     from otoscope.disentanglement import measure_forest, summarise
 
     for item in items:
-        if item.name in settings.nulls or item.sparsity not in (None, _nearest(items, settings)):
+        if item.sparsity not in (None, _nearest(items, settings)):
             continue
         result = measure_forest(
             item.codes,
