@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from otoscope.errors import InputError
 from otoscope.experiment import run
 from otoscope.report import write_report
 
@@ -159,3 +160,19 @@ def test_forests_are_measured_where_asked(done, settings, tmp_path):
     assert set(made.table("forest_summary").representation) == {"dense", "topk", "random"}
     assert not made.table("disentanglement_summary").isna().all(axis=None)
     assert [step["status"] for step in made.stages[:2]] == ["taken over", "taken over"]
+
+
+def test_a_run_to_reuse_must_be_one(settings, tmp_path):
+    with pytest.raises(InputError, match="is no run to take anything over from"):
+        run("demo", out=tmp_path / "run", reuse=[tmp_path / "nothing"], settings=settings)
+
+
+def test_what_was_deleted_is_made_again(done, settings, tmp_path):
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(done.root, copy)
+    (copy / "results" / "reconstruction.csv").unlink()
+    again = run("demo", out=copy, settings=settings)
+    assert [step["stage"] for step in again.stages if step["status"] == "made"] == ["reconstruction"]
+    assert again.table("reconstruction").equals(done.table("reconstruction"))

@@ -84,3 +84,8 @@ def test_every_recipe_resolves_and_says_what_it_does():
     for name, summary in recipes().items():
         assert isinstance(load_spec(name), Spec)
         assert len(summary) > 20
+
+
+def test_crops_in_turn_need_a_row_of_each():
+    with pytest.raises(SpecError, match=r"pool 'frames' makes several"):
+        load_spec("paper", settings=["extraction.pool=frames"])

@@ -146,6 +146,7 @@ def _run(
     with directory.stage("report", after=list(directory.fingerprints)) as stage:
         if stage.needed:
             write_report(directory.root)
+            stage.keep("report.html", "figures")
     made = sum(step["status"] == "made" for step in directory.stages)
     print(
         f"Done in {time.perf_counter() - started:.0f} s ({made} of {len(directory.stages)} stages made now)."

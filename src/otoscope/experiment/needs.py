@@ -22,7 +22,8 @@ from otoscope.activations.crops import cut, parse_crop
 from otoscope.encoders.load import ENCODERS, Hub, Mini
 from otoscope.errors import InputError
 from otoscope.experiment import timing
-from otoscope.experiment.spec import EncoderSpec, Spec
+from otoscope.experiment.hearing import hearings
+from otoscope.experiment.spec import ROW_PER_CROP, EncoderSpec, Spec
 
 NUMBERS_PER_WEIGHT = 6
 """In training, per weight of an autoencoder: itself, its gradient, Adam's two moments, the best so far, and a copy."""
@@ -133,10 +134,7 @@ def needs(spec: Spec, clips: pd.DataFrame, *, out: str | os.PathLike, measure_ti
         shape = _shape(folder) if folder is not None else PUBLISHED.get(repo or "")
         if repo is not None and folder is None:
             downloads[repo] = shape.weight_bytes if shape is not None else None
-        a_row_per_crop = spec.extraction.pool in (
-            "mean",
-            "paper",
-        )  # how many others give, only the model knows
+        a_row_per_crop = spec.extraction.pool in ROW_PER_CROP  # how many others give, only the model knows
         if shape is None or not a_row_per_crop:
             unknown.append(encoder.name)
             continue
@@ -168,22 +166,13 @@ def heard_by(spec: Spec, encoder: EncoderSpec, clips: pd.DataFrame) -> pd.DataFr
 
     `learnt` counts the crops of training clips that are learnt from.
     """
-    settings, everyone = spec.extraction, {"train", "valid", "test"}
-    roles = {
-        "train": (settings.train_crop, {"train"}),
-        "evaluate": (settings.evaluate_crop, {"valid", "test"}),
-        "measure": (
-            encoder.measure_crop or settings.measure_crop,
-            {"test"} if spec.disentanglement.rows == "test" else everyone,
-        ),
-    }
     rows = []
-    for rule in dict.fromkeys(own or settings.crop for own, _ in roles.values()):
-        served = [role for role, (own, _) in roles.items() if (own or settings.crop) == rule]
-        splits = set().union(*(roles[role][1] for role in served))
-        crops = cut(clips[clips.split.isin(splits)], parse_crop(rule))
-        learnt = crops.clip_id.isin(clips.clip_id[clips.split == "train"]).sum() if "train" in served else 0
-        rows.append((rule, " ".join(served), len(crops), int(learnt), float(crops.given_s.sum())))
+    for hearing in hearings(spec, encoder):
+        crops = cut(clips[clips.split.isin(hearing.splits)], parse_crop(hearing.crop))
+        learnt = 0
+        if "train" in hearing.roles:
+            learnt = int(crops.clip_id.isin(clips.clip_id[clips.split == "train"]).sum())
+        rows.append((hearing.crop, " ".join(hearing.roles), len(crops), learnt, float(crops.given_s.sum())))
     return pd.DataFrame(rows, columns=["crop", "roles", "crops", "learnt", "sound_s"])
 
 

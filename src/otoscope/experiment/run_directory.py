@@ -212,9 +212,9 @@ def _read_record(path: Path) -> dict[str, Any]:
 
 def _holds(root: Path, record: dict[str, Any], fingerprint: str) -> bool:
     """Whether a stage was made from these inputs, and what it made is still there."""
-    return record.get("fingerprint") == fingerprint and all(
-        (root / file).exists() for file in record["files"]
-    )
+    if record.get("fingerprint") != fingerprint or "files" not in record:
+        return False
+    return all((root / file).exists() for file in record["files"])
 
 
 def digest(value: Any) -> str:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from otoscope.errors import InputError
 from otoscope.experiment import stages
 from otoscope.experiment.needs import needs
 from otoscope.experiment.run_directory import RunDirectory
@@ -51,13 +52,13 @@ def run(
         recipe_or_spec if isinstance(recipe_or_spec, Spec) else load_spec(recipe_or_spec, settings=settings)
     )
     directory = RunDirectory(Path(out) if out is not None else Path("runs") / spec.name, spec, say)
-    directory.lenders = lenders = [Path(path) for path in reuse]
+    directory.lenders = lenders = [_lender(path) for path in reuse]
     directory.open()
     clips = stages.clips(directory)
-    factors = stages.factors(directory, clips)  # before the hours of extraction: a missing package shows now
     if not lenders and not (directory.root / "stages" / "layer_probing.json").exists():
         for line in needs(spec, clips, out=directory.root).lines():
             say(line)
+    factors = stages.factors(directory, clips)  # before the hours of extraction: a missing package shows now
     heard = stages.activations(directory, clips)
     chosen = stages.layer_probing(directory, clips, heard)
     saes = stages.saes(directory, heard, chosen)
@@ -70,3 +71,11 @@ def run(
     if left_out:
         say(f"left out {left_out} recordings that could not be read; run.json and the report name them")
     return directory
+
+
+def _lender(path: str | Path) -> Path:
+    if not (Path(path) / "stages").is_dir():
+        raise InputError(
+            f"'{path}' is no run to take anything over from; give the --out folder of 'otoscope run'"
+        )
+    return Path(path)

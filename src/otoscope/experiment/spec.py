@@ -18,6 +18,8 @@ from otoscope.experiment import protocols
 
 RECIPES = Path(__file__).parent / "recipes"
 DEFAULT_ENCODER = "otoscope-mini"
+ROW_PER_CROP = ("mean", "paper")
+"""Ways to pool that make one row of a crop."""
 
 
 class _Section(pydantic.BaseModel):
@@ -62,7 +64,8 @@ class ExtractionSpec(_Section):
     measure_crop: str | None = None
     """What reconstruction and disentanglement are measured on, where that is not `crop`."""
     crops: Literal["together", "in_turn"] = "together"
-    """Several crops of a training clip: all in every epoch, or crop e modulo their number in epoch e."""
+    """Several crops of a training clip: all in every epoch, or crop e modulo their number in epoch e (a logistic probe,
+    which has no epochs, then sees the first)."""
     pool: str = "mean"
     """How frames become rows."""
     dtype: Literal["float32", "float16"] = "float32"
@@ -197,6 +200,11 @@ class Spec(_Section):
                 raise ValueError(f"saes.sparsities: {sparsity} leaves no latent of {self.saes.n_latents}")
         if not self.saes.sparsities or not self.saes.seeds:
             raise ValueError("saes: give at least one sparsity and one seed")
+        if self.extraction.crops == "in_turn" and self.extraction.pool not in ROW_PER_CROP:
+            raise ValueError(
+                f"extraction.crops: in_turn takes a row of every clip, and pool '{self.extraction.pool}' makes several "
+                f"of a crop; pool must be {' or '.join(ROW_PER_CROP)}"
+            )
         if self.saes.beside and self.saes.select == "own":
             raise ValueError(
                 "saes.beside: where each keeps its own epoch (saes.select: own), nothing trains beside"

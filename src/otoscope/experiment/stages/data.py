@@ -11,6 +11,7 @@ import pandas as pd
 from otoscope.clips import check_label, clips_hash
 from otoscope.datasets import DATASETS, GROUND_TRUTHS, load_clips
 from otoscope.errors import SpecError, nearest
+from otoscope.experiment.hearing import hearings, splits_of
 from otoscope.experiment.run_directory import RunDirectory, digest
 from otoscope.experiment.spec import EncoderSpec
 from otoscope.experiment.stages.rows import Heard, View, layer_rows
@@ -18,9 +19,6 @@ from otoscope.experiment.stages.rows import Heard, View, layer_rows
 if TYPE_CHECKING:
     from otoscope.activations import Activations
     from otoscope.factors import Factors
-
-ROLES = ("train", "evaluate", "measure")
-"""What an encoder hears clips for; see `Heard`."""
 
 
 def clips(run: RunDirectory) -> pd.DataFrame:
@@ -62,7 +60,8 @@ def activations(run: RunDirectory, table: pd.DataFrame) -> dict[str, Heard]:
             )
         rows = {id(store): layer_rows(store, table) for store in stores.values()}
         views = {
-            role: View(store, rows[id(store)]).only(*_splits(run, role)) for role, store in stores.items()
+            role: View(store, rows[id(store)]).only(*splits_of(run.spec, role))
+            for role, store in stores.items()
         }
         heard[name] = Heard(**views, in_turn=run.spec.extraction.crops == "in_turn")
     return heard
@@ -73,49 +72,34 @@ def heard_as(encoder: str, role: str) -> str:
     return f"heard-{encoder}-{role}"
 
 
-def _splits(run: RunDirectory, role: str) -> tuple[str, ...]:
-    """Return whose clips are heard for `role`."""
-    measured = ("test",) if run.spec.disentanglement.rows == "test" else ("train", "valid", "test")
-    return {"train": ("train",), "evaluate": ("valid", "test"), "measure": measured}[role]
-
-
-def _crops(run: RunDirectory, encoder: EncoderSpec) -> dict[str, str]:
-    settings = run.spec.extraction
-    own = {"train": settings.train_crop, "evaluate": settings.evaluate_crop}
-    own["measure"] = encoder.measure_crop or settings.measure_crop
-    return {role: own[role] or settings.crop for role in ROLES}
-
-
 def _stores(
     run: RunDirectory, table: pd.DataFrame, encoder: EncoderSpec
 ) -> tuple[str, dict[str, Activations]]:
     """Return the encoder's name and role -> store; roles that cut alike share one."""
     from otoscope.activations import Activations
 
-    crops = _crops(run, encoder)
     name = ""
     stores: dict[str, Activations] = {}
-    for crop in dict.fromkeys(crops.values()):
-        roles = [role for role in ROLES if crops[role] == crop]
-        splits = {split for role in roles for split in _splits(run, role)}
-        clips = table[table.split.isin(splits)]
+    asked = hearings(run.spec, encoder)
+    for hearing in asked:
+        clips = table[table.split.isin(hearing.splits)]
         stage_name = "-".join(
-            ["activations", _slug(encoder.name), *(roles if len(roles) < len(ROLES) else [])]
+            ["activations", _slug(encoder.name), *(hearing.roles if len(asked) > 1 else [])]
         )
         wanted = {"name": encoder.name, "revision": encoder.revision, "as_family": encoder.as_family}
         fixed = run.spec.extraction.model_dump(include={"pool", "dtype", "device", "precision"}) | {
-            "crop": crop
+            "crop": hearing.crop
         }
-        beside = [] if roles == ["measure"] else run.spec.saes.beside
+        beside = [] if hearing.roles == ("measure",) else run.spec.saes.beside
         settings = [wanted, fixed, beside, clips_hash(clips), run.spec.dataset.skip_unreadable]
         with run.stage(stage_name, settings, after=["recordings"]) as stage:
             if stage.needed:
                 stage.outputs = _extract(run, clips, wanted, fixed, beside)
                 stage.keep(stage.outputs["store"])
         name = stage.outputs["encoder"]
-        run.fingerprints |= {heard_as(name, role): stage.fingerprint for role in roles}
+        run.fingerprints |= {heard_as(name, role): stage.fingerprint for role in hearing.roles}
         store = Activations.open(run.root / stage.outputs["store"])
-        stores |= dict.fromkeys(roles, store)
+        stores |= dict.fromkeys(hearing.roles, store)
     return name, stores
 
 
@@ -159,7 +143,7 @@ def factors(run: RunDirectory, table: pd.DataFrame) -> Factors:
     if name == "auto":
         name = "ground_truth" if dataset in GROUND_TRUTHS else "descriptors"
     options: dict[str, Any] = {"families": run.spec.factors.families} if name == "egemaps" else {}
-    clips = table[table.split.isin(_splits(run, "measure"))].reset_index(drop=True)
+    clips = table[table.split.isin(splits_of(run.spec, "measure"))].reset_index(drop=True)
     settings = [name, options, clips_hash(clips), _file_state(name)]
     with run.stage("factors", settings, after=["recordings"]) as stage:
         if stage.needed:
