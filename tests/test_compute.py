@@ -8,7 +8,7 @@ import time
 import pytest
 import torch
 
-from otoscope.compute import one_thread_each, pick_device, progress, thread_map
+from otoscope.compute import in_lanes, one_thread_each, pick_device, progress, thread_map
 from otoscope.errors import InputError
 
 
@@ -35,6 +35,27 @@ def test_the_first_error_is_raised_in_its_place():
     assert [next(results), next(results)] == [0, 1]
     with pytest.raises(ZeroDivisionError):
         next(results)
+
+
+@pytest.mark.parametrize(
+    ("n_threads", "n_lanes", "expected"), [(4, 4, 1), (4, 2, 2), (4, None, 1), (2, 5, 1), (3, 1, 3)]
+)
+def test_lanes_share_the_threads(n_threads, n_lanes, expected):
+    before = torch.get_num_threads()
+    torch.set_num_threads(n_threads)
+    try:
+        found = list(
+            in_lanes(lambda i: (i, torch.get_num_threads(), threading.get_ident()), range(20), n_lanes)
+        )
+        assert [i for i, _, _ in found] == list(range(20))
+        assert {n for _, n, _ in found} == {expected}
+        assert ({ident for _, _, ident in found} == {threading.get_ident()}) == (n_lanes == 1)
+        assert torch.get_num_threads() == n_threads
+        with pytest.raises(ZeroDivisionError):
+            list(in_lanes(lambda i: 1 // (i - 3), range(20), n_lanes))
+        assert torch.get_num_threads() == n_threads
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_devices():

@@ -73,6 +73,32 @@ def thread_map(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
+def in_lanes(
+    function: Callable[[Item], Result], items: Iterable[Item], n_lanes: int | None = None
+) -> Iterator[Result]:
+    """Yield ``function(item)`` in order, computed `n_lanes` at a time, each with its share of torch's threads.
+
+    Threads that share an operation wait for one another after each; those that have an item of their own do not.
+    By default every thread is a lane. A single lane is the calling thread.
+    """
+    import torch
+
+    n_threads = torch.get_num_threads()
+    n_lanes = min(n_lanes or n_threads, n_threads)
+
+    def in_lane(item: Item) -> Result:
+        torch.set_num_threads(n_threads // n_lanes)  # this thread's; but the BLAS's are the process's
+        return function(item)
+
+    if n_lanes < 2:
+        yield from map(function, items)
+        return
+    try:
+        yield from thread_map(in_lane, items, workers=n_lanes, ahead=2 * n_lanes)
+    finally:
+        torch.set_num_threads(n_threads)
+
+
 @contextmanager
 def one_thread_each() -> Iterator[None]:
     """Let torch and the BLAS use one thread each while the block runs: for many small products.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +73,31 @@ def clips(tmp_path) -> pd.DataFrame:
     rows.append(("early", rows[4][1], 0.1, 0.6))
     rows.append(("late", rows[4][1], 0.7, 1.2))
     return table(rows)
+
+
+@pytest.fixture
+def threads() -> Iterator[Callable[[int], None]]:
+    """Return a function that sets how many threads torch has, for this test."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def change_reader(encoder, monkeypatch, *, before=lambda inputs: None, after=lambda state: state) -> None:
+    """Call `before` with the inputs of every pass of the model, and put `after` between its states and their use."""
+    reader = encoder.reader
+
+    @contextmanager
+    def changed(layers):
+        with reader(layers) as read:
+
+            def read_changed(inputs):
+                before(inputs)
+                return {layer: after(state) for layer, state in read(inputs).items()}
+
+            yield read_changed
+
+    monkeypatch.setattr(encoder, "reader", changed)
 
 
 def write(path: Path, samples: np.ndarray, rate: int = RATE) -> str:

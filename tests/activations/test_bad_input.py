@@ -10,7 +10,7 @@ import otoscope
 from otoscope.activations import Activations, plan
 from otoscope.errors import AudioError
 
-from .conftest import RATE, table, write
+from .conftest import RATE, change_reader, table, write
 
 BAD = {
     "missing": "no such file",
@@ -118,14 +118,12 @@ def test_a_three_hour_file_in_windows_reads_only_the_windows(encoder, tmp_path) 
 
 
 def test_too_loud_for_float16_is_an_error_not_infinity(encoder, clips, tmp_path, monkeypatch) -> None:
-    run = encoder.run
-    monkeypatch.setattr(encoder, "run", lambda *args: {k: v * 1e6 for k, v in run(*args).items()})
+    change_reader(encoder, monkeypatch, after=lambda state: state * 1e6)
     with pytest.raises(otoscope.OtoscopeError, match="beyond float16; store float32"):
         otoscope.extract(clips, encoder, out=tmp_path / "store", dtype="float16")
 
 
 def test_a_model_that_gives_nan_is_an_error(encoder, clips, tmp_path, monkeypatch) -> None:
-    run = encoder.run
-    monkeypatch.setattr(encoder, "run", lambda *args: {k: v * np.nan for k, v in run(*args).items()})
+    change_reader(encoder, monkeypatch, after=lambda state: state * np.nan)
     with pytest.raises(otoscope.OtoscopeError, match="gave NaN"):
         otoscope.extract(clips, encoder, out=tmp_path / "store")

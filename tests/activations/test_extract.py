@@ -13,7 +13,7 @@ from otoscope.activations.plan import store_name
 from otoscope.audio import read_audio
 from otoscope.errors import InputError
 
-from .conftest import RATE, table, write
+from .conftest import RATE, change_reader, table, write
 
 
 def test_a_row_per_clip_is_the_mean_over_its_frames(clips, encoder, tmp_path) -> None:
@@ -35,6 +35,33 @@ def test_results_do_not_depend_on_neighbours_or_batches(clips, encoder, tmp_path
     for layer in whole.layers:
         np.testing.assert_allclose(single.layer(layer), whole.layer(layer), atol=1e-5)
         np.testing.assert_allclose(backwards.layer(layer)[::-1], whole.layer(layer), atol=1e-5)
+
+
+@pytest.mark.parametrize("pool", ["mean", "frames", "paper"])
+@pytest.mark.parametrize("batch_size", [None, 2])
+def test_cores_that_share_the_clips_change_nothing(
+    clips, encoder, ast, tmp_path, threads, pool, batch_size
+) -> None:
+    for model in (encoder, ast):  # the AST windows the longest clip
+        folder = tmp_path / model.name
+        threads(1)
+        alone = otoscope.extract(clips, model, out=folder / "alone", pool=pool, batch_size=batch_size)
+        threads(3)
+        lanes = otoscope.extract(clips, model, out=folder / "lanes", pool=pool, batch_size=batch_size)
+        assert lanes.rows.equals(alone.rows)
+        for layer in alone.layers:
+            np.testing.assert_allclose(lanes.layer(layer), alone.layer(layer), atol=1e-5)
+
+
+def test_stretches_of_a_long_clip_are_not_one_batch(ast, tmp_path, monkeypatch) -> None:
+    sound = 0.1 * np.random.default_rng(0).standard_normal(100 * RATE)
+    clips = table([("long", write(tmp_path / "long.wav", sound), 0.0, 100.0)])
+    passes: list[int] = []
+    change_reader(ast, monkeypatch, before=lambda inputs: passes.append(len(inputs)))
+    store = otoscope.extract(clips, ast, out=tmp_path / "store")
+    assert sum(passes) == 97  # of 1.04 s at most
+    assert max(passes) <= 40  # about 40 s of sound
+    assert len(store) == 1
 
 
 def test_frames_are_kept_with_their_times(clips, encoder, tmp_path) -> None:

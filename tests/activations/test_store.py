@@ -20,6 +20,8 @@ from otoscope.activations.store import Store
 from otoscope.encoders import precision
 from otoscope.errors import InputError, OtoscopeError, ProvenanceError
 
+from .conftest import change_reader
+
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch) -> None:
@@ -39,8 +41,12 @@ def test_it_is_a_zarr_v3_group_with_one_array_per_layer(clips, encoder, tmp_path
     np.testing.assert_array_equal(array[:12], Activations.open(tmp_path / "store").layer(2))
 
 
+@pytest.mark.parametrize("n_threads", [1, 3])
 @pytest.mark.parametrize("pool", ["mean", "frames"])
-def test_a_killed_extraction_ends_with_the_same_bytes(clips, encoder, tmp_path, monkeypatch, pool) -> None:
+def test_a_killed_extraction_ends_with_the_same_bytes(
+    clips, encoder, tmp_path, monkeypatch, threads, pool, n_threads
+) -> None:
+    threads(n_threads)
     otoscope.extract(clips, encoder, out=tmp_path / "whole", pool=pool)
     write_shard, written = Store.write_shard, []
 
@@ -76,12 +82,8 @@ torch.set_num_threads(1)
 plan.SHARD_CROPS = 1
 clips = pd.read_csv({str(tmp_path / "clips.csv")!r}, dtype={{"clip_id": str}})
 encoder = otoscope.load_encoder({str(model_folder(encoder, tmp_path))!r}, device="cpu", dtype="float32")
-run = encoder.run
-def slow(*args):
-    import time
-    time.sleep(0.1)
-    return run(*args)
-encoder.run = slow
+import time
+encoder.module.register_forward_pre_hook(lambda *_: time.sleep(0.1))
 print("go", flush=True)
 otoscope.extract(clips, encoder, out={str(tmp_path / "store")!r})
 """
@@ -311,13 +313,7 @@ def test_a_folder_that_cannot_be_written(clips, encoder, tmp_path) -> None:
 def count_passes(encoder, monkeypatch) -> list[int]:
     """Return a list that grows by the batch size at every pass of the model."""
     passes: list[int] = []
-    run = encoder.run
-
-    def counted(inputs, layers):
-        passes.append(len(inputs))
-        return run(inputs, layers)
-
-    monkeypatch.setattr(encoder, "run", counted)
+    change_reader(encoder, monkeypatch, before=lambda inputs: passes.append(len(inputs)))
     return passes
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -148,6 +148,14 @@ def noise() -> SimpleNamespace:
     rng = np.random.default_rng(0)
     clips = rng.normal(0, 0.1, (2, 14_480)).astype(np.float32)
     return SimpleNamespace(long=clips, short=clips[:, :9_123])
+
+
+@pytest.fixture
+def threads() -> Iterator[Callable[[int], None]]:
+    """Return a function that sets how many threads torch has, for this test."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
 
 
 def save(folder: Path, class_name: str, config, extractor) -> None:

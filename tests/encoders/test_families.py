@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+
 import numpy as np
 import pytest
 import torch
 import transformers
 
 import otoscope
+from otoscope.encoders.families import FAMILIES as FAMILY_ROWS
 from otoscope.errors import InputError
 
 from .conftest import FAMILIES, N_LAYERS
 
+OUTSIDE_A_PASS = (
+    "__init__",
+    "_freeze_parameters",
+    "load_adapter",
+    "set_input_embeddings",
+    "set_output_embeddings",
+)
 WITH_LAST_NORM = {
     "hubert-large",
     "wavlm-large",
@@ -47,6 +58,46 @@ def test_a_clip_does_not_depend_on_its_batch(name, folders, noise) -> None:
     for i, clip in enumerate(noise.long):
         for layer, state in encoder.hidden_states(clip[None]).items():
             assert_equal(state[0], together[layer][i])
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_cores_that_share_a_batch_change_nothing(name, dtype, folders, noise, threads) -> None:
+    encoder = otoscope.load_encoder(folders(name), device="cpu", dtype=dtype)
+    waveforms = np.concatenate([noise.short, -noise.short, noise.short[:, ::-1]])
+    alone = [encoder.hidden_states(waveform[None]) for waveform in waveforms]
+    threads(3)
+    for layers in ("all", [2]):
+        together = encoder.hidden_states(waveforms, layers)
+        for layer, states in together.items():
+            for state, one in zip(states, alone):
+                if encoder.reentrant:  # the same kernels run
+                    assert torch.equal(state, one[layer][0])
+                elif dtype == "float32":
+                    assert_equal(state, one[layer][0])
+    assert torch.get_num_threads() == 3
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in encoder.module.modules())
+
+
+@pytest.mark.parametrize("model_type", FAMILY_ROWS)
+def test_what_several_threads_run_keeps_nothing_from_a_pass(model_type) -> None:
+    """A module of transformers that writes to itself as it runs may be run by one thread only."""
+    row = FAMILY_ROWS[model_type]
+    source = inspect.getsource(inspect.getmodule(getattr(transformers, row.model_class)))
+    writes = {
+        f"{found.name}.{target.attr}"
+        for found in ast.walk(ast.parse(source))
+        if isinstance(found, ast.ClassDef)
+        for method in found.body
+        if isinstance(method, ast.FunctionDef) and method.name not in OUTSIDE_A_PASS
+        for statement in ast.walk(method)
+        if isinstance(statement, ast.Assign | ast.AugAssign | ast.AnnAssign)
+        for target in getattr(statement, "targets", [getattr(statement, "target", None)])
+        if isinstance(target, ast.Attribute)
+        and isinstance(target.value, ast.Name)
+        and target.value.id == "self"
+    }
+    assert row.reentrant == (not writes), writes
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -1,12 +1,15 @@
-"""The work of an extraction: decoding ahead in threads, the model in this one, writing behind in another."""
+"""The work of an extraction: decoding ahead in threads, the model on every core, writing behind in a thread."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -17,7 +20,7 @@ from otoscope.activations.plan import Plan, Shard, n_stretches
 from otoscope.activations.pooling import Pooled, join_stretches, keeps_frames, pool_tokens
 from otoscope.activations.store import Store
 from otoscope.audio import read_audio
-from otoscope.compute import progress, thread_map
+from otoscope.compute import in_lanes, progress, thread_map
 from otoscope.encoders.encoder import Encoder
 from otoscope.encoders.tokens import Layer
 from otoscope.errors import AudioError, InputError, ModelError
@@ -35,6 +38,22 @@ class _Heard:
     starts: tuple[int, ...] = ()  # of the stretches, in samples
     n_sound: int = 0  # samples of the whole crop that are sound, not padding
     problem: str = ""
+
+
+@dataclass(frozen=True)
+class _Stretch:
+    """What the model takes in one pass, alone or with others of its shape."""
+
+    heard: _Heard
+    place: int
+
+    @property
+    def inputs(self) -> torch.Tensor:
+        return self.heard.inputs[self.place]
+
+
+_Parts = list[dict[Layer, Pooled]]
+"""What became of some stretches."""
 
 
 class Pipeline:
@@ -58,6 +77,8 @@ class Pipeline:
         self.unit_of = keys.groupby(list(keys), sort=False).ngroup().to_numpy()
         self.crops: list[Any] = list(plan.crops.itertuples())
         self.crop_of = {unit: crop for crop, unit in zip(self.crops[::-1], self.unit_of[::-1])}
+        # Of the whole plan, not of what is left of it: how many share the cores may show in the last digit.
+        self.n_lanes = encoder.n_lanes(sum(n_stretches(encoder, c.n_given) for c in self.crop_of.values()))
 
     def make(self, todo: list[Shard], *, show: bool) -> None:
         """Make the shards, in order."""
@@ -68,18 +89,26 @@ class Pipeline:
             closing(_Claims(self.store)) as self.claims,
             ThreadPoolExecutor(1, thread_name_prefix="otoscope-write") as writer,
             closing(self._heard(todo)) as heard,
+            self.encoder.reader(self.plan.layers) as read,
         ):
             written: Future | None = None
             began, sound_s = time.perf_counter(), 0.0
             for shard in todo:
                 units = self._shard_units(shard)
+                parts: dict[int, _Parts] = defaultdict(list)
                 pooled: dict[int, dict[Layer, Pooled]] = {}
                 problems: dict[int, str] = {}
-                for batch in self._batches(heard, len(units), problems):
-                    self._pass(batch, pooled)
-                    sound_s += sum(h.n_sound for h in batch) / self.encoder.sample_rate
-                    bar.advance(len(batch) * (shard.stop_crop - shard.first_crop) / len(units))
-                    bar.note(f"{sound_s / (time.perf_counter() - began):.1f} s of sound per s")
+                batches = self._batches(heard, len(units), problems)
+                for stretch, part in chain.from_iterable(
+                    in_lanes(partial(self._pass, read), batches, self.n_lanes)
+                ):
+                    h = stretch.heard
+                    parts[h.unit].append(part)
+                    if len(parts[h.unit]) == len(h.inputs):
+                        pooled[h.unit] = self._joined(h, parts.pop(h.unit))
+                        sound_s += h.n_sound / self.encoder.sample_rate
+                        bar.advance((shard.stop_crop - shard.first_crop) / len(units))
+                        bar.note(f"{sound_s / (time.perf_counter() - began):.1f} s of sound per s")
                 if written is not None:
                     written.result()  # at most one shard waits to be written
                 written = writer.submit(self._write, shard, pooled, problems)
@@ -94,7 +123,9 @@ class Pipeline:
                 self.claims.take(shard)
                 yield from self._shard_units(shard)
 
-        yield from thread_map(self._hear, units(), workers=self.workers, ahead=2 * (self.batch_size or 8))
+        yield from thread_map(
+            self._hear, units(), workers=self.workers, ahead=max(2 * (self.batch_size or 8), 2 * self.n_lanes)
+        )
 
     def _shard_units(self, shard: Shard) -> list[int]:
         """Return the units of a shard, the shortest first, so that equal lengths stand together."""
@@ -128,45 +159,49 @@ class Pipeline:
 
     def _batches(
         self, heard: Iterator[_Heard], n_units: int, problems: dict[int, str]
-    ) -> Iterator[list[_Heard]]:
-        """Yield the next `n_units` units, those with inputs of one shape together."""
-        batch: list[_Heard] = []
+    ) -> Iterator[list[_Stretch]]:
+        """Yield the stretches of the next `n_units` units, those of one shape together."""
+        batch: list[_Stretch] = []
         for _ in range(n_units):
             item = next(heard)
             if item.problem:
                 problems[item.unit] = item.problem
-                continue
-            if batch and (batch[0].inputs[0].shape != item.inputs[0].shape or self._full(batch, item)):
-                yield batch
-                batch = []
-            batch.append(item)
+            for stretch in (_Stretch(item, place) for place in range(len(item.inputs))):
+                if batch and (
+                    batch[0].inputs.shape != stretch.inputs.shape or self._full(batch, item.n_given)
+                ):
+                    yield batch
+                    batch = []
+                batch.append(stretch)
         if batch:
             yield batch
 
-    def _full(self, batch: list[_Heard], item: _Heard) -> bool:
-        n_stacked = sum(len(h.inputs) for h in batch) + len(item.inputs)
+    def _full(self, batch: list[_Stretch], n_given: int) -> bool:
         if self.batch_size is not None:
-            return n_stacked > self.batch_size
-        longest_s = 40.0 if self.encoder.device.type == "cpu" else 600.0
-        return n_stacked * item.n_given > longest_s * self.encoder.sample_rate
+            return len(batch) >= self.batch_size
+        longest_s = 600.0 if self.encoder.device.type != "cpu" else 40.0 if self.n_lanes == 1 else 0.0
+        return (len(batch) + 1) * n_given > longest_s * self.encoder.sample_rate
 
-    def _pass(self, batch: list[_Heard], pooled: dict[int, dict[Layer, Pooled]]) -> None:
-        """Run the model on a batch and pool what comes out."""
-        plan, encoder = self.plan, self.encoder
-        states = encoder.run(torch.stack([inputs for h in batch for inputs in h.inputs]), plan.layers)
-        for h in batch:
-            pooled[h.unit] = {}
-        for layer, state in states.items():
-            place = 0
-            for h in batch:
-                tokens = encoder.tokens(h.n_given, layer, n_tokens=state.shape[1])
-                stretches = []
-                for start in h.starts:
-                    sound_s = min(h.n_sound - start, h.n_given) / encoder.sample_rate
-                    stretches.append(pool_tokens(state[place], tokens, sound_s, plan.pool))
-                    place += 1
-                starts_s = [start / encoder.sample_rate for start in h.starts]
-                pooled[h.unit][layer] = join_stretches(stretches, starts_s, plan.pool)
+    def _pass(
+        self, read: Callable[[torch.Tensor], dict[Layer, torch.Tensor]], batch: list[_Stretch]
+    ) -> list[tuple[_Stretch, dict[Layer, Pooled]]]:
+        """Run the model on a batch and pool what comes out; runs in a lane."""
+        states = read(torch.stack([stretch.inputs for stretch in batch]))
+        found: list[tuple[_Stretch, dict[Layer, Pooled]]] = [(stretch, {}) for stretch in batch]
+        for layer in self.plan.layers:
+            for state, (stretch, pooled) in zip(states.pop(layer), found):
+                h = stretch.heard
+                tokens = self.encoder.tokens(h.n_given, layer, n_tokens=len(state))
+                sound_s = min(h.n_sound - h.starts[stretch.place], h.n_given) / self.encoder.sample_rate
+                pooled[layer] = pool_tokens(state, tokens, sound_s, self.plan.pool)
+        return found
+
+    def _joined(self, h: _Heard, parts: _Parts) -> dict[Layer, Pooled]:
+        starts_s = [start / self.encoder.sample_rate for start in h.starts]
+        return {
+            layer: join_stretches([part[layer] for part in parts], starts_s, self.plan.pool)
+            for layer in self.plan.layers
+        }
 
     def _write(self, shard: Shard, pooled: dict[int, dict[Layer, Pooled]], problems: dict[int, str]) -> None:
         """Put a shard's rows together and write them; runs in the writer's thread."""

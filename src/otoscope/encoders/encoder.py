@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from otoscope.compute import in_lanes
 from otoscope.encoders import kernels
 from otoscope.encoders.precision import DTYPES, compute_dtype
 from otoscope.encoders.tokens import Grid, Layer, Tokens, even_tokens
@@ -51,6 +53,8 @@ class Encoder:
         Features of each layer, "final" included.
     dtype : str
         What the blocks compute in: "float32", "bfloat16" or "float16". States are float32 always.
+    reentrant : bool
+        Whether several threads may run the module at once, that is, it keeps nothing from one pass to the next.
     """
 
     name: str
@@ -66,6 +70,7 @@ class Encoder:
     channels_first: bool = False
     frame_rate_hz: float | None = None
     family: str = "module"
+    reentrant: bool = False
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     dtype: str = "float32"
     dtype_asked: str = "float32"
@@ -130,12 +135,73 @@ class Encoder:
 
     def run(self, inputs: torch.Tensor, layers: Sequence[Layer]) -> dict[Layer, torch.Tensor]:
         """Return the states of `layers` for inputs that the frontend has made and that were stacked."""
-        caught: dict[Layer, torch.Tensor] = {}
-        inputs = inputs.to(self.device, non_blocking=True)
-        precision = kernels.autocasting(self.dtype, self.device)
-        with torch.no_grad(), precision, self._tapped(layers, caught), suppress(_DeepEnough):
-            self.module(inputs)
-        return {layer: caught[layer] for layer in layers}
+        n_lanes = self.n_lanes(len(inputs))
+        with self.reader(layers) as read:
+            passes = list(in_lanes(read, inputs.split(1) if n_lanes > 1 else [inputs], n_lanes))
+        return passes[0] if n_lanes == 1 else {k: torch.cat([p.pop(k) for p in passes]) for k in layers}
+
+    def n_lanes(self, n_inputs: int) -> int:
+        """Return how many threads run the module at once for `n_inputs` inputs: on a CPU, each takes its own."""
+        if not self.reentrant or self.device.type != "cpu":
+            return 1
+        return max(min(torch.get_num_threads(), n_inputs), 1)
+
+    @contextmanager
+    def reader(
+        self, layers: Sequence[Layer]
+    ) -> Iterator[Callable[[torch.Tensor], dict[Layer, torch.Tensor]]]:
+        """Hook the layers; what is yielded takes stacked inputs and returns their states, as `run` does.
+
+        Where `n_lanes` allows it, several threads may call it at once: what each reads is its own.
+        """
+        own = threading.local()
+
+        def read(inputs: torch.Tensor) -> dict[Layer, torch.Tensor]:
+            own.caught = {}
+            inputs = inputs.to(self.device, non_blocking=True)
+            with torch.no_grad(), kernels.autocasting(self.dtype, self.device), suppress(_DeepEnough):
+                self.module(inputs)
+            return {layer: own.caught[layer] for layer in layers}
+
+        def keep(layer: Layer, state: Any) -> None:
+            """Catch a layer's state, and end the pass once all are there."""
+            caught = own.caught
+            if layer in caught:
+                return
+            state = state[0] if isinstance(state, tuple | list) else state
+            if not isinstance(state, torch.Tensor) or state.ndim != 3:
+                shape = tuple(state.shape) if isinstance(state, torch.Tensor) else type(state).__name__
+                raise ModelError(
+                    f"layer {layer} of {self.name} is no [clips, tokens, width] tensor but {shape}"
+                )
+            state = (state.transpose(1, 2) if self.channels_first else state).float()
+            # A module of one's own may work in place on what was caught.
+            caught[layer] = state.clone() if self.family == "module" else state
+            if len(caught) == len(layers):
+                raise _DeepEnough
+
+        handles = []
+        if self.dtype != "float32":  # the residual stream is summed in float32 from its very beginning
+            handles.append(self.taps[0].module.register_forward_pre_hook(_in_float32))
+        for layer in layers:
+            tap = self.final if layer == "final" else self.taps[int(layer)]
+            if tap.before:
+
+                def before(module: nn.Module, args: tuple, kwargs: dict, layer: Layer = layer) -> None:
+                    keep(layer, args[0] if args else next(iter(kwargs.values())))
+
+                handles.append(tap.module.register_forward_pre_hook(before, with_kwargs=True))
+            else:
+
+                def after(module: nn.Module, args: tuple, output: Any, layer: Layer = layer) -> None:
+                    keep(layer, output)
+
+                handles.append(tap.module.register_forward_hook(after))
+        try:
+            yield read
+        finally:
+            for handle in handles:
+                handle.remove()
 
     def check_length(self, n_samples: int) -> None:
         """Raise InputError unless one pass takes `n_samples` samples."""
@@ -282,48 +348,6 @@ class Encoder:
                 f"(it has 0 to {self.n_layers}, and 'final')"
             )
         return int(text)
-
-    @contextmanager
-    def _tapped(self, layers: Sequence[Layer], caught: dict[Layer, torch.Tensor]) -> Iterator[None]:
-        """Catch the layers' states as the module runs, and end the run once all are there."""
-
-        def keep(layer: Layer, state: Any) -> None:
-            if layer in caught:
-                return
-            state = state[0] if isinstance(state, tuple | list) else state
-            if not isinstance(state, torch.Tensor) or state.ndim != 3:
-                shape = tuple(state.shape) if isinstance(state, torch.Tensor) else type(state).__name__
-                raise ModelError(
-                    f"layer {layer} of {self.name} is no [clips, tokens, width] tensor but {shape}"
-                )
-            state = (state.transpose(1, 2) if self.channels_first else state).float()
-            # A module of one's own may work in place on what was caught.
-            caught[layer] = state.clone() if self.family == "module" else state
-            if len(caught) == len(layers):
-                raise _DeepEnough
-
-        handles = []
-        if self.dtype != "float32":  # the residual stream is summed in float32 from its very beginning
-            handles.append(self.taps[0].module.register_forward_pre_hook(_in_float32))
-        for layer in layers:
-            tap = self.final if layer == "final" else self.taps[int(layer)]
-            if tap.before:
-
-                def before(module: nn.Module, args: tuple, kwargs: dict, layer: Layer = layer) -> None:
-                    keep(layer, args[0] if args else next(iter(kwargs.values())))
-
-                handles.append(tap.module.register_forward_pre_hook(before, with_kwargs=True))
-            else:
-
-                def after(module: nn.Module, args: tuple, output: Any, layer: Layer = layer) -> None:
-                    keep(layer, output)
-
-                handles.append(tap.module.register_forward_hook(after))
-        try:
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
 
 
 class _DeepEnough(Exception):

@@ -24,11 +24,14 @@ class Family:
         decoders) are left aside.
     fit : Fit
         Finds blocks, frames and input of a loaded model.
+    reentrant : bool
+        Whether several threads may run it at once. Those that keep a table of positions for the last length may not.
     """
 
     model_class: str
     parts: tuple[str, ...]
     fit: Fit
+    reentrant: bool = True
 
 
 _STEM = ("feature_extractor", "feature_projection", "encoder")
@@ -37,8 +40,8 @@ FAMILIES: dict[str, Family] = {
     "hubert": Family("HubertModel", _STEM, fit_waveform),
     "mert_model": Family("HubertModel", _STEM, fit_mert),
     "wav2vec2": Family("Wav2Vec2Model", _STEM, fit_waveform),
-    "wav2vec2-conformer": Family("Wav2Vec2ConformerModel", _STEM, fit_waveform),
-    "wav2vec2-bert": Family("Wav2Vec2BertModel", _STEM, fit_wav2vec2_bert),
+    "wav2vec2-conformer": Family("Wav2Vec2ConformerModel", _STEM, fit_waveform, reentrant=False),
+    "wav2vec2-bert": Family("Wav2Vec2BertModel", _STEM, fit_wav2vec2_bert, reentrant=False),
     "wavlm": Family("WavLMModel", _STEM, fit_waveform),
     "data2vec-audio": Family("Data2VecAudioModel", _STEM, fit_waveform),
     "unispeech": Family("UniSpeechModel", _STEM, fit_waveform),

@@ -56,6 +56,7 @@ def load_folder(
         name=name,
         sample_rate=settings["sampling_rate"],
         family=model_type,
+        reentrant=family.reentrant,
         device=place,
         dtype=compute_dtype(dtype, model_type, place),
         dtype_asked=dtype,
