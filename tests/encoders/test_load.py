@@ -399,7 +399,7 @@ class TestInput:
 
     def test_an_unknown_dtype(self, folders) -> None:
         with pytest.raises(InputError, match="dtype must be"):
-            otoscope.load_encoder(folders("hubert-base"), dtype="int8")
+            otoscope.load_encoder(folders("hubert-base"), dtype="float8")
 
 
 def test_provenance_tells_models_apart(folders, tmp_path) -> None:

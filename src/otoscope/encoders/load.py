@@ -77,8 +77,9 @@ def load_encoder(
     device : str
         "auto", "cpu", "cuda", ...
     dtype : str
-        What the model computes in: "float32", the numbers of transformers to 1e-5; "bfloat16" or "float16"; or
-        "auto", the fastest that was measured to keep the numbers close on this kind of processor.
+        What the model computes in: "float32", the numbers of transformers to 1e-5; "bfloat16" or "float16"; "int8",
+        the fastest on a CPU and the least exact, whose large matrix products take whole numbers; or "auto", the
+        fastest that was measured to keep the numbers close on this kind of processor (never int8).
     revision : str, optional
         Branch, tag or commit of a hub model.
     as_family : str, optional

@@ -63,11 +63,12 @@ def stage_times(spec: Spec, clips: pd.DataFrame, loads: Sequence[Load]) -> dict[
 
 
 def extraction_time(encoder: Encoder, n_crops: int, crop_s: float) -> float:
-    """Return about how many seconds an encoder takes for crops of `crop_s` seconds, all layers; one is timed."""
+    """Return about how many seconds an encoder takes for crops of `crop_s` seconds, all layers; a few are timed."""
     n_samples = max(round(crop_s * encoder.sample_rate), encoder.min_samples)
     pieces = 1 if encoder.max_samples is None else -(-n_samples // encoder.max_samples)
-    noise = 0.1 * np.random.default_rng(0).standard_normal((1, -(-n_samples // pieces)))
-    return n_crops * pieces * _timed(lambda: encoder.hidden_states(noise)[encoder.n_layers].cpu())
+    n_lanes = encoder.n_lanes(n_crops * pieces)
+    noise = 0.1 * np.random.default_rng(0).standard_normal((n_lanes, -(-n_samples // pieces)))
+    return n_crops * pieces / n_lanes * _timed(lambda: encoder.hidden_states(noise)[encoder.n_layers].cpu())
 
 
 def probing_time(spec: Spec, n_rows: int, n_features: Iterable[int], n_outputs: int) -> float:
