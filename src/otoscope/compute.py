@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import Lock
@@ -75,7 +75,7 @@ def thread_map(
 
 def in_lanes(
     function: Callable[[Item], Result], items: Iterable[Item], n_lanes: int | None = None
-) -> Iterator[Result]:
+) -> Generator[Result]:
     """Yield ``function(item)`` in order, computed `n_lanes` at a time, each with its share of torch's threads.
 
     Threads that share an operation wait for one another after each; those that have an item of their own do not.

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 import soundfile
 import torch
 
 import otoscope
-from otoscope.activations import Activations
+from otoscope.activations import Activations, pipeline
 from otoscope.activations.plan import store_name
 from otoscope.audio import read_audio
 from otoscope.errors import InputError
@@ -51,6 +53,36 @@ def test_cores_that_share_the_clips_change_nothing(
         assert lanes.rows.equals(alone.rows)
         for layer in alone.layers:
             np.testing.assert_allclose(lanes.layer(layer), alone.layer(layer), atol=1e-5)
+
+
+def test_fewer_cores_share_where_the_crops_are_long(clips, encoder, tmp_path, monkeypatch, threads) -> None:
+    threads(4)
+    used: set[int] = set()
+    monkeypatch.setattr(pipeline, "LANES_S", 2.7)  # the longest clip has 1.3 s
+    change_reader(encoder, monkeypatch, before=lambda inputs: used.add(threading.get_ident()))
+    otoscope.extract(clips, encoder, out=tmp_path / "two")
+    assert len(used) == 2
+    used.clear()
+    monkeypatch.setattr(pipeline, "LANES_S", 0.1)
+    otoscope.extract(clips, encoder, out=tmp_path / "one", workers=1)
+    assert used == {threading.get_ident()}
+
+
+def test_an_error_in_one_lane_ends_all_and_leaves_the_model_as_it_was(
+    clips, encoder, tmp_path, monkeypatch, threads
+) -> None:
+    threads(3)
+
+    def fail(inputs: torch.Tensor) -> None:
+        if inputs.shape[1] == 12_345:
+            raise RuntimeError("out of memory")
+
+    change_reader(encoder, monkeypatch, before=fail)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        otoscope.extract(clips, encoder, out=tmp_path / "store")
+    assert torch.get_num_threads() == 3
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in encoder.module.modules())
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("otoscope")]
 
 
 def test_stretches_of_a_long_clip_are_not_one_batch(ast, tmp_path, monkeypatch) -> None:

@@ -58,7 +58,8 @@ def extract(
     device : str, optional
         Move the encoder there first.
     batch_size : int, optional
-        Crops per pass. Default: as many as keep about 40 s of sound (CPU) or 10 min (GPU) in one pass.
+        Crops per pass. Default: on a CPU one, while every core takes its own (of a model that several threads cannot
+        run, as many as keep about 40 s of sound in one pass); on a GPU as many as keep about 10 min.
     shard : str, optional
         "i/n", i from 1: make every n-th shard only, so that n processes fill one store.
     workers : int, optional

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -25,6 +24,8 @@ from otoscope.encoders.encoder import Encoder
 from otoscope.encoders.tokens import Layer
 from otoscope.errors import AudioError, InputError, ModelError
 
+LANES_S = 160.0
+"""Seconds of sound that a CPU's lanes hold at once: about 3 GB in the first convolutions of HuBERT."""
 OVERREAD_S = 0.002  # read a little past a crop's end, so that rounding never leaves it a sample short
 
 
@@ -52,8 +53,8 @@ class _Stretch:
         return self.heard.inputs[self.place]
 
 
-_Parts = list[dict[Layer, Pooled]]
-"""What became of some stretches."""
+_Passed = list[tuple[_Stretch, dict[Layer, Pooled]]]
+"""What became of the stretches of a batch."""
 
 
 class Pipeline:
@@ -77,8 +78,7 @@ class Pipeline:
         self.unit_of = keys.groupby(list(keys), sort=False).ngroup().to_numpy()
         self.crops: list[Any] = list(plan.crops.itertuples())
         self.crop_of = {unit: crop for crop, unit in zip(self.crops[::-1], self.unit_of[::-1])}
-        # Of the whole plan, not of what is left of it: how many share the cores may show in the last digit.
-        self.n_lanes = encoder.n_lanes(sum(n_stretches(encoder, c.n_given) for c in self.crop_of.values()))
+        self.n_lanes = self._n_lanes()
 
     def make(self, todo: list[Shard], *, show: bool) -> None:
         """Make the shards, in order."""
@@ -95,17 +95,12 @@ class Pipeline:
             began, sound_s = time.perf_counter(), 0.0
             for shard in todo:
                 units = self._shard_units(shard)
-                parts: dict[int, _Parts] = defaultdict(list)
                 pooled: dict[int, dict[Layer, Pooled]] = {}
                 problems: dict[int, str] = {}
                 batches = self._batches(heard, len(units), problems)
-                for stretch, part in chain.from_iterable(
-                    in_lanes(partial(self._pass, read), batches, self.n_lanes)
-                ):
-                    h = stretch.heard
-                    parts[h.unit].append(part)
-                    if len(parts[h.unit]) == len(h.inputs):
-                        pooled[h.unit] = self._joined(h, parts.pop(h.unit))
+                with closing(in_lanes(partial(self._pass, read), batches, self.n_lanes)) as passes:
+                    for h, states in self._joined(passes):
+                        pooled[h.unit] = states
                         sound_s += h.n_sound / self.encoder.sample_rate
                         bar.advance((shard.stop_crop - shard.first_crop) / len(units))
                         bar.note(f"{sound_s / (time.perf_counter() - began):.1f} s of sound per s")
@@ -114,6 +109,15 @@ class Pipeline:
                 written = writer.submit(self._write, shard, pooled, problems)
             if written is not None:
                 written.result()
+
+    def _n_lanes(self) -> int:
+        """Return how many stretches run at once. It follows from the whole plan, not from what is left of it: how
+        many share the cores may show in a state's last digit."""
+        n_given = [crop.n_given for crop in self.crop_of.values() if not crop.problem]
+        counts = [n_stretches(self.encoder, n) for n in n_given]
+        longest = max((n / count for n, count in zip(n_given, counts)), default=1.0)
+        fit = LANES_S * self.encoder.sample_rate / longest
+        return self.encoder.n_lanes(max(min(sum(counts), int(fit)), 1))
 
     def _heard(self, todo: list[Shard]) -> Generator[_Heard]:
         """Yield the units of all shards in order, decoded ahead in threads; each shard is claimed first."""
@@ -184,10 +188,10 @@ class Pipeline:
 
     def _pass(
         self, read: Callable[[torch.Tensor], dict[Layer, torch.Tensor]], batch: list[_Stretch]
-    ) -> list[tuple[_Stretch, dict[Layer, Pooled]]]:
+    ) -> _Passed:
         """Run the model on a batch and pool what comes out; runs in a lane."""
         states = read(torch.stack([stretch.inputs for stretch in batch]))
-        found: list[tuple[_Stretch, dict[Layer, Pooled]]] = [(stretch, {}) for stretch in batch]
+        found: _Passed = [(stretch, {}) for stretch in batch]
         for layer in self.plan.layers:
             for state, (stretch, pooled) in zip(states.pop(layer), found):
                 h = stretch.heard
@@ -196,12 +200,17 @@ class Pipeline:
                 pooled[layer] = pool_tokens(state, tokens, sound_s, self.plan.pool)
         return found
 
-    def _joined(self, h: _Heard, parts: _Parts) -> dict[Layer, Pooled]:
-        starts_s = [start / self.encoder.sample_rate for start in h.starts]
-        return {
-            layer: join_stretches([part[layer] for part in parts], starts_s, self.plan.pool)
-            for layer in self.plan.layers
-        }
+    def _joined(self, passes: Iterable[_Passed]) -> Iterator[tuple[_Heard, dict[Layer, Pooled]]]:
+        """Yield each unit when all its stretches have passed, with its layers."""
+        parts: list[dict[Layer, Pooled]] = []
+        for stretch, pooled in chain.from_iterable(passes):
+            h = stretch.heard
+            parts.append(pooled)
+            if len(parts) == len(h.inputs):
+                starts_s = [start / self.encoder.sample_rate for start in h.starts]
+                join = partial(join_stretches, starts_s=starts_s, pool=self.plan.pool)
+                yield h, {layer: join([part[layer] for part in parts]) for layer in self.plan.layers}
+                parts = []
 
     def _write(self, shard: Shard, pooled: dict[int, dict[Layer, Pooled]], problems: dict[int, str]) -> None:
         """Put a shard's rows together and write them; runs in the writer's thread."""

@@ -25,7 +25,9 @@ def extract(
         str, typer.Option(help="full, first:5, random:8x5 or windows:5/2.5 (seconds); add ,pad or ,seed=1.")
     ] = "full",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
-    dtype: Annotated[str, typer.Option(help="What the model computes in: auto, float32, bfloat16, int8.")] = "auto",
+    dtype: Annotated[
+        str, typer.Option(help="What the model computes in: auto, float32, bfloat16, int8.")
+    ] = "auto",
     store_dtype: Annotated[str, typer.Option(help="What is stored: float32 or float16.")] = "float32",
     batch_size: Annotated[
         int | None, typer.Option(help="Crops per pass. Default: as the device allows.")
