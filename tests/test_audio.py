@@ -75,12 +75,45 @@ def test_bad_files_are_named(tmp_path):
         assert name in str(caught.value)
 
 
-def test_a_truncated_file_is_an_error_not_a_short_clip(tmp_path):
-    soundfile.write(tmp_path / "long.flac", np.random.default_rng(0).normal(size=RATE) * 0.1, RATE)
-    whole = (tmp_path / "long.flac").read_bytes()
-    (tmp_path / "cut.flac").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(AudioError, match=r"cut\.flac"):
-        read_audio(tmp_path / "cut.flac")
+@pytest.mark.parametrize(
+    ("suffix", "options"),
+    [
+        ("wav", {}),
+        ("wav", {"subtype": "FLOAT"}),
+        ("wav", {"format": "RF64"}),
+        ("wav", {"format": "W64"}),
+        ("aiff", {}),
+        ("au", {}),
+        ("flac", {}),
+        ("ogg", {}),
+        ("opus", {"format": "OGG", "subtype": "OPUS"}),
+        ("mp3", {}),
+    ],
+)
+def test_a_truncated_file_is_an_error_not_a_short_clip(tmp_path, suffix, options):
+    file = tmp_path / f"cut.{suffix}"
+    soundfile.write(file, np.random.default_rng(0).normal(size=3 * RATE) * 0.1, RATE, **options)
+    assert len(read_audio(file)[0]) == 3 * RATE
+    whole = file.read_bytes()
+    for share in (0.4, 0.8):
+        file.write_bytes(whole[: int(share * len(whole))])
+        with pytest.raises(AudioError, match=r"cut\.\w+: (is truncated|cannot be decoded)"):
+            read_audio(file)
+    if suffix not in ("flac", "mp3"):  # whose headers are whole
+        with pytest.raises(AudioError, match="is truncated"):
+            audio_info(file)
+
+
+@pytest.mark.parametrize("promised", [0xFFFFFFFF, 0x7FFFFFFF - 36, 2 * RATE + 44])
+def test_a_header_that_cannot_know_or_counts_itself_is_forgiven(tmp_path, promised):
+    """As ffmpeg and sox write to a pipe; as programs write that count the header's 44 bytes in."""
+    file = tmp_path / "piped.wav"
+    soundfile.write(file, np.full(RATE, 0.1), RATE)
+    whole = bytearray(file.read_bytes())
+    assert whole[36:40] == b"data"
+    whole[40:44] = promised.to_bytes(4, "little")
+    file.write_bytes(whole)
+    assert len(read_audio(file)[0]) == RATE
 
 
 def test_a_backward_stretch_is_refused(tmp_path):

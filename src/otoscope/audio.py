@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -34,7 +36,7 @@ def audio_info(path: str | Path) -> AudioInfo:
     Raises
     ------
     AudioError
-        If the file is missing, is no audio libsndfile can read, or holds no samples.
+        If the file is missing, is no audio libsndfile can read, is cut short, or holds no samples.
     """
     import soundfile
 
@@ -42,6 +44,7 @@ def audio_info(path: str | Path) -> AudioInfo:
         info = soundfile.info(str(path))
     except (soundfile.LibsndfileError, RuntimeError, OSError) as error:
         raise _unreadable(path, error) from error
+    _check_whole(path, info)
     if info.frames <= 0:
         raise AudioError(path, "holds no samples; remove it from the table or replace the file")
     return AudioInfo(Path(path), info.samplerate, info.channels, info.frames)
@@ -71,8 +74,8 @@ def read_audio(
     Raises
     ------
     AudioError
-        If the file is missing, unreadable or truncated, holds no samples in the stretch, or has NaN or
-        infinite samples.
+        If the file is missing, unreadable or truncated (an mp3 without a count of its frames cannot tell), holds no
+        samples in the stretch, or has NaN or infinite samples.
     """
     import soundfile
 
@@ -80,6 +83,7 @@ def read_audio(
         raise InputError(f"{path}: the stretch {start_s} s to {stop_s} s is empty or negative")
     try:
         with soundfile.SoundFile(str(path)) as file:
+            _check_whole(path, file)
             own_rate = file.samplerate
             start = round(start_s * own_rate)
             stop = file.frames if stop_s is None else min(round(stop_s * own_rate), file.frames)
@@ -111,6 +115,43 @@ def write_audio(path: str | Path, waveform: np.ndarray, sample_rate: int) -> Non
     import soundfile
 
     soundfile.write(str(path), np.clip(waveform, -1.0, 1.0), sample_rate, subtype="PCM_16")
+
+
+_PROMISED = re.compile(
+    r"^\s*(?:data|SSND|Data Size|riff|Riff size)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE
+)
+"""What libsndfile notes of a wav, aiff, au, W64 or RF64 whose header promises more bytes, or less, than there are."""
+_FORGIVEN = 1024  # some programs count the header in
+_UNKNOWN = (0x7FFF, 0xFFFF)  # upper half of what programs promise that write to a pipe and cannot know
+
+
+def _check_whole(path: str | Path, file: Any) -> None:
+    """Raise AudioError where a file, as soundfile found it, ends before its header says: half a copy, a full disk.
+
+    libsndfile reads such files up to where they end, as if they were whole.
+    """
+    for promised, found in _PROMISED.findall(file.extra_info):
+        if int(found) + _FORGIVEN < int(promised) and int(promised) >> 16 not in _UNKNOWN:
+            raise AudioError(
+                path, f"is truncated: its header promises {int(promised):,} bytes, {int(found):,} are there"
+            )
+    if file.format == "OGG" and _ends_within_a_page(Path(path)):
+        raise AudioError(path, "is truncated: it ends within an Ogg page")
+
+
+def _ends_within_a_page(path: Path) -> bool:
+    """Whether an Ogg file lacks the end of its last page (RFC 3533: 27 bytes, a table of sizes, as many bytes)."""
+    longest = 27 + 255 + 255 * 255
+    with path.open("rb") as stream:
+        size = stream.seek(0, 2)
+        stream.seek(max(size - longest, 0))
+        tail = stream.read()
+    start = tail.rfind(b"OggS")
+    page = tail[start:]
+    if start < 0 or len(page) < 27:
+        return True
+    sizes = page[27 : 27 + page[26]]
+    return len(sizes) < page[26] or len(page) < 27 + len(sizes) + sum(sizes)
 
 
 def _unreadable(path: str | Path, error: Exception) -> AudioError:
