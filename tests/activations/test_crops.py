@@ -32,8 +32,9 @@ def test_spelling(text: str, crop: Crop) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["ful", "first", "first:0", "first:-1", "random:5", "random:0x5", "windows:5/-1", "full:3", "full,pad",
-             "first:5,seed=1", "first:5,pads", "random:8x5,seed=x", ""],
+    "text", ["ful", "first", "first:0", "first:-1", "random:5", "random:0x5", "windows:5/-1", "windows:5/0",
+             "windows:5/nan", "first:inf", "random:2x5,seed=-1", "full:3", "full,pad", "first:5,seed=1",
+             "first:5,pads", "random:8x5,seed=x", ""],
 )  # fmt: skip
 def test_what_cannot_be_read(text: str) -> None:
     with pytest.raises(InputError, match="crops are: full, first:SECONDS"):

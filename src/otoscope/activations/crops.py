@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -46,6 +47,21 @@ class Crop:
     seed: int = 0
     pad: bool = False
 
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise InputError(f"unknown crop '{self.kind}'{nearest(self.kind, KINDS)} ({_SPELLINGS})")
+        positive = {
+            "full": [],
+            "first": [self.length_s],
+            "random": [self.length_s, self.count],
+            "windows": [self.length_s, self.hop_s],
+        }[self.kind]
+        if self.seed < 0 or not all(0 < number < math.inf for number in positive):
+            raise InputError(
+                f"crop '{self}' has a length, hop, count or seed that cannot be: lengths, hops and counts are above 0, "
+                f"a seed is not below 0 ({_SPELLINGS})"
+            )
+
     def __str__(self) -> str:
         text = {
             "full": "full",
@@ -72,8 +88,6 @@ def parse_crop(text: str | Crop) -> Crop:
         return text
     rule, *options = str(text).replace(" ", "").split(",")
     kind, _, numbers = rule.partition(":")
-    if kind not in KINDS:
-        raise InputError(f"unknown crop '{text}'{nearest(kind, KINDS)} ({_SPELLINGS})")
     try:
         crop = _parse_numbers(kind, numbers)
         for option in options:
@@ -84,10 +98,10 @@ def parse_crop(text: str | Crop) -> Crop:
                 crop = replace(crop, pad=True)
             else:
                 raise ValueError(option)
+    except InputError:
+        raise
     except ValueError as error:
         raise InputError(f"crop '{text}' cannot be read ({_SPELLINGS})") from error
-    if crop.kind != "full" and not (crop.length_s > 0 and crop.count > 0 and crop.hop_s >= 0):
-        raise InputError(f"crop '{text}' has a length, hop or count that is not positive ({_SPELLINGS})")
     return crop
 
 
@@ -131,6 +145,8 @@ def _parse_numbers(kind: str, numbers: str) -> Crop:
     if kind == "random":
         count, _, length = numbers.partition("x")
         return Crop(kind, count=int(count), length_s=float(length))
+    if kind != "windows":
+        return Crop(kind)
     length, _, hop = numbers.partition("/")
     return Crop(kind, length_s=float(length), hop_s=float(hop or length))
 
