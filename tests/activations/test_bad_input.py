@@ -16,11 +16,13 @@ BAD = {
     "missing": "no such file",
     "zero bytes": "is an empty file",
     "no samples": "holds no samples",
-    "truncated": "truncated|cannot be decoded",
+    "truncated flac": "cannot be decoded",
+    "truncated wav": "is truncated",
     "not audio": "cannot be decoded as audio",
     "nan": "NaN or infinite",
     "one sample": "too short for tiny-hubert: 1 samples at 16000 Hz, 60 needed",
-    "shorter than the table says": "holds 30 samples at 16000 Hz, 60 are needed",
+    "shorter than the table says": r"ends 0\.50 s before the clips table says \(0\.5 s\)",
+    "a little shorter, too short": "holds 30 samples at 16000 Hz, 60 are needed",
     "three hours": r"gives a crop of 10800 s, and one pass takes at most 120 s; use windows",
 }
 
@@ -35,8 +37,8 @@ def bad(tmp_path, request):
         path.write_bytes(b"")
     elif kind == "no samples":
         write(path, np.zeros(0))
-    elif kind == "truncated":
-        path = tmp_path / "bad.flac"
+    elif kind.startswith("truncated"):
+        path = path.with_suffix(f".{kind.split()[1]}")
         write(path, sound)
         path.write_bytes(path.read_bytes()[:4000])
     elif kind == "not audio":
@@ -48,6 +50,9 @@ def bad(tmp_path, request):
         stop_s = 1 / RATE
     elif kind == "shorter than the table says":
         write(path, sound[:30])
+    elif kind == "a little shorter, too short":
+        write(path, sound[:30])
+        stop_s = 100 / RATE
     elif kind == "three hours":
         write(path, sound)
         stop_s = 3 * 3600.0
@@ -73,6 +78,19 @@ def test_it_goes_on_without_it_if_told_to(bad, encoder, tmp_path) -> None:
     alone = otoscope.extract(clips.iloc[[0, 2]], encoder, out=tmp_path / "alone")
     np.testing.assert_allclose(store.layer(2), alone.layer(2), atol=1e-5)
     assert list(Activations.open(tmp_path / "store").skipped.clip_id) == ["bad"]
+
+
+def test_files_left_out_of_the_table_are_recorded_too(encoder, tmp_path) -> None:
+    for name in ("a.wav", "b.wav"):
+        write(tmp_path / name, 0.1 * np.ones(8000))
+    (tmp_path / "c.wav").write_bytes(b"")
+    clips = otoscope.load_clips(tmp_path, skip_unreadable=True)
+    store = otoscope.extract(clips, encoder, out=tmp_path / "store")
+    assert list(store.rows.clip_id) == ["a.wav", "b.wav"]
+    (left_out,) = store.skipped.itertuples()
+    assert (left_out.path, left_out.reason) == (str(tmp_path / "c.wav"), "is an empty file (0 bytes)")
+    again = otoscope.extract(clips.copy(), encoder, out=tmp_path / "store")
+    assert list(again.skipped.path) == [left_out.path]
 
 
 def test_complete_shards_are_kept_when_a_file_is_bad(clips, encoder, tmp_path, monkeypatch) -> None:

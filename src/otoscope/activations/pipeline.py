@@ -26,6 +26,7 @@ from otoscope.errors import AudioError, InputError, ModelError
 
 LANES_S = 160.0
 """Seconds of sound that a CPU's lanes hold at once: about 3 GB in the first convolutions of HuBERT."""
+EARLY_S = 0.05  # a table's stop_s may be rounded
 OVERREAD_S = 0.002  # read a little past a crop's end, so that rounding never leaves it a sample short
 
 
@@ -147,6 +148,11 @@ class Pipeline:
             waveform, _ = read_audio(crop.path, sample_rate=rate, start_s=crop.start_s, stop_s=stop_s)
             waveform = waveform[: round((crop.stop_s - crop.start_s) * rate)]
             n_sound = len(waveform)
+            early_s = crop.stop_s - crop.start_s - n_sound / rate
+            if early_s > EARLY_S:
+                raise AudioError(
+                    crop.path, f"ends {early_s:.2f} s before the clips table says ({crop.stop_s:g} s)"
+                )
             if crop.given_s > crop.stop_s - crop.start_s:  # the rule pads
                 waveform = np.pad(waveform, (0, max(crop.n_given - n_sound, 0)))
             if (len(waveform) if self.plan.pool == "paper" else n_sound) < self.encoder.min_samples:

@@ -83,6 +83,7 @@ def make_plan(
     skip_unreadable: bool,
 ) -> Plan:
     """Return the plan, or say which clip cannot be served before any work is done."""
+    left_out = list(clips.attrs.get("left_out", []))
     clips = check_clips(clips)
     rule = parse_crop(crop)
     found = encoder.layers(layers)
@@ -99,7 +100,7 @@ def make_plan(
     row_bytes = sum(widths.values()) * np.dtype(_check_dtype(dtype)).itemsize
     shards, chunk_rows = _shards(crops.clip_id.to_numpy(), bounds, row_bytes)
     provenance = provenance_of(clips, encoder, layers=found, crop=rule, pool=pool, dtype=dtype)
-    provenance["shards"] = len(shards)
+    provenance |= {"shards": len(shards), "left_out": left_out}
     return Plan(crops, shards, found, pool, dtype, widths, chunk_rows, provenance)
 
 
@@ -132,7 +133,9 @@ def provenance_of(
 def provenance_hash(provenance: dict[str, Any]) -> str:
     """Return 8 hex digits of the settings. Library versions are left out, and what "auto" meant on one machine."""
     settings = {
-        key: value for key, value in provenance.items() if key not in ("versions", "shards", "compute_dtype")
+        key: value
+        for key, value in provenance.items()
+        if key not in ("versions", "shards", "left_out", "compute_dtype")
     }
     return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:8]
 

@@ -87,8 +87,15 @@ class Activations:
 
     @cached_property
     def skipped(self) -> pd.DataFrame:
-        """Clips that were left out because they could not be used: clip_id, path, reason."""
-        entries = [entry for shard in self._shards for entry in self._store.skipped(shard)]
+        """What was left out because it could not be used: clip_id, path, reason.
+
+        Files that the clips table had left out already (``clips.attrs["left_out"]``) come first; they have no clip_id.
+        """
+        entries = []
+        for text in self.provenance.get("left_out", []):
+            path, _, reason = text.partition(": ")
+            entries.append({"clip_id": "", "path": path, "reason": reason})
+        entries += [entry for shard in self._shards for entry in self._store.skipped(shard)]
         return pd.DataFrame(entries, columns=["clip_id", "path", "reason"])
 
     def layer(self, layer: Layer, *, dtype: str = "float32") -> np.ndarray:
@@ -188,6 +195,7 @@ class Activations:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that the folder of row tables is no part of the Zarr hierarchy
             dataset = xarray.open_zarr(self._group.store, consolidated=False, chunks=None, zarr_format=3)
+        dataset = dataset[[array_name(layer) for layer in self.layers]]
         dataset = dataset.isel(row=self._rows.array_row.to_numpy())
         return dataset.assign_coords({name: ("row", column.to_numpy()) for name, column in self.rows.items()})
 

@@ -193,9 +193,10 @@ def array_name(layer: Layer) -> str:
 def check_same(found: dict[str, Any], wanted: dict[str, Any], url: str, *, complete: bool) -> None:
     """Raise ProvenanceError where a store was made with other settings.
 
-    Library versions matter only as long as shards are missing: a store is never made with two versions.
+    Library versions matter only as long as shards are missing: a store is never made with two versions. Files left out
+    of the clips table before are no part of it.
     """
-    ignored = {"versions"} if complete else set()
+    ignored = {"left_out", "versions"} if complete else {"left_out"}
     for key in [*wanted, *(key for key in found if key not in wanted)]:
         if key not in ignored and found.get(key) != wanted.get(key):
             raise ProvenanceError(
