@@ -58,12 +58,20 @@ def test_same_seed_same_split():
     ("clips", "message"),
     [
         (table(split="train"), "no clip is in 'test'"),
-        (table(n_groups=2), "2 groups cannot fill 3 sides"),
+        (table(4, 2, split=["train", "test"] * 2), "1 group, and none to spare for validation"),
+        (table().drop(columns=["clip_id", "group"]), "lacks 'clip_id'"),
     ],
 )
 def test_splits_that_cannot_be(clips, message):
     with pytest.raises(InputError, match=message):
         split_clips(clips)
+
+
+def test_too_few_groups_can_be_listened_to_but_not_learnt_from():
+    clips = check_clips(split_clips(table(n_groups=2)))
+    assert set(clips.split) == {"train"}
+    with pytest.raises(InputError, match="no clip is in 'test': 2 groups cannot fill"):
+        check_label(clips, "word")
 
 
 @pytest.mark.parametrize(

@@ -87,6 +87,7 @@ def split_clips(
 
     A split that is there is kept; a missing validation side is taken from the training side. Whole groups go
     to one side. Where every clip is its own group, clips are drawn so that the classes of `label` keep their shares.
+    Fewer than three groups are all for training: enough to listen to, while `check_label` refuses to learn from them.
 
     Parameters
     ----------
@@ -102,9 +103,11 @@ def split_clips(
     Raises
     ------
     InputError
-        If a side is empty, or there are too few groups to fill three sides.
+        If clips have no clip_id, or a side of the split that is there is empty or has too few groups to share.
     """
     clips = clips.copy()
+    if "clip_id" not in clips:
+        raise InputError(f"the clips table lacks 'clip_id'; it has {_listed(clips.columns)}")
     if "group" not in clips:
         clips["group"] = clips["clip_id"].astype(str)
     sizes = {"valid": valid, "test": test}
@@ -127,9 +130,11 @@ def split_clips(
     rng = np.random.default_rng(seed)
     order = _drawn_groups(clips[pool], label, rng)
     if len(order) <= len(sizes):
+        if pool.all():
+            return clips
         raise InputError(
-            f"{len(order)} groups cannot fill {len(sizes) + 1} sides of a split; name a column with more groups, "
-            "or none to split clip by clip"
+            f"the training side has {len(order)} group, and none to spare for validation; mark some clips 'valid', "
+            "or leave the split column out to have one drawn"
         )
     start = 0
     for side, fraction in sizes.items():
@@ -179,13 +184,20 @@ def check_label(clips: pd.DataFrame, label: str) -> LabelKind:
     ------
     InputError
         If the column is missing, has empty cells, has one class only, has a class in the test split that no
-        training clip shows, or is the group itself.
+        training clip shows, or is the group itself; or no clip is left to train or to test on.
     """
     if label not in clips.columns:
         own = [column for column in clips.columns if column not in COLUMNS]
         raise InputError(
-            f"no label column '{label}'{nearest(label, own)} (label columns: {_listed(own) or 'none'})"
+            f"no label column '{label}'{nearest(label, own)} (label columns: {_listed(own) or 'none'}); a folder's "
+            "labels are columns of its metadata.csv, or its subfolders, one a class"
         )
+    for side in ("train", "test"):
+        if side not in set(clips.split):
+            raise InputError(
+                f"no clip is in '{side}': {clips.group.nunique()} groups cannot fill the three sides of a split; name "
+                "a column with more groups, or none to split clip by clip"
+            )
     values = clips[label]
     if values.isna().any():
         clip_id = clips.clip_id[values.isna()].iloc[0]

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import soundfile
 
+from otoscope.clips import check_label
 from otoscope.datasets import load_clips
 from otoscope.errors import AudioError, InputError
 
@@ -70,10 +71,27 @@ def test_a_folder_without_audio(tmp_path):
         load_clips(tmp_path)
 
 
-def test_recordings_without_a_word_on_them(tmp_path):
-    soundfile.write(tmp_path / "a.wav", np.zeros(100), RATE)
-    with pytest.raises(InputError, match=r"no metadata\.csv"):
-        load_clips(tmp_path)
+def test_recordings_without_a_word_on_them_can_be_listened_to(tmp_path):
+    for name in ("a.wav", "b.wav"):
+        soundfile.write(tmp_path / name, np.zeros(100), RATE)
+    clips = load_clips(tmp_path)
+    assert list(clips.clip_id) == ["a.wav", "b.wav"]
+    assert set(clips.split) == {"train"}
+    with pytest.raises(InputError, match=r"labels are columns of its metadata\.csv"):
+        check_label(clips, "label")
+
+
+def test_a_recording_beside_the_subfolders_of_the_classes_has_no_label(tmp_path):
+    for folder in ("cat", "dog"):
+        (tmp_path / folder).mkdir()
+        for number in range(4):
+            soundfile.write(tmp_path / folder / f"{number}.wav", np.zeros(100), RATE)
+    soundfile.write(tmp_path / "stray.wav", np.zeros(100), RATE)
+    clips = load_clips(tmp_path, label="label")
+    assert list(clips.label[:-1]) == ["cat"] * 4 + ["dog"] * 4
+    assert set(clips.split) == {"train", "valid", "test"}
+    with pytest.raises(InputError, match=r"'label' is empty for 1 clips, such as 'stray\.wav'"):
+        check_label(clips, "label")
 
 
 def test_no_such_folder(tmp_path):

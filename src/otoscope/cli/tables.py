@@ -13,10 +13,13 @@ from otoscope.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from otoscope.encoders.tokens import Layer
+
 ClipsArgument = Annotated[
     str,
     typer.Argument(
-        help="A folder of recordings, a clips table (.csv, .parquet), or a data set: synthsing, vocalset:/data/VS."
+        help="A folder of recordings, one recording, a clips table (.csv, .parquet), or a data set: synthsing, "
+        "vocalset:/data/VS."
     ),
 ]
 StoreArgument = Annotated[Path, typer.Argument(help="An activation store (otoscope extract), or its URL.")]
@@ -32,11 +35,13 @@ SkipOption = Annotated[
 
 
 def read_clips(clips: str, **options) -> pd.DataFrame:
-    """Return the clips table of a data set (``name`` or ``name:root``), a folder, or a table on disk."""
+    """Return the clips table of a data set (``name`` or ``name:root``), a folder, a recording, or a table on disk."""
     import pandas as pd
 
+    from otoscope.audio import SUFFIXES
     from otoscope.clips import check_clips, split_clips
     from otoscope.datasets import DATASETS, load_clips
+    from otoscope.datasets.headers import with_durations
 
     path = Path(clips)
     name, colon, root = clips.partition(":")
@@ -51,6 +56,10 @@ def read_clips(clips: str, **options) -> pd.DataFrame:
             raise InputError(f"no such clips table: '{clips}'")
         table = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
         return check_clips(table if "split" in table else split_clips(table))
+    if path.is_file() and path.suffix.lower() in SUFFIXES:
+        return check_clips(
+            split_clips(with_durations(pd.DataFrame({"clip_id": [path.name], "path": [clips]})))
+        )
     if path.is_dir():
         return load_clips(clips, **{name: value for name, value in options.items() if value is not None})
     return load_clips(clips)
@@ -72,6 +81,14 @@ def write_table(table: pd.DataFrame, out: Path) -> None:
             raise InputError(f"--out must end in .csv or .parquet; got '{out}'")
     except OSError as error:
         raise InputError(f"cannot write '{out}' ({error.strerror or error})") from error
+
+
+def layer_of(text: str) -> Layer:
+    """Return a layer as it is written: ``6``, ``final``."""
+    text = text.strip()
+    if text != "final" and not text.isdigit():
+        raise InputError(f"a layer is a number or 'final'; got '{text}'")
+    return "final" if text == "final" else int(text)
 
 
 def numbers(text: str, kind: type, option: str) -> list:

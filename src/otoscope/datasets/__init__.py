@@ -33,7 +33,7 @@ DATASETS.add(
 DATASETS.add(
     "folder",
     "otoscope.datasets.folder:load",
-    "any folder of recordings with a metadata.csv, or with one subfolder a class",
+    "any folder of recordings; labels from its metadata.csv, or from one subfolder a class",
 )
 for _name, _summary in {
     "esc50": "2,000 environmental sounds, 50 classes, five folds",

@@ -2,7 +2,8 @@
 
 ``metadata.csv`` has a ``file_name`` column (paths relative to the folder) and any other columns: labels, a
 ``split`` (train, valid, test), ``start_s`` and ``stop_s`` (seconds) where a row is a stretch of a longer file.
-Without a metadata.csv the name of each recording's subfolder is its ``label``.
+Without a metadata.csv the name of each recording's subfolder is its ``label``; one beside the
+subfolders has none.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ def load(
             own = [name for name in clips.columns if name not in ("clip_id", "path")]
             raise InputError(
                 f"{option}: {_table_of(root)} has no column '{column}'{nearest(column, own)} "
-                f"(columns: {', '.join(own)})"
+                f"(columns: {', '.join(own) or 'none'})"
             )
     clips = with_durations(clips, skip_unreadable=skip_unreadable)
     left_out = clips.attrs["left_out"]
@@ -106,15 +107,15 @@ def _from_subfolders(root: Path) -> pd.DataFrame:
             f"'{root}' holds no audio ({', '.join(SUFFIXES)}) and no {METADATA}; "
             f"point root at the folder that holds the recordings"
         )
-    if any(file.parent == root for file in files):
-        raise InputError(
-            f"'{root}' has recordings but no {METADATA}, so nothing says what they are; write one with the columns "
-            "file_name and a label, or sort the recordings into one subfolder a class"
-        )
-    ids = [file.relative_to(root).as_posix() for file in files]
-    return pd.DataFrame(
-        {"clip_id": ids, "path": [str(file) for file in files], "label": [file.parent.name for file in files]}
+    clips = pd.DataFrame(
+        {
+            "clip_id": [file.relative_to(root).as_posix() for file in files],
+            "path": [str(file) for file in files],
+        }
     )
+    if any(file.parent != root for file in files):
+        clips["label"] = [file.parent.name if file.parent != root else None for file in files]
+    return clips
 
 
 def _table_of(root: Path) -> str:
