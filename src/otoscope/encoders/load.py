@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import os
 from dataclasses import dataclass
 from importlib import resources
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
 
 ENCODERS = Registry("encoder", "otoscope.encoders")
 """Short names. An entry is called as ``entry(device=..., dtype=..., revision=...)`` and returns an `Encoder`."""
+
+
+WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
+"""The files of a hub model that hold its weights: the first kind that is there is taken."""
 
 
 @dataclass(frozen=True)
@@ -127,34 +132,48 @@ def download(repo_id: str, revision: str | None) -> tuple[Path, str]:
         If it can be neither fetched nor found in the cache; the message says what to put where.
     """
     from huggingface_hub import HfApi, constants, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
-    small = ["*.json"]
     try:
-        files = HfApi().list_repo_files(repo_id, revision=revision)
-        weights = [file for file in files if file.startswith("model") and file.endswith(".safetensors")]
-        weights = weights or [
-            file for file in files if file.startswith("pytorch_model") and file.endswith(".bin")
-        ]
-        folder = Path(snapshot_download(repo_id, revision=revision, allow_patterns=[*small, *weights]))
+        # Of the hub's calls this one is tried once only: without a network the cache is reached at once.
+        info = HfApi().model_info(repo_id, revision=revision, timeout=10)
+        files = [file.rfilename for file in info.siblings or []]
+        kind = next((kind for kind in WEIGHTS if fnmatch.filter(files, kind)), WEIGHTS[0])
+        folder = Path(snapshot_download(repo_id, revision=revision, allow_patterns=["*.json", kind]))
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
         at = f" at revision {revision}" if revision else ""
         raise ModelError(
             f"the hub has no model '{repo_id}'{at}{nearest(repo_id, [e.repo_id for e in _hub_entries()])} "
             "(a private or gated one needs `hf auth login`)"
         ) from error
-    except (
-        Exception
-    ) as offline:  # the hub's HTTP library, whose errors these may be, changes between versions
-        try:
-            folder = Path(snapshot_download(repo_id, revision=revision, local_files_only=True))
-        except (HfHubHTTPError, OSError, RuntimeError, ValueError) as error:
+    except Exception as offline:  # the hub's HTTP library, whose errors these may be, changes
+        found = cached(repo_id, revision)
+        if found is None:
+            reason = next(iter(str(offline).splitlines()), "")
             raise ModelError(
                 f"cannot reach the hub for '{repo_id}', and it is not in the cache ({constants.HF_HUB_CACHE}). "
                 f"On a machine with network run `hf download {repo_id} --local-dir FOLDER`, copy FOLDER here, and "
-                f"give its path as the encoder ({type(offline).__name__})"
-            ) from error
+                f"give its path as the encoder ({type(offline).__name__}: {reason})"
+            ) from offline
+        folder = found
     return folder, folder.name
+
+
+def cached(repo_id: str, revision: str | None) -> Path | None:
+    """Return the folder of a hub model that was fetched before, None if it was not, or not all of it."""
+    from huggingface_hub import snapshot_download
+
+    for kind in WEIGHTS:
+        try:
+            # Asked for by the patterns it was fetched by: without them the hub's library calls a folder incomplete.
+            found = snapshot_download(
+                repo_id, revision=revision, local_files_only=True, allow_patterns=["*.json", kind]
+            )
+        except Exception:  # the hub's errors for that change between versions
+            continue
+        if list(Path(found).glob(kind)):
+            return Path(found)
+    return None
 
 
 def _hub_entries() -> list[Hub]:

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from otoscope.activations.crops import cut, parse_crop
-from otoscope.encoders.load import ENCODERS, Hub, Mini
+from otoscope.encoders.load import ENCODERS, WEIGHTS, Hub, Mini, cached
 from otoscope.errors import InputError
 from otoscope.experiment import timing
 from otoscope.experiment.hearing import hearings
@@ -217,13 +217,7 @@ def _place(encoder: EncoderSpec) -> tuple[str | None, Path | None]:
     repo = entry.repo_id if isinstance(entry, Hub) else encoder.name
     if (entry is not None and not isinstance(entry, Hub)) or repo.count("/") != 1:
         return None, None  # of another package, or a wrong name: loading it says more
-    from huggingface_hub import snapshot_download
-
-    try:
-        folder = Path(snapshot_download(repo, revision=encoder.revision, local_files_only=True))
-    except Exception:  # not cached; the hub's errors for that change between versions
-        return repo, None
-    return repo, folder if _weight_files(folder) else None
+    return repo, cached(repo, encoder.revision)
 
 
 def _shape(folder: Path) -> Shape | None:
@@ -240,7 +234,7 @@ def _shape(folder: Path) -> Shape | None:
 
 
 def _weight_files(folder: Path) -> list[Path]:
-    return list(folder.glob("model*.safetensors")) or list(folder.glob("pytorch_model*.bin"))
+    return next((files for kind in WEIGHTS if (files := list(folder.glob(kind)))), [])
 
 
 def _bytes_in(folder: Path) -> int:

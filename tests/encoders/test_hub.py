@@ -1,0 +1,46 @@
+"""Models by hub id, against a small local server that speaks as much of the hub's protocol as that needs."""
+
+from __future__ import annotations
+
+from hub_server import COMMIT, address_of, hub_server, run
+
+import otoscope
+
+LOAD = """
+    import otoscope
+    from otoscope.errors import ModelError
+    try:
+        encoder = otoscope.load_encoder("{name}", device="cpu")
+        print(encoder.name, encoder.n_layers, encoder.provenance()["model"], encoder.provenance()["revision"])
+    except ModelError as error:
+        print("refused:", error)
+    """
+
+
+def test_it_is_fetched_once_then_found_without_a_network(tiny_encoder, tmp_path):
+    name = "someone/their-hubert"
+    expected = f"someone--their-hubert 2 {name} {COMMIT}"
+    with hub_server(name) as hub:
+        address = address_of(hub)
+        hub.files |= {file.name: file.read_bytes() for file in tiny_encoder.iterdir()}
+        hub.files |= {"README.md": b"# Theirs", "pytorch_model.bin": b"pickled", "tf_model.h5": b"not for us"}
+        assert expected in run(address, tmp_path, LOAD.format(name=name))
+        assert "the hub has no model 'someone/their-hubart'" in run(
+            address, tmp_path, LOAD.format(name="someone/their-hubart")
+        )
+    (snapshot,) = tmp_path.glob("hub/models--*/snapshots/*")
+    assert {file.name for file in snapshot.iterdir()} == {file.name for file in tiny_encoder.iterdir()}
+    here = otoscope.load_encoder(snapshot, device="cpu").provenance()["weights_sha256"]
+    assert here == otoscope.load_encoder(tiny_encoder, device="cpu").provenance()["weights_sha256"]
+    printed = run(address, tmp_path, LOAD.format(name=name))  # nobody answers there any more
+    assert expected in printed
+    assert "Retrying" not in printed
+
+
+def test_no_network_and_nothing_cached_is_said_at_once(tmp_path):
+    with hub_server("any/model") as hub:
+        address = address_of(hub)
+    printed = run(address, tmp_path, LOAD.format(name="facebook/hubert-base-ls960"))
+    assert "refused: cannot reach the hub for 'facebook/hubert-base-ls960'" in printed
+    assert "hf download facebook/hubert-base-ls960 --local-dir FOLDER" in printed
+    assert "Retrying" not in printed
