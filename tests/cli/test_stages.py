@@ -9,10 +9,10 @@ from otoscope.cli import main
 from otoscope.datasets import load_clips
 
 
-def call(*arguments) -> None:
+def call(*arguments, code=0) -> None:
     with pytest.raises(SystemExit) as stopped:
         main([str(argument) for argument in arguments])
-    assert stopped.value.code == 0
+    assert stopped.value.code == code
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +78,22 @@ def test_train_then_encode_and_disentangle(work, tiny_encoder, capsys):
     )  # fmt: skip
     table = pd.read_csv(work / "disentanglement.csv")
     assert set(table.representation) == {"dense", "topk-32-s0.75-seed0"}
+
+
+def test_one_recording_and_the_state_after_the_last_norm(work, tiny_encoder, capsys):
+    recording = next((work / "audio").rglob("*.wav"))
+    store, saes = work / "one", work / "one-saes"
+    frames = ["--layers", "1,final", "--pool", "frames"]
+    call("extract", recording, "--encoder", tiny_encoder, *frames, "--out", store)
+    assert "rows of layers 1, final" in capsys.readouterr().out
+    call("train", store, "--latents", 32, "--layers", "final", "--epochs", 1, "--out", saes)
+    sae = saes / "final" / "topk-32-s0.95-seed0"
+    call("encode", sae, recording, "--encoder", tiny_encoder, "--out", work / "one.csv")
+    assert set(pd.read_csv(work / "one.csv").clip_id) == {recording.name}
+    call("encode", sae, recording, "--out", work / "one.csv", code=2)
+    assert "it was trained on 'tiny'; give its folder or hub id with --encoder" in capsys.readouterr().err
+    call("train", store, "--layers", "1,last", "--out", saes, code=2)
+    assert "a layer is a number or 'final'; got 'last'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from otoscope.cli.app import app
-from otoscope.cli.tables import ClipsArgument, GroupOption, SkipOption, read_clips, write_table
-from otoscope.errors import InputError, ProvenanceError
+from otoscope.cli.tables import ClipsArgument, GroupOption, SkipOption, layer_of, read_clips, write_table
+from otoscope.errors import InputError, ProvenanceError, UnknownNameError
 
 
 @app.command()
@@ -57,8 +57,8 @@ def extract(
         skip_unreadable=skip_unreadable,
     )
     print(f"{out}: {len(store.rows)} rows of layers {', '.join(map(str, store.layers))}")
-    for clip_id, reason in zip(store.skipped.clip_id, store.skipped.reason):
-        print(f"left out: {clip_id}: {reason}")
+    for path, reason in zip(store.skipped.path, store.skipped.reason):
+        print(f"left out: {path}: {reason}")
 
 
 @app.command()
@@ -71,7 +71,9 @@ def encode(
     encoder: Annotated[
         str | None, typer.Option(help="The encoder it was trained on. Default: as its config says.")
     ] = None,
-    layer: Annotated[int | None, typer.Option(help="Layer. Default: the one it was trained on.")] = None,
+    layer: Annotated[
+        str | None, typer.Option(help="Layer: 6, or final. Default: the one it was trained on.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     skip_unreadable: SkipOption = False,
 ) -> None:
@@ -83,14 +85,21 @@ def encode(
     from otoscope.saes import SparseAutoencoder, encode_rows
 
     trained = SparseAutoencoder.from_pretrained(sae)
-    layer = trained.layer if layer is None else layer
+    at = trained.layer if layer is None else layer_of(layer)
     heard = trained.about.get("activations", {})
     name = encoder or heard.get("model")
-    if name is None or layer is None:
+    if name is None or at is None:
         raise InputError(
             f"{sae} does not say which encoder and layer it was trained on; give --encoder and --layer"
         )
-    model = load_encoder(name, device=device, dtype=heard.get("compute_dtype", "auto"))
+    try:
+        model = load_encoder(name, device=device, dtype=heard.get("compute_dtype", "auto"))
+    except UnknownNameError as error:
+        if encoder is not None:
+            raise
+        raise InputError(
+            f"{sae}: it was trained on '{name}'; give its folder or hub id with --encoder"
+        ) from error
     now = model.provenance()
     for key in ("weights_sha256", "revision"):
         if key in heard and key in now and heard[key] != now[key]:
@@ -104,12 +113,12 @@ def encode(
             table,
             model,
             out=Path(folder) / "store",
-            layers=[layer],
+            layers=[at],
             pool=heard.get("pool", "mean"),
             crop=heard.get("crop", "full"),
             skip_unreadable=skip_unreadable,
         )
-        codes = encode_rows(trained, store, layer=layer)
+        codes = encode_rows(trained, store, layer=at)
     write_table(codes, out)
     print(
         f"{out}: {len(codes)} active latents in {len(store.rows)} rows, {codes.latent.nunique()} different ones"

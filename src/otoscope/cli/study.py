@@ -12,6 +12,7 @@ from otoscope.cli.tables import (
     ClipsOption,
     GroupOption,
     StoreArgument,
+    layer_of,
     numbers,
     read_clips,
     rows_of,
@@ -71,7 +72,7 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="An option of the kind, such as l1=0.3 for relu."),
     ] = None,
-    layers: Annotated[str, typer.Option(help="all, or such as 3,6.")] = "all",
+    layers: Annotated[str, typer.Option(help="all, or such as 3,6,final.")] = "all",
     seeds: Annotated[str, typer.Option(help="Such as 0,1,2.")] = "0",
     epochs: Annotated[int, typer.Option(help="Passes over the rows.")] = 100,
     batch_size: Annotated[int, typer.Option(help="Rows per step.")] = 32,
@@ -89,6 +90,7 @@ def train(
     import numpy as np
 
     from otoscope.activations import Activations
+    from otoscope.activations.store import array_name
     from otoscope.saes import reconstruction_metrics, train_saes
 
     activations = Activations.open(store)
@@ -96,14 +98,13 @@ def train(
     options: dict = {}
     if clips is not None:
         split = rows_of(activations, read_clips(clips, group=group)).split
-        options = {
-            "rows": np.flatnonzero(split == "train"),
-            "validation_rows": np.flatnonzero(split == "valid"),
-        }
+        options["rows"] = np.flatnonzero(split == "train")
+        if (split == "valid").any():
+            options["validation_rows"] = np.flatnonzero(split == "valid")
     saes = train_saes(
         activations,
         configs,
-        layers=None if layers == "all" else numbers(layers, int, "--layers"),
+        layers=None if layers == "all" else [layer_of(part) for part in layers.split(",")],
         seeds=numbers(seeds, int, "--seeds"),
         epochs=epochs,
         batch_size=batch_size,
@@ -115,11 +116,13 @@ def train(
         log=out,
         **options,
     )
-    measured = "validation rows" if options else "the rows it was trained on"
+    measured = "validation rows" if "validation_rows" in options else "the rows it was trained on"
     for sae in saes:
-        folder = sae.save_pretrained(out / f"layer_{sae.layer:02d}" / sae.name)
+        folder = sae.save_pretrained(out / array_name(sae.layer) / sae.name)
         x = activations.layer(sae.layer)
-        metrics = reconstruction_metrics(sae, x[options["validation_rows"]] if options else x)
+        metrics = reconstruction_metrics(
+            sae, x[options.get("validation_rows", options.get("rows", slice(None)))]
+        )
         print(f"{folder}: FVU {metrics.fvu:.4f}, L0 {metrics.l0:.1f} on {measured}")
     shutil.rmtree(out / "checkpoint", ignore_errors=True)
 
@@ -130,7 +133,7 @@ def disentangle(
     factors_file: Annotated[Path, typer.Argument(help="Factors (otoscope factors), .csv or .parquet.")],
     clips: ClipsOption,
     out: Annotated[Path, typer.Option(help="A .csv file.")],
-    layer: Annotated[int, typer.Option(help="Layer of the store.")],
+    layer: Annotated[str, typer.Option(help="Layer of the store: 6, or final.")],
     sae: Annotated[
         Path | None, typer.Option(help="An autoencoder: measure its codes beside the dense layer.")
     ] = None,
@@ -152,7 +155,7 @@ def disentangle(
     table = read_clips(clips, group=group)
     rows = rows_of(activations, table)
     known = compute_factors("csv", table, path=factors_file)
-    dense = activations.layer(layer)
+    dense = activations.layer(layer_of(layer))
     representations = {"dense": dense}
     if sae is not None:
         loaded = SparseAutoencoder.from_pretrained(sae)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from otoscope.activations.store import array_name
 from otoscope.experiment.run_directory import RunDirectory
 from otoscope.experiment.stages.data import heard_as
 from otoscope.experiment.stages.rows import Heard
@@ -97,7 +98,7 @@ def _train(
             "rows": len(heard.train.rows),
             "activations": heard.train.store.provenance,
         }
-        folder = Path("saes") / encoder / f"layer_{sae.layer:02d}" / sae.name
+        folder = Path("saes") / encoder / array_name(sae.layer) / sae.name
         sae.save_pretrained(run.root / folder)
         folders[str(sae.layer)].append(folder.as_posix())
     return folders
