@@ -236,6 +236,11 @@ def test_whisper_keeps_the_frames_of_the_sound_only(clips, whisper, tmp_path) ->
 def test_bands_need_patches(clips, encoder, tmp_path) -> None:
     with pytest.raises(InputError, match="frequency patches"):
         otoscope.extract(clips, encoder, out=tmp_path / "store", pool="bands")
+    with pytest.raises(InputError, match="batch_size must be at least 1; got 0"):
+        otoscope.extract(clips, encoder, out=tmp_path / "store", batch_size=0)
+    assert not (
+        tmp_path / "store"
+    ).exists()  # where a store of these settings would stand in the right one's way
 
 
 def test_an_unknown_pooling(clips, encoder, tmp_path) -> None:

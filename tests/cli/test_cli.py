@@ -147,3 +147,14 @@ def test_the_package_runs_as_a_module():
         [sys.executable, "-m", "otoscope", "--help"], capture_output=True, text=True, check=True
     )
     assert "extract" in shown.stdout
+
+
+def test_ctrl_c_says_how_to_go_on(capsys, monkeypatch):
+    def interrupt(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("otoscope.cli.listen.read_clips", interrupt)
+    with pytest.raises(SystemExit) as stopped:
+        main(["extract", "synthsing", "--encoder", "otoscope-mini", "--out", "nowhere"])
+    assert stopped.value.code == 130
+    assert "interrupted; the same command goes on where it was" in capsys.readouterr().err

@@ -88,6 +88,8 @@ def extract(
         encoder.to(pick_device(device))
     store = Store(out)
     mine = _parse_shard(shard)
+    if batch_size is not None and batch_size < 1:
+        raise InputError(f"batch_size must be at least 1; got {batch_size}")
     if store.exists():
         encoder.keep_dtype(str(store.provenance().get("compute_dtype")))
     plan = make_plan(

@@ -70,8 +70,6 @@ class Pipeline:
         workers: int | None,
         skip: bool,
     ) -> None:
-        if batch_size is not None and batch_size < 1:
-            raise InputError(f"batch_size must be at least 1; got {batch_size}")
         self.plan, self.encoder, self.store = plan, encoder, store
         self.batch_size, self.workers, self.skip = batch_size, workers, skip
         # Crops that are the same stretch (a short clip drawn several times) are computed once.

@@ -75,10 +75,6 @@ def pool_tokens(state: torch.Tensor, tokens: Tokens, duration_s: float, pool: st
     if pool == "mean":
         return Pooled(_mean(kept[None]), len(chosen))
     if pool == "bands":
-        if not n_bands:
-            raise InputError(
-                "pooling 'bands' needs a model with frequency patches (AST); use 'mean' or 'frames'"
-            )
         moments = kept.reshape(
             n_bands, -1, kept.shape[1]
         )  # frequency-major: all moments of band 0, then of band 1
@@ -104,12 +100,22 @@ def join_stretches(stretches: list[Pooled], starts_s: list[float], pool: str) ->
 
 
 def rows_per_crop(tokens: Tokens | None, duration_s: float, pool: str) -> int:
-    """Return how many rows a crop of one stretch gives, at most."""
+    """Return how many rows a crop of one stretch gives, at most.
+
+    Raises
+    ------
+    InputError
+        If `pool` is "bands" and the model has none.
+    """
     if pool in ("mean", "paper"):
         return 1
     assert tokens is not None
     if pool == "bands":
-        return int(tokens.band.max(initial=-1)) + 1
+        if not (n_bands := int(tokens.band.max(initial=-1)) + 1):
+            raise InputError(
+                "pooling 'bands' needs a model with frequency patches (AST); use 'mean' or 'frames'"
+            )
+        return n_bands
     inside = tokens.inside(duration_s)
     return int(inside.sum()) if pool == "tokens" else len(np.unique(tokens.time_s[inside]))
 

@@ -22,9 +22,10 @@ def main(arguments: list[str] | None = None) -> None:
 
         Console(stderr=True, soft_wrap=True).print(Text.assemble(("otoscope: ", "bold red"), str(error)))
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("\notoscope: interrupted; the same command goes on where it was", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as stopped:
+        if stopped.code == 130:  # Ctrl-C, as typer says it
+            print("\notoscope: interrupted; the same command goes on where it was", file=sys.stderr)
+        raise
 
 
 if __name__ == "__main__":
