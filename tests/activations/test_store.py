@@ -263,6 +263,22 @@ class TestReading:
         clips_per_batch = [store.rows.clip_id.iloc[places].nunique() for places, _ in batches[:-1]]
         assert np.mean(clips_per_batch) > (8 if buffer_rows > 1000 else 1.2)
 
+    @pytest.mark.parametrize(
+        ("url", "reason"),
+        [("nosuch://bucket/store", "Protocol not known"), ("oci://bucket/store", "[Ii]nstall")],
+    )
+    def test_a_url_nobody_here_can_open(self, url, reason) -> None:
+        with pytest.raises(InputError, match=f"a store cannot be at {url}: .*{reason}"):
+            Activations.open(url)
+
+    def test_a_remote_disk_that_does_not_answer(self, monkeypatch) -> None:
+        def refuse(*arguments, **options):
+            raise RuntimeError("could not connect to the endpoint")  # no OSError, as of s3fs
+
+        monkeypatch.setattr("fsspec.implementations.memory.MemoryFileSystem.exists", refuse)
+        with pytest.raises(OtoscopeError, match="looking for the store failed: could not connect"):
+            Activations.open("memory://bucket/store")
+
     def test_any_fsspec_url(self, clips, encoder, tmp_path) -> None:
         local = otoscope.extract(clips, encoder, out=tmp_path / "store", pool="frames")
         url = f"memory://{tmp_path.name}/store"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fsspec
 import pandas as pd
 import pytest
 
@@ -53,6 +54,12 @@ def test_probe(work, capsys):
     )
     table = pd.read_csv(work / "probe.csv")
     assert list(table.layer) == [1, 2]
+    assert "accuracy" in capsys.readouterr().out
+
+
+def test_a_store_behind_a_url(work, capsys):
+    fsspec.filesystem("memory").put(str(work / "store"), "/bucket/store", recursive=True)
+    call("probe", "memory://bucket/store", "--clips", work / "clips.csv", "--label", "technique")
     assert "accuracy" in capsys.readouterr().out
 
 

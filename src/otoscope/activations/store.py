@@ -35,12 +35,16 @@ class Store:
 
     def __init__(self, url: str | os.PathLike) -> None:
         self.url = os.fspath(url)
-        self.fs, self.root = fsspec.core.url_to_fs(self.url)
+        try:
+            self.fs, self.root = fsspec.core.url_to_fs(self.url)
+        except (ImportError, ValueError) as error:  # a package that is not installed, an unknown kind of URL
+            raise InputError(f"a store cannot be at {self.url}: {error}") from error
         self.local = isinstance(self.fs, LocalFileSystem)
 
     def exists(self) -> bool:
         """Whether a Zarr group lies here."""
-        return self.fs.exists(f"{self.root}/zarr.json")
+        with self._file_errors("looking for the store"):
+            return self.fs.exists(f"{self.root}/zarr.json")
 
     def group(self, mode: str = "r") -> zarr.Group:
         """Open the Zarr group."""
@@ -60,7 +64,7 @@ class Store:
         if self.fs.exists(self.root) and self.fs.ls(self.root):
             raise InputError(f"{self.url} holds other files; name a folder that is new or empty")
         draft = f"{self.root.rstrip('/')}.{uuid.uuid4().hex[:8]}.part" if self.local else self.root
-        with self._disk_errors("making the store"):
+        with self._file_errors("making the store"):
             group = zarr.open_group(self._zarr_store(draft), mode="w", zarr_format=3)
             for layer in plan.layers:
                 group.create_array(
@@ -96,7 +100,7 @@ class Store:
     ) -> None:
         """Write a shard: arrays first, then its skipped clips, and its rows file last."""
         rows = rows.assign(array_row=np.arange(shard.first_row, shard.first_row + len(rows)))
-        with self._disk_errors(f"writing shard {shard.name}"):
+        with self._file_errors(f"writing shard {shard.name}"):
             group = self.group("r+")
             for layer, values in arrays.items():
                 array = group[array_name(layer)]
@@ -129,7 +133,7 @@ class Store:
             yield
             return
         path = f"{self.root}/rows/{shard.name}.lock"
-        with self._disk_errors("claiming a shard"), open(path, "a+") as stream:
+        with self._file_errors("claiming a shard"), open(path, "a+") as stream:
             if not _lock(stream):
                 stream.seek(0)
                 raise OtoscopeError(
@@ -170,13 +174,18 @@ class Store:
         return FsspecStore.from_url(self.url, read_only=read_only)
 
     @contextlib.contextmanager
-    def _disk_errors(self, doing: str) -> Iterator[None]:
+    def _file_errors(self, doing: str) -> Iterator[None]:
         try:
             yield
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        except OtoscopeError:
+            raise
+        except Exception as error:
+            if self.local and not isinstance(error, OSError):
+                raise  # while a remote file system's errors may be anything
+            number = getattr(error, "errno", None)
+            if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 reason = "the disk is full; free some space"
-            elif error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+            elif number in (errno.EACCES, errno.EROFS, errno.EPERM):
                 reason = "the folder cannot be written to; name another, or mend its rights"
             else:
                 reason = str(error)

@@ -22,7 +22,7 @@ ClipsArgument = Annotated[
         "vocalset:/data/VS."
     ),
 ]
-StoreArgument = Annotated[Path, typer.Argument(help="An activation store (otoscope extract), or its URL.")]
+StoreArgument = Annotated[str, typer.Argument(help="An activation store (otoscope extract), or its URL.")]
 ClipsOption = Annotated[
     str, typer.Option("--clips", help="The clips it was made from: as in otoscope extract.")
 ]
