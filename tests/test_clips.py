@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otoscope.clips import check_clips, check_label, clips_hash, group_folds, label_kind, split_clips
+from otoscope.clips import (
+    check_clips,
+    check_label,
+    clips_hash,
+    group_folds,
+    label_kind,
+    read_table,
+    split_clips,
+)
 from otoscope.errors import InputError
 
 
@@ -137,3 +145,38 @@ def test_folds_keep_groups_whole_and_even():
     assert np.bincount(folds).max() <= 40  # the largest group alone
     assert len(np.bincount(folds)) == 5
     assert set(group_folds(np.repeat([0, 1, 2], 4), 5)) == {0, 1, 2}
+
+
+def test_names_in_a_table_on_disk_stay_text(tmp_path):
+    table(6, 3).assign(
+        clip_id=[f"{i:03d}" for i in range(6)], group=["01", "01", "02", "02", "03", "03"]
+    ).to_csv(tmp_path / "clips.csv", index=False)
+    found = read_table(tmp_path / "clips.csv")
+    assert list(found.clip_id) == ["000", "001", "002", "003", "004", "005"]
+    assert list(found.group.unique()) == ["01", "02", "03"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("clips.csv", None, "no such table"),
+        ("clips.txt", b"clip_id", r"a table is a \.csv or \.parquet file"),
+        ("clips.csv", b"", "cannot be read as a table"),
+        ("clips.csv", b"a,b\n1,2,3\n1,2,3,4\n", "cannot be read as a table"),
+        ("clips.csv", b"\xff\xfe\xfa", "cannot be read as a table"),
+        ("clips.parquet", b"PAR", "cannot be read as a table"),
+    ],
+)
+def test_tables_that_cannot_be_read(tmp_path, name, content, message):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        read_table(tmp_path / name)
+
+
+@pytest.mark.parametrize("column", ["clip_id", "path", "split", "group"])
+def test_an_empty_cell_is_no_name(column):
+    clips = split_clips(table(12, 6))
+    clips[column] = clips[column].where(clips.index != 4)
+    with pytest.raises(InputError, match=f"{column} is empty in 1 rows of the clips table, such as row 5"):
+        check_clips(clips)

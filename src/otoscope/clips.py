@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 COLUMNS = ("clip_id", "path", "start_s", "stop_s", "split", "group")
 SPLITS = ("train", "valid", "test")
 
+_TEXT = ("clip_id", "path", "file_name", "split", "group")
+"""Columns of a table on disk that name things: "007" is not 7."""
+
 LabelKind = Literal["class", "number", "multi"]
 
 
@@ -36,13 +39,19 @@ def check_clips(clips: pd.DataFrame) -> pd.DataFrame:
     ------
     InputError
         If the table is empty, lacks a column, has a clip id twice, an empty stretch, an unknown split, or a
-        group in two splits.
+        group in two splits, or an empty cell in a column that is needed.
     """
     missing = [column for column in COLUMNS if column not in clips.columns]
     if missing:
         raise InputError(f"the clips table lacks {_listed(missing)}; it has {_listed(clips.columns)}")
     if clips.empty:
         raise InputError("the clips table is empty; there is nothing to listen to")
+    for column in ("clip_id", "path", "split", "group"):
+        nameless = np.flatnonzero(clips[column].isna())
+        if len(nameless):
+            raise InputError(
+                f"{column} is empty in {len(nameless)} rows of the clips table, such as row {nameless[0] + 1}"
+            )
     clips = clips[[*COLUMNS, *(c for c in clips.columns if c not in COLUMNS)]].reset_index(drop=True)
     clips = clips.astype(
         {"clip_id": str, "path": str, "split": str, "group": str, "start_s": float, "stop_s": float}
@@ -67,6 +76,29 @@ def check_clips(clips: pd.DataFrame) -> pd.DataFrame:
             "about a group would leak into the test; mend the split column, or leave it out to split by groups"
         )
     return clips
+
+
+def read_table(path: str | Path) -> pd.DataFrame:
+    """Return a table on disk, .csv or .parquet; its ids, file names, splits and groups stay text.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, or it cannot be read as a table.
+    """
+    import pandas as pd
+
+    path = Path(path)
+    if path.suffix not in (".csv", ".parquet"):
+        raise InputError(f"a table is a .csv or .parquet file; got '{path}'")
+    if not path.is_file():
+        raise InputError(f"no such table: '{path}'")
+    try:
+        if path.suffix == ".csv":
+            return pd.read_csv(path, dtype=dict.fromkeys(_TEXT, str))
+        return pd.read_parquet(path)
+    except (ValueError, OSError) as error:  # pandas' and pyarrow's own errors are ValueErrors
+        raise InputError(f"'{path}' cannot be read as a table: {error}") from error
 
 
 def clips_hash(clips: pd.DataFrame) -> str:
@@ -117,7 +149,7 @@ def split_clips(
         for side in ("train", "test"):
             if side not in present:
                 raise InputError(
-                    f"the split has an empty side: no clip is in '{side}' (found {_listed(sorted(present))}); "
+                    f"the split has an empty side: no clip is in '{side}' (found {_listed(sorted(present, key=str))}); "
                     "fill it, or leave the split column out to have one drawn"
                 )
         if "valid" in present:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import fsspec
+import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 
+import otoscope
 from otoscope.cli import main
 from otoscope.datasets import load_clips
 
@@ -55,6 +58,24 @@ def test_probe(work, capsys):
     table = pd.read_csv(work / "probe.csv")
     assert list(table.layer) == [1, 2]
     assert "accuracy" in capsys.readouterr().out
+
+
+def test_a_table_of_files_alone(work, tiny_encoder, capsys):
+    """Whose stretches are whole files, and whose ids are text."""
+    files = [str(file) for file in sorted((work / "audio").rglob("*.wav"))[:3]]
+    table = pd.DataFrame({"clip_id": ["001", "002", "003"], "path": files, "who": [7, 7, 8]})
+    table.loc[3] = ["004", str(work / "nowhere.wav"), 8]
+    table.to_csv(work / "files.csv", index=False)
+    asked = ["extract", work / "files.csv", "--encoder", tiny_encoder, "--out", work / "files"]
+    call(*asked, code=2)
+    assert "nowhere.wav: no such file" in capsys.readouterr().err
+    call(*asked, "--skip-unreadable", "--group", "who")
+    assert f"left out: {work / 'nowhere.wav'}: no such file" in capsys.readouterr().out
+    store = otoscope.Activations.open(work / "files")
+    assert list(store.rows.clip_id) == ["001", "002", "003"]
+    np.testing.assert_allclose(store.rows.stop_s, [soundfile.info(file).duration for file in files])
+    call(*asked, "--group", "singer", code=2)
+    assert "has no column 'singer'" in capsys.readouterr().err
 
 
 def test_a_store_behind_a_url(work, capsys):
@@ -108,7 +129,7 @@ def test_one_recording_and_the_state_after_the_last_norm(work, tiny_encoder, cap
     [
         (["probe", "nowhere", "--clips", "synthsing", "--label", "x"], "nowhere"),
         (["factors", "no-such-set", "--out", "x.csv"], "no data set and no folder"),
-        (["extract", "missing.csv", "--encoder", "ast", "--out", "s"], "no such clips table"),
+        (["extract", "missing.csv", "--encoder", "ast", "--out", "s"], "no such table: 'missing.csv'"),
     ],
 )
 def test_mistakes(arguments, message, capsys):

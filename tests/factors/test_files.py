@@ -70,8 +70,8 @@ def test_messages(tmp_path, text, message):
 
 
 def test_missing_files(tmp_path):
-    with pytest.raises(InputError, match="does not exist"):
+    with pytest.raises(InputError, match="no such table"):
         compute_factors("csv", CLIPS, path=tmp_path / "none.csv")
     (tmp_path / "a.txt").write_text("")
-    with pytest.raises(InputError, match=r"expected a \.csv or \.parquet"):
+    with pytest.raises(InputError, match=r"a table is a \.csv or \.parquet"):
         compute_factors("csv", CLIPS, path=tmp_path / "a.txt")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from otoscope.errors import InputError
+from otoscope.errors import InputError, nearest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +27,7 @@ ClipsOption = Annotated[
     str, typer.Option("--clips", help="The clips it was made from: as in otoscope extract.")
 ]
 GroupOption = Annotated[
-    str | None, typer.Option(help="Folder's column of what must not cross a split (singer, speaker).")
+    str | None, typer.Option(help="Column of what must not cross a split (singer, speaker).")
 ]
 SkipOption = Annotated[
     bool, typer.Option("--skip-unreadable", help="Go on without recordings that cannot be read.")
@@ -39,7 +39,7 @@ def read_clips(clips: str, **options) -> pd.DataFrame:
     import pandas as pd
 
     from otoscope.audio import SUFFIXES
-    from otoscope.clips import check_clips, split_clips
+    from otoscope.clips import check_clips, read_table, split_clips
     from otoscope.datasets import DATASETS, load_clips
     from otoscope.datasets.headers import with_durations
 
@@ -52,10 +52,20 @@ def read_clips(clips: str, **options) -> pd.DataFrame:
         own = {option: value for option, value in options.items() if value is not None and option in known}
         return load_clips(name, root=root, **own)
     if path.suffix in (".csv", ".parquet"):
-        if not path.is_file():
-            raise InputError(f"no such clips table: '{clips}'")
-        table = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
-        return check_clips(table if "split" in table else split_clips(table))
+        table = read_table(path)
+        group = options.get("group")
+        if group is not None:
+            if group not in table:
+                raise InputError(
+                    f"'{clips}' has no column '{group}'{nearest(group, table.columns)} for --group"
+                )
+            table["group"] = table[group].astype(str)
+        if "path" in table and not {"start_s", "stop_s"} <= set(table):
+            table = with_durations(table, skip_unreadable=bool(options.get("skip_unreadable")))
+        left_out = table.attrs.get("left_out", [])
+        table = check_clips(table if "split" in table else split_clips(table))
+        table.attrs["left_out"] = left_out
+        return table
     if path.is_file() and path.suffix.lower() in SUFFIXES:
         return check_clips(
             split_clips(with_durations(pd.DataFrame({"clip_id": [path.name], "path": [clips]})))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from otoscope.audio import SUFFIXES
-from otoscope.clips import split_clips
+from otoscope.clips import read_table, split_clips
 from otoscope.datasets.headers import with_durations
 from otoscope.errors import InputError, nearest
 
@@ -78,9 +78,7 @@ def load(
 
 
 def _from_metadata(root: Path) -> pd.DataFrame:
-    import pandas as pd
-
-    table = pd.read_csv(root / METADATA)
+    table = read_table(root / METADATA)
     if "file_name" not in table.columns:
         raise InputError(
             f"{root / METADATA} has no 'file_name' column{nearest('file_name', table.columns)} "
@@ -88,7 +86,11 @@ def _from_metadata(root: Path) -> pd.DataFrame:
         )
     if table.empty:
         raise InputError(f"{root / METADATA} lists no recordings")
-    names = table.pop("file_name").astype(str)
+    if table["file_name"].isna().any():
+        raise InputError(
+            f"{root / METADATA}: file_name is empty in row {int(table['file_name'].isna().argmax()) + 1}"
+        )
+    names = table.pop("file_name")
     table.insert(0, "path", [str(root / name) for name in names])
     if "clip_id" not in table:
         ids = names

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from otoscope.clips import read_table
 from otoscope.errors import InputError, nearest
 from otoscope.factors.tables import KEYS, Factors, join_factors, report_problems
 
@@ -43,7 +44,7 @@ def build(
     InputError
         If a file is missing, a column is missing or not numeric, or no clip of the table occurs.
     """
-    table = _read(path)
+    table = read_table(path)
     if "clip_id" not in table:
         raise InputError(f"{path} has no column clip_id{nearest('clip_id', table.columns)}")
     names = [c for c in table.columns if c not in KEYS] if columns is None else list(columns)
@@ -75,22 +76,11 @@ def build(
     return Factors(full, info, report_problems(full, {int(i): f"no row in {path}" for i in absent}))
 
 
-def _read(path: str | Path) -> pd.DataFrame:
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"factor table {path} does not exist")
-    if path.suffix == ".parquet":
-        return pd.read_parquet(path)
-    if path.suffix == ".csv":
-        return pd.read_csv(path, dtype={"clip_id": str})
-    raise InputError(f"factor table {path}: expected a .csv or .parquet file")
-
-
 def _describe(names: list[str], families: str | Path | None) -> pd.DataFrame:
     info = pd.DataFrame({"name": names, "unit": "", "family": "other"})
     if families is None:
         return info
-    table = _read(families)
+    table = read_table(families)
     missing = [column for column in ("name", "family") if column not in table]
     if missing:
         raise InputError(
