@@ -66,6 +66,17 @@ def test_subfolders_are_labels_where_there_is_no_metadata(tmp_path):
     assert dict(clips.label.value_counts()) == {"yes": 4, "no": 4}
 
 
+def test_the_split_is_one_whether_the_label_is_named_or_not(tmp_path):
+    for name in ("dog", "cat"):
+        (tmp_path / name).mkdir()
+        for i in range(10):
+            soundfile.write(tmp_path / name / f"{i}.wav", np.full(800, 0.1 + i / 100), RATE)
+    clips = load_clips(tmp_path)
+    assert clips.equals(load_clips(tmp_path, label="label"))
+    counts = clips.groupby(["split", "label"]).size().unstack()
+    assert (counts.cat - counts.dog).abs().max() <= 1
+
+
 def test_a_folder_without_audio(tmp_path):
     with pytest.raises(InputError, match="holds no audio"):
         load_clips(tmp_path)

@@ -37,7 +37,8 @@ def load(
     root : str or Path
         The folder.
     label : str, optional
-        Column whose classes keep their shares where clips are split one by one.
+        Column whose classes keep their shares where clips are split one by one; ``label`` where there is such a
+        column, so that commands that name it and commands that do not draw the same split.
     group : str, optional
         Column of what must not cross a split (speaker, singer, site). Without one each file is its own group.
     split_seed : int
@@ -72,7 +73,7 @@ def load(
     clips = with_durations(clips, skip_unreadable=skip_unreadable)
     left_out = clips.attrs["left_out"]
     clips["group"] = clips[group].astype(str) if group else clips["path"]
-    clips = split_clips(clips, seed=split_seed, label=label)
+    clips = split_clips(clips, seed=split_seed, label=label or "label")
     clips.attrs["left_out"] = left_out
     return clips
 
