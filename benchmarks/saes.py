@@ -36,11 +36,11 @@ from otoscope.saes import (
     sparse,
     train_saes,
 )
-from otoscope.saes.adam import Adam
-from otoscope.saes.bank import Bank
-from otoscope.saes.lanes import Lanes, one_core
-from otoscope.saes.stack import Schedule
-from otoscope.saes.topk import TopK
+from otoscope.saes.fast.adam import Adam
+from otoscope.saes.fast.lanes import Lanes, one_core
+from otoscope.saes.kinds.topk import TopK
+from otoscope.saes.training.bank import Bank
+from otoscope.saes.training.stack import Schedule
 
 WIDTH, N_LATENTS, K = 768, 2048, 102
 BATCHES = (32, 4096)

@@ -16,8 +16,8 @@ from otoscope.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from otoscope.saes.adam import Adam
-    from otoscope.saes.lanes import Lanes
+    from otoscope.saes.fast.adam import Adam
+    from otoscope.saes.fast.lanes import Lanes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,7 +201,7 @@ class SparseAutoencoder(nn.Module):
 
     def save_pretrained(self, directory: str | Path) -> Path:
         """Write ``config.json`` and ``model.safetensors`` (and ``history.csv``) into `directory`."""
-        from otoscope.saes.files import save_sae
+        from otoscope.saes.files.own import save_sae
 
         return save_sae(self, Path(directory))
 
@@ -214,7 +214,7 @@ class SparseAutoencoder(nn.Module):
         ModelError
             If there is none, or it cannot be read safely.
         """
-        from otoscope.saes.files import load_sae
+        from otoscope.saes.files.own import load_sae
 
         sae = load_sae(source, revision=revision)
         if not isinstance(sae, cls):
@@ -242,7 +242,7 @@ class SparseAutoencoder(nn.Module):
         message
             The commit's message.
         """
-        from otoscope.saes.hub import push
+        from otoscope.saes.files.hub import push
 
         return push(self, repo_id, folder=folder, private=private, message=message)
 
