@@ -9,7 +9,8 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "base": ["SAEConfig", "SparseAutoencoder"],
+        "base": ["SparseAutoencoder", "build_sae"],
+        "config": ["SAEConfig"],
         "kinds.topk": ["TopK", "TopKConfig"],
         "kinds.topk_gao": ["GaoTopK", "GaoTopKConfig"],
         "kinds.relu": ["ReLU", "ReLUConfig"],
@@ -23,6 +24,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "training.diagnostics": ["diagnose_activations"],
         "encoding": ["encode_rows"],
         "estimator": ["TopKCoder"],
-        "registry": ["SAES", "build_sae", "make_config"],
+        "registry": ["SAES", "make_config"],
     },
 )

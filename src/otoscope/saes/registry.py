@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from otoscope.errors import InputError, nearest
 from otoscope.registry import Registry
-
-if TYPE_CHECKING:
-    from otoscope.saes.base import SAEConfig, SparseAutoencoder
+from otoscope.saes.config import SAEConfig
 
 SAES = Registry("SAE kind", "otoscope.saes")
 SAES.add(
@@ -59,8 +57,3 @@ def make_config(kind: str, **options: Any) -> SAEConfig:
         return config_class(**options)
     except TypeError as error:  # a required option is missing: say which in our words
         raise InputError(f"SAE kind '{kind}': {error}") from error
-
-
-def build_sae(config: SAEConfig, n_inputs: int, *, seed: int = 0) -> SparseAutoencoder:
-    """Build a fresh autoencoder of `config` for inputs of width `n_inputs`, initialised with `seed`."""
-    return SAES.get(config.kind)(config, n_inputs, seed=seed)

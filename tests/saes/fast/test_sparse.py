@@ -7,12 +7,11 @@ import pytest
 import torch
 
 from otoscope.saes import make_config, train_saes
-from otoscope.saes.base import stack
-from otoscope.saes.fast import dense as gradients
-from otoscope.saes.fast import kernels, sparse
+from otoscope.saes.base import build_sae, stack
+from otoscope.saes.fast import kernels, sparse, step
 from otoscope.saes.fast.adam import Adam
 from otoscope.saes.fast.lanes import Lanes
-from otoscope.saes.registry import build_sae
+from otoscope.saes.fast.step import reconstruct, train_step
 
 OPTIONS = {"topk": {}, "topk with bias": {"decoder_bias": True}, "topk-gao": {}, "batch-topk": {}}
 
@@ -26,7 +25,7 @@ def lanes(request):
 
 @pytest.fixture(autouse=True)
 def always_sparse(monkeypatch):
-    monkeypatch.setattr(gradients, "SPARSE_BELOW", 2.0)
+    monkeypatch.setattr(step, "SPARSE_BELOW", 2.0)
 
 
 def make(label, ks, *, n_latents=40, n_inputs=7):
@@ -63,7 +62,7 @@ def test_gradients_are_autograds(label, ks, n_rows, lanes):
     sae, x = make(label, ks), rows(n_rows)
     other = copy.deepcopy(sae)
     optimiser = Adam(sae.named_parameters())
-    mse = sae.train_step(x, optimiser, 0.0, lanes)
+    mse = train_step(sae, x, optimiser, 0.0, lanes)
     torch.testing.assert_close(mse, by_autograd(other, x), rtol=1e-12, atol=0)
     for (
         name,
@@ -80,7 +79,7 @@ def test_members_of_a_stack_may_differ_in_k(lanes):
     sae, x = make("topk", [2, 3, 30]), rows(11)
     other = copy.deepcopy(sae)
     optimiser = Adam(sae.named_parameters())
-    sae.train_step(x, optimiser, 0.0, lanes)
+    train_step(sae, x, optimiser, 0.0, lanes)
     by_autograd(other, x)
     gradient = optimiser.tensors()["mean.encoder_weight"] / (1 - 0.9)
     torch.testing.assert_close(gradient, other.encoder_weight.grad, rtol=1e-9, atol=1e-14)
@@ -91,9 +90,9 @@ def test_steps_are_torchs_adam(label, lanes):
     sae = make(label, [4])
     other = copy.deepcopy(sae)
     optimiser, theirs = Adam(sae.named_parameters()), torch.optim.Adam(other.parameters(), lr=1e-2)
-    for step in range(20):
-        x = rows(16, seed=step)
-        sae.train_step(x, optimiser, 1e-2, lanes)
+    for seed in range(20):
+        x = rows(16, seed=seed)
+        train_step(sae, x, optimiser, 1e-2, lanes)
         theirs.zero_grad()
         by_autograd(other, x)
         theirs.step()
@@ -109,7 +108,7 @@ def test_cores_change_nothing_but_rounding():
         sae = build_sae(make_config("topk", n_latents=512, k=20), 768).train()
         optimiser, lanes = Adam(sae.named_parameters()), Lanes(n)
         for part in torch.from_numpy(x).split(32):
-            sae.train_step(part, optimiser, 1e-3, lanes)
+            train_step(sae, part, optimiser, 1e-3, lanes)
         lanes.close()
         found.append(sae)
     torch.testing.assert_close(found[0].encoder_weight, found[1].encoder_weight, rtol=1e-3, atol=1e-5)
@@ -119,7 +118,7 @@ def test_cores_change_nothing_but_rounding():
 @pytest.mark.parametrize("ks", [[4], [4, 4]])
 def test_reconstruction_and_counts(label, ks):
     sae, x = make(label, ks).eval(), rows(30)
-    reconstruction, counts = sae.reconstruct(x)
+    reconstruction, counts = reconstruct(sae, x)
     torch.testing.assert_close(reconstruction, sae(x))
     assert torch.equal(counts, (sae.encode(x) != 0).sum(-2))
 
@@ -129,7 +128,7 @@ def test_rows_without_positive_codes_leave_the_weights_alone(lanes):
     with torch.no_grad():
         sae.encoder_bias.fill_(-100.0)
     before = copy.deepcopy(sae.state_dict())
-    mse = sae.train_step(x, Adam(sae.named_parameters()), 1e-3, lanes)
+    mse = train_step(sae, x, Adam(sae.named_parameters()), 1e-3, lanes)
     torch.testing.assert_close(mse, x.square().mean())
     assert all(torch.equal(sae.state_dict()[name], value) for name, value in before.items())
 

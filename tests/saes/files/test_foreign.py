@@ -9,9 +9,8 @@ from safetensors.torch import load_file, save_file
 
 from otoscope.errors import InputError, ModelError
 from otoscope.saes import SparseAutoencoder, make_config
-from otoscope.saes.base import SAEConfig
+from otoscope.saes.base import SAEConfig, build_sae
 from otoscope.saes.files import write_saelens
-from otoscope.saes.registry import build_sae
 
 D, N = 6, 20
 

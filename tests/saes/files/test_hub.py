@@ -12,7 +12,7 @@ def test_push_and_load(tmp_path):
             import torch
             from otoscope.errors import ModelError
             from otoscope.saes import SparseAutoencoder, make_config
-            from otoscope.saes.registry import build_sae
+            from otoscope.saes.base import build_sae
 
             sae = build_sae(make_config("topk", n_latents=16, k=3), 6, seed=1)
             sae.layer = 4

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from otoscope.saes import SparseAutoencoder, make_config
+from otoscope.saes.base import build_sae
 from otoscope.saes.files import write_saelens
-from otoscope.saes.registry import build_sae
 
 D, N = 24, 96
 

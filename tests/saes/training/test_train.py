@@ -7,9 +7,10 @@ import torch
 
 from otoscope.errors import InputError
 from otoscope.saes import TopKConfig, diagnose_activations, make_config, reconstruction_metrics, train_saes
+from otoscope.saes.base import build_sae
 from otoscope.saes.fast.adam import Adam
 from otoscope.saes.fast.lanes import Lanes
-from otoscope.saes.registry import build_sae
+from otoscope.saes.fast.step import backward, train_step
 from otoscope.saes.training.bank import Bank
 from otoscope.saes.training.stack import Schedule
 
@@ -32,9 +33,8 @@ def one_by_one(config, x, *, seed, epochs, batch_size, lr=1e-3):
     for epoch in range(epochs):
         order = np.random.default_rng([0, epoch]).permutation(len(x))
         for start in range(0, len(x), batch_size):
-            sae.progress = step / n_steps
             optimiser.zero_grad()
-            sae.loss(x[order[start : start + batch_size]]).total.backward()
+            sae.loss(x[order[start : start + batch_size]], step / n_steps).total.backward()
             sae.adjust_gradients()
             optimiser.step()
             sae.after_step()
@@ -83,7 +83,7 @@ def test_a_bank_of_one_is_bit_identical_to_the_module_alone(config):
     alone = build_sae(config, 12).train()
     optimiser = Adam(alone.named_parameters())
     for epoch in range(2):
-        alone.train_step(x[np.random.default_rng([0, epoch]).permutation(64)], optimiser, 1e-3, Lanes())
+        train_step(alone, x[np.random.default_rng([0, epoch]).permutation(64)], optimiser, 1e-3, Lanes())
     for name, value in alone.state_dict().items():
         assert torch.equal(sae.state_dict()[name], value)
 
@@ -93,7 +93,7 @@ def test_adam_is_torchs_fused_adam_to_the_bit():
     optimisers = Adam(ours.named_parameters()), torch.optim.Adam(theirs.parameters(), lr=1e-3, fused=True)
     for seed in range(3):
         for sae in (ours, theirs):
-            sae.backward(torch.from_numpy(data(64, seed=seed)))
+            backward(sae, torch.from_numpy(data(64, seed=seed)))
         optimisers[0].step(1e-3)
         optimisers[1].step()
     assert all(torch.equal(theirs.state_dict()[name], value) for name, value in ours.state_dict().items())

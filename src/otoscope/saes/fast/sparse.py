@@ -28,20 +28,20 @@ class Step(NamedTuple):
     mse: Tensor
     n_active: Tensor
     """[..., n_latents]: in how many rows each latent was active."""
-    active: Active
+    smallest: Tensor | None
+    """[...]: the smallest active code, infinity where there is none; only where a whole batch selects."""
 
 
 @torch.no_grad()
 @one_core()
-def train_step(
-    sae: Any, x: Tensor, optimiser: Adam, lr: float, lanes: Lanes, *, whole_batch: bool = False
-) -> Step:
+def train_step(sae: Any, x: Tensor, optimiser: Adam, lr: float, lanes: Lanes, *, half: bool = False) -> Step:
     """Take a step of Adam on the mean squared error of the rows `x`.
 
     Parameters
     ----------
     sae
-        An autoencoder, or a stack, with ``encoder_weight`` and ``decoder_weight`` [..., n_latents, n_inputs],
+        An autoencoder, or a stack, whose class says `closed_form` and whose `selection` is per row or per batch, with
+        ``encoder_weight`` and ``decoder_weight`` [..., n_latents, n_inputs],
         ``encoder_bias``, ``decoder_bias`` or None; ``subtracts_bias`` where the encoder reads ``x - decoder_bias``,
         ``unit_norm`` where atoms keep norm 1.
     x : [rows, n_inputs]
@@ -49,17 +49,20 @@ def train_step(
         Holds all parameters of `sae`.
     lanes
         Cores that share the work.
-    whole_batch
-        Keep the ``k * rows`` largest codes of a batch, not the k largest of each row.
+    half
+        Compute the encoder's products in bfloat16.
     """
     x = x.contiguous()
     read = _encoder_input(sae, x)
-    pre = _encode(sae, read, lanes)
-    active, error, squares = _code(sae, pre, x, lanes, whole_batch)
+    pre = _encode(sae, read, lanes, half)
+    active, error, squares = _code(sae, pre, x, lanes)
     n_active = _update(sae, active, error, read, optimiser, lr, lanes)
     mse = squares.reshape(-1, len(x)).sum(1) / x.numel()
     shape = sae.encoder_bias.shape
-    return Step(torch.from_numpy(mse).view(shape[:-1]), torch.from_numpy(n_active).view(shape), active)
+    least = None
+    if sae.selection.by == "batch":
+        least = x.new_tensor(smallest(active, len(x))).view(shape[:-1])
+    return Step(torch.from_numpy(mse).view(shape[:-1]), torch.from_numpy(n_active).view(shape), least)
 
 
 @torch.no_grad()
@@ -67,7 +70,7 @@ def reconstruct(sae: Any, x: Tensor) -> tuple[Tensor, Tensor]:
     """Return the reconstruction of ``x [rows, n_inputs]`` and, for each latent, in how many rows it is active."""
     shape, n_rows = sae.decoder_weight.shape, x.shape[-2]
     pre = affine(sae, _encoder_input(sae, x)).view(-1, shape[-2]).numpy()
-    active = _room([member.active for member in sae.members], n_rows, pre)
+    active = _room(sae.selection.ks, n_rows, pre)
     kernels.select_rows(*_with_bits(pre), n_rows, active, 0, len(pre))
     reconstruction, squares = np.empty((len(pre), shape[-1]), pre.dtype), np.empty(len(pre), pre.dtype)
     decoder, nothing = sae.decoder_weight.view(-1, shape[-1]).numpy(), np.zeros((1, shape[-1]), pre.dtype)
@@ -86,31 +89,30 @@ def _encoder_input(sae: Any, x: Tensor) -> Tensor:
     return x - sae.decoder_bias.unsqueeze(-2) if getattr(sae, "subtracts_bias", False) else x
 
 
-def _encode(sae: Any, x: Tensor, lanes: Lanes) -> np.ndarray:
+def _encode(sae: Any, x: Tensor, lanes: Lanes, half: bool) -> np.ndarray:
     """Return the encoder's output, [members * rows, n_latents]; each lane computes some latents."""
     weight, bias = sae.encoder_weight.detach(), sae.encoder_bias.detach()
     pre = x.new_empty((*weight.shape[:-2], x.shape[-2], weight.shape[-2]))
 
     def encode(first: int, last: int) -> None:
         part, offset = weight[..., first:last, :], bias[..., first:last].unsqueeze(-2)
-        if weight.ndim == 2 and not sae.half_products:
+        if weight.ndim == 2 and not half:
             torch.addmm(offset, x, part.T, out=pre[:, first:last])
         else:
-            torch.add(product(sae, x, part.mT), offset, out=pre[..., first:last])
+            torch.add(product(x, part.mT, half), offset, out=pre[..., first:last])
 
     lanes(encode, weight.shape[-2])
     return pre.view(-1, weight.shape[-2]).numpy()
 
 
-def _code(
-    sae: Any, pre: np.ndarray, x: Tensor, lanes: Lanes, whole_batch: bool
-) -> tuple[Active, np.ndarray, np.ndarray]:
+def _code(sae: Any, pre: np.ndarray, x: Tensor, lanes: Lanes) -> tuple[Active, np.ndarray, np.ndarray]:
     """Return the active entries, the error of the reconstruction, [members * rows, n_inputs], and its squares' sums."""
     (n_rows, width), n_latents = x.shape, pre.shape[1]
-    active = _room([member.active for member in sae.members], n_rows, pre)
+    active = _room(sae.selection.ks, n_rows, pre)
+    whole_batch = sae.selection.by == "batch"
     if whole_batch:
         for index, first in enumerate(range(0, len(pre), n_rows)):
-            n_kept = sae.members[index].active * n_rows
+            n_kept = sae.selection.ks[index] * n_rows
             kernels.select_batch(*_with_bits(pre), index * n_latents, n_kept, active, first, first + n_rows)
     error, squares = np.empty((len(pre), width), pre.dtype), np.empty(len(pre), pre.dtype)
     rows, bias, decoder = x.numpy(), _decoder_bias(sae), sae.decoder_weight.view(-1, width).numpy()
@@ -131,12 +133,12 @@ def _update(
     width = error.shape[1]
     encoder, decoder = optimiser.matrix("encoder_weight"), optimiser.matrix("decoder_weight")
     inputs, rates = read.reshape(-1, width).numpy(), optimiser.next_rates(lr)
-    scale = error.dtype.type(2 * len(sae.members) / error.size)  # each member's mean is its own
+    scale = error.dtype.type(2 * len(sae.selection.ks) / error.size)  # each member's mean is its own
     flags = (bool(getattr(sae, "unit_norm", False)), bool(getattr(sae, "subtracts_bias", False)))
     n_active, d_bias = np.empty(len(decoder.value), np.int64), np.empty(len(decoder.value), error.dtype)
 
     def update(first: int, last: int) -> np.ndarray:
-        d_input = np.zeros((len(sae.members), width), error.dtype)
+        d_input = np.zeros((len(sae.selection.ks), width), error.dtype)
         kernels.update(
             active,
             error,
@@ -157,7 +159,7 @@ def _update(
     d_input = lanes(update, len(decoder.value))
     sae.encoder_bias.grad = torch.from_numpy(d_bias).view(sae.encoder_bias.shape)
     if sae.decoder_bias is not None:
-        d_decoder_bias = scale * error.reshape(len(sae.members), -1, width).sum(1) - sum(d_input)
+        d_decoder_bias = scale * error.reshape(len(sae.selection.ks), -1, width).sum(1) - sum(d_input)
         sae.decoder_bias.grad = torch.from_numpy(d_decoder_bias).view(sae.decoder_bias.shape)
     optimiser.step(lr)
     return n_active
@@ -166,7 +168,7 @@ def _update(
 def _decoder_bias(sae: Any) -> np.ndarray:
     """Return each member's decoder bias, [members, n_inputs]; zeros where the kind has none."""
     if sae.decoder_bias is None:
-        return sae.decoder_weight.new_zeros(len(sae.members), sae.n_inputs).numpy()
+        return sae.decoder_weight.new_zeros(len(sae.selection.ks), sae.n_inputs).numpy()
     return sae.decoder_bias.detach().view(-1, sae.n_inputs).numpy()
 
 

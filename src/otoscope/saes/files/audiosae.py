@@ -9,7 +9,8 @@ import re
 from pathlib import Path
 
 from otoscope.errors import ModelError
-from otoscope.saes.base import SAEConfig, SparseAutoencoder
+from otoscope.saes.base import SparseAutoencoder
+from otoscope.saes.config import SAEConfig
 from otoscope.saes.files.foreign import fill, read_json, read_pickle_of_tensors, take
 from otoscope.saes.kinds.batch_topk import BatchTopKConfig
 from otoscope.saes.kinds.topk_gao import GaoTopKConfig

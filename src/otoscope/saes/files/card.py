@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from otoscope.saes.base import SparseAutoencoder
+from typing import Any
 
 
-def model_card(sae: SparseAutoencoder) -> str:
+def model_card(sae: Any) -> str:
     """Return a card in Markdown, with the header that the Hugging Face Hub reads."""
     lines = [
         "---",
@@ -37,7 +34,7 @@ def model_card(sae: SparseAutoencoder) -> str:
     return "\n".join(lines)
 
 
-def _best_epoch(sae: SparseAutoencoder) -> dict[str, Any]:
+def _best_epoch(sae: Any) -> dict[str, Any]:
     if sae.history is None:
         return {}
     best = sae.history[sae.history["best"]].iloc[0].drop(labels="best")

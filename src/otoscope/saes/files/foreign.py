@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from otoscope.errors import ModelError
-from otoscope.saes.base import SAEConfig, SparseAutoencoder
-from otoscope.saes.registry import build_sae
+from otoscope.saes.base import SparseAutoencoder, build_sae
+from otoscope.saes.config import SAEConfig
 
 
 def read_json(path: Path) -> dict[str, Any]:

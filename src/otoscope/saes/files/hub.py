@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from otoscope.errors import ModelError
-
-if TYPE_CHECKING:
-    from otoscope.saes.base import SparseAutoencoder
 
 
 def download(source: str, *, revision: str | None = None) -> Path:
@@ -45,7 +42,7 @@ def download(source: str, *, revision: str | None = None) -> Path:
     return directory
 
 
-def push(sae: SparseAutoencoder, repo_id: str, *, folder: str, private: bool, message: str) -> str:
+def push(sae: Any, repo_id: str, *, folder: str, private: bool, message: str) -> str:
     """Upload `sae` and its card; returns the commit's address.
 
     Raises

@@ -7,13 +7,12 @@ import importlib
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from otoscope.errors import ModelError, OtoscopeError
 from otoscope.saes.files.card import model_card
-
-if TYPE_CHECKING:
-    from otoscope.saes.base import SparseAutoencoder
+from otoscope.saes.files.hub import download
+from otoscope.saes.registry import SAES, make_config
 
 FORMAT = 1
 """Version of ``config.json``; raised when an older Otoscope could not read a newer file."""
@@ -26,7 +25,7 @@ FOREIGN = {
 """Files by which other libraries' autoencoders are told, and who reads them."""
 
 
-def save_sae(sae: SparseAutoencoder, directory: Path) -> Path:
+def save_sae(sae: Any, directory: Path) -> Path:
     """Write `sae` into `directory`; each file is renamed into place once it is complete."""
     from safetensors.torch import save_file
 
@@ -54,7 +53,7 @@ def save_sae(sae: SparseAutoencoder, directory: Path) -> Path:
     return directory
 
 
-def load_sae(source: str | Path, *, revision: str | None = None) -> SparseAutoencoder:
+def load_sae(source: str | Path, *, revision: str | None = None) -> Any:
     """Load an autoencoder from a directory or the Hugging Face Hub, ours or another library's.
 
     Other libraries' files are told by their names: ``cfg.json`` beside ``sae_weights.safetensors`` (SAELens) or
@@ -71,8 +70,6 @@ def load_sae(source: str | Path, *, revision: str | None = None) -> SparseAutoen
 
     directory = Path(source)
     if not directory.is_dir():
-        from otoscope.saes.files.hub import download
-
         directory = download(str(source), revision=revision)
     for name, reader in FOREIGN.items():
         if (directory / name).is_file() and not (directory / WEIGHTS).is_file():
@@ -87,9 +84,7 @@ def load_sae(source: str | Path, *, revision: str | None = None) -> SparseAutoen
         tensors = load_file(weights)
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{weights} is not a readable safetensors file ({error}); copy it again") from error
-    from otoscope.saes.registry import build_sae
-
-    sae = build_sae(config, n_inputs, seed=int(description.get("seed") or 0))
+    sae = SAES.get(config.kind)(config, n_inputs, seed=int(description.get("seed") or 0))
     sae = sae.to(getattr(torch, description.get("dtype", "float32")))
     try:
         sae.load_state_dict(tensors)
@@ -124,8 +119,6 @@ def read_description(directory: Path) -> dict[str, Any]:
 
 def config_of(description: dict[str, Any], directory: Path) -> tuple[Any, int]:
     """Build the config that `description` holds."""
-    from otoscope.saes.registry import SAES, make_config
-
     kind, options = description["kind"], description["config"]
     try:
         known = {field.name for field in dataclasses.fields(SAES.get(kind).config_class)}

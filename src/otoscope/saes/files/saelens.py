@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from otoscope.errors import InputError, ModelError
-from otoscope.saes.base import SAEConfig, SparseAutoencoder
+from otoscope.saes.base import SparseAutoencoder
+from otoscope.saes.config import SAEConfig
 from otoscope.saes.files.foreign import fill, read_json, read_safetensors, take
 from otoscope.saes.kinds.gated import GatedConfig
 from otoscope.saes.kinds.jumprelu import JumpReLUConfig

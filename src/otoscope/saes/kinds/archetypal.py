@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from otoscope.errors import InputError
 from otoscope.saes.base import SparseAutoencoder, linear_bias, linear_weight
-from otoscope.saes.kinds.topk import KConfig, keep_largest
+from otoscope.saes.kinds.topk import KConfig
+from otoscope.saes.selection import Selection
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +52,7 @@ class Archetypal(SparseAutoencoder):
 
     def __init__(self, config: ArchetypalConfig, n_inputs: int, *, seed: int = 0) -> None:
         super().__init__(config, n_inputs, seed=seed)
+        self.selection = Selection("row", (config.active,))
         generator = torch.Generator().manual_seed(seed)
         self.encoder_weight = nn.Parameter(linear_weight(config.n_latents, n_inputs, generator))
         self.encoder_bias = nn.Parameter(linear_bias(config.n_latents, n_inputs, generator))
@@ -78,7 +80,7 @@ class Archetypal(SparseAutoencoder):
     def encode(self, x: Tensor) -> Tensor:
         self.check_input(x)
         pre = x @ self.encoder_weight.mT + self.encoder_bias.unsqueeze(-2)
-        return keep_largest(pre.relu(), tuple(member.active for member in self.members))
+        return self.selection.keep(pre.relu())
 
     def decode(self, z: Tensor) -> Tensor:
         reconstruction = z @ self.decoder_weight

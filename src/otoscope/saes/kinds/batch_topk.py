@@ -6,19 +6,15 @@ Bussmann, Leask & Nanda, "BatchTopK Sparse Autoencoders" (2024).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from otoscope.saes.base import Loss, mean_squared_error
-from otoscope.saes.fast import dense as gradients
 from otoscope.saes.kinds.tied import TiedSAE
 from otoscope.saes.kinds.topk_gao import GaoTopKConfig
-
-if TYPE_CHECKING:
-    from otoscope.saes.fast.adam import Adam
-    from otoscope.saes.fast.lanes import Lanes
+from otoscope.saes.selection import Selection
 
 THRESHOLD_DECAY = 0.99
 
@@ -38,48 +34,35 @@ class BatchTopK(TiedSAE):
     """
 
     config_class = BatchTopKConfig
-    mse_alone: ClassVar[bool] = True
-    """Whether the loss, save AuxK, is the mean squared error, whose gradients are written out."""
+    closed_form = True
     threshold: Tensor
     n_seen: Tensor
 
     def __init__(self, config: BatchTopKConfig, n_inputs: int, *, seed: int = 0) -> None:
         super().__init__(config, n_inputs, seed=seed)
+        self.selection = Selection("batch", (config.active,))
         self.register_buffer("threshold", torch.zeros(()))
         self.register_buffer("n_seen", torch.zeros(()))
 
     def encode(self, x: Tensor) -> Tensor:
         z = self.pre_codes(x).relu()
         if self.training:
-            return self.largest_of_batch(z)
+            return self.selection.keep(z)
         return torch.where(z > self.threshold[..., None, None], z, 0.0)
 
-    def loss(self, x: Tensor) -> Loss:
+    def loss(self, x: Tensor, progress: float = 1.0) -> Loss:
         """Mean squared error plus AuxK."""
         pre = self.pre_codes(x)
-        z = self.largest_of_batch(pre.relu())
+        z = self.selection.keep(pre.relu())
         self.observe(z)
         reconstruction = self.decode(z)
         mse = mean_squared_error(reconstruction, x)
         return Loss(mse + self.aux_loss(pre, x - reconstruction), mse)
 
-    def largest_of_batch(self, z: Tensor) -> Tensor:
-        """Keep the ``k * rows`` largest entries of ``z [..., rows, n_latents]``."""
-        flat = z.flatten(-2)
-        n_kept = min(self.config.active * z.shape[-2], flat.shape[-1])
-        top = flat.topk(n_kept, dim=-1, sorted=False)
-        return torch.zeros_like(flat).scatter(-1, top.indices, top.values).view_as(z)
-
-    def train_step(self, x: Tensor, optimiser: Adam, lr: float, lanes: Lanes) -> Tensor:
-        if not self.mse_alone or not gradients.sparse_wins(self) or self.may_have_dead(len(x)):
-            return super().train_step(x, optimiser, lr, lanes)
-        from otoscope.saes.fast import sparse
-
-        step = sparse.train_step(self, x, optimiser, lr, lanes, whole_batch=True)
-        self.count_fired(step.n_active > 0, len(x))
-        smallest = sparse.smallest(step.active, len(x))
-        self.observe_smallest(self.threshold.new_tensor(smallest).view_as(self.threshold))
-        return step.mse
+    def note_active(self, fired: Tensor, smallest: Tensor | None, n_rows: int) -> None:
+        super().note_active(fired, smallest, n_rows)
+        assert smallest is not None
+        self.observe_smallest(smallest)
 
     @torch.no_grad()
     def observe(self, z: Tensor) -> None:

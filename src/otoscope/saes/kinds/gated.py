@@ -11,7 +11,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from otoscope.saes.base import Loss, mean_squared_error
+from otoscope.saes.base import Loss, mean_squared_error, ramp
 from otoscope.saes.kinds.relu import L1Config
 from otoscope.saes.kinds.tied import TiedSAE, sum_of_squares
 
@@ -39,7 +39,7 @@ class Gated(TiedSAE):
     def encode(self, x: Tensor) -> Tensor:
         return self._codes(self.pre_codes(x))
 
-    def loss(self, x: Tensor) -> Loss:
+    def loss(self, x: Tensor, progress: float = 1.0) -> Loss:
         """Squared error, L1 on the gate, and the error of reconstructing from the gate alone (their eq. 8)."""
         gate = self.pre_codes(x)
         z = self._codes(gate)
@@ -49,7 +49,7 @@ class Gated(TiedSAE):
         frozen = open_gate @ self.decoder_weight.detach() + self.decoder_bias.detach().unsqueeze(-2)
         total = (
             sum_of_squares(reconstruction, x)
-            + self.config.l1 * self.ramp(self.config.l1_warmup) * open_gate.sum(-1).mean(-1)
+            + self.config.l1 * ramp(progress, self.config.l1_warmup) * open_gate.sum(-1).mean(-1)
             + sum_of_squares(frozen, x)
         )
         return Loss(total, mean_squared_error(reconstruction, x))

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from otoscope.errors import InputError
-from otoscope.saes.base import Loss, SAEConfig, mean_squared_error
+from otoscope.saes.base import Loss, mean_squared_error, ramp
+from otoscope.saes.config import SAEConfig
 from otoscope.saes.kinds.relu import check_penalty
 from otoscope.saes.kinds.tied import TiedSAE, sum_of_squares
 
@@ -60,7 +61,7 @@ class JumpReLU(TiedSAE):
         threshold = self.log_threshold.exp().unsqueeze(-2)
         return _Jump.apply(self.pre_codes(x).relu(), threshold, self.config.bandwidth)
 
-    def loss(self, x: Tensor) -> Loss:
+    def loss(self, x: Tensor, progress: float = 1.0) -> Loss:
         """Squared error plus the L0 penalty (their eq. 9)."""
         threshold = self.log_threshold.exp().unsqueeze(-2)
         pre = self.pre_codes(x).relu()
@@ -68,7 +69,7 @@ class JumpReLU(TiedSAE):
         self.count_silence(z)
         l0 = _Step.apply(pre, threshold, self.config.bandwidth).sum(-1).mean(-1)
         reconstruction = self.decode(z)
-        weight = self.config.l0 * self.ramp(self.config.l0_warmup)
+        weight = self.config.l0 * ramp(progress, self.config.l0_warmup)
         return Loss(sum_of_squares(reconstruction, x) + weight * l0, mean_squared_error(reconstruction, x))
 
 

@@ -41,11 +41,10 @@ class Matryoshka(BatchTopK):
     """BatchTopK whose loss is the mean, over nested prefixes of the latents, of the squared error (their eq. 6)."""
 
     config_class = MatryoshkaConfig
-    mse_alone = False
 
-    def loss(self, x: Tensor) -> Loss:
+    def loss(self, x: Tensor, progress: float = 1.0) -> Loss:
         pre = self.pre_codes(x)
-        z = self.largest_of_batch(pre.relu())
+        z = self.selection.keep(pre.relu())
         self.observe(z)
         start, nested = 0, []
         reconstruction = self.decoder_bias.unsqueeze(-2).expand(*z.shape[:-1], self.n_inputs)

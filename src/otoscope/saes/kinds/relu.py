@@ -12,7 +12,8 @@ from typing import ClassVar
 from torch import Tensor
 
 from otoscope.errors import InputError
-from otoscope.saes.base import Loss, SAEConfig, mean_squared_error
+from otoscope.saes.base import Loss, mean_squared_error, ramp
+from otoscope.saes.config import SAEConfig
 from otoscope.saes.kinds.tied import TiedSAE, sum_of_squares
 
 
@@ -52,13 +53,13 @@ class ReLU(TiedSAE):
     def encode(self, x: Tensor) -> Tensor:
         return self.pre_codes(x).relu()
 
-    def loss(self, x: Tensor) -> Loss:
+    def loss(self, x: Tensor, progress: float = 1.0) -> Loss:
         """Squared error plus the L1 penalty, which rises over the first steps."""
         z = self.encode(x)
         self.count_silence(z)
         reconstruction = self.decode(z)
         penalty = (z * self.decoder_weight.norm(dim=-1).unsqueeze(-2)).sum(-1).mean(-1)
-        weight = self.config.l1 * self.ramp(self.config.l1_warmup)
+        weight = self.config.l1 * ramp(progress, self.config.l1_warmup)
         return Loss(
             sum_of_squares(reconstruction, x) + weight * penalty, mean_squared_error(reconstruction, x)
         )

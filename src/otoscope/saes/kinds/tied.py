@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from otoscope.errors import InputError
-from otoscope.saes.base import SAEConfig, SparseAutoencoder
+from otoscope.saes.base import SparseAutoencoder
+from otoscope.saes.config import SAEConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,17 +84,17 @@ class TiedSAE(SparseAutoencoder):
     @torch.no_grad()
     def count_silence(self, z: Tensor) -> None:
         """Update for how many rows each latent has been silent."""
-        self.count_fired((z != 0).any(-2), z.shape[-2])
+        TiedSAE.note_active(self, (z != 0).any(-2), None, z.shape[-2])
 
-    def count_fired(self, fired: Tensor, n_rows: int) -> None:
-        """Update for how many rows each latent has been silent; `fired` says which were active in `n_rows` more."""
+    def note_active(self, fired: Tensor, smallest: Tensor | None, n_rows: int) -> None:
+        """Update for how many rows each latent has been silent."""
         self.rows_since_fired += n_rows
         self.rows_since_fired.masked_fill_(fired, 0)
 
-    def may_have_dead(self, n_rows: int) -> bool:
+    def needs_autograd(self, n_rows: int) -> bool:
         """Whether AuxK may have to act on the next `n_rows` rows."""
         config = self.config
-        if config.aux_coefficient == 0:
+        if not isinstance(config, AuxConfig) or config.aux_coefficient == 0:
             return False
         return bool((self.rows_since_fired + n_rows >= config.dead_after_rows).any())
 

@@ -9,18 +9,15 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from otoscope.errors import InputError
-from otoscope.saes.base import SAEConfig, SparseAutoencoder, linear_bias, linear_weight
-from otoscope.saes.fast import dense as gradients
-
-if TYPE_CHECKING:
-    from otoscope.saes.fast.adam import Adam
-    from otoscope.saes.fast.lanes import Lanes
+from otoscope.saes.base import SparseAutoencoder, linear_bias, linear_weight
+from otoscope.saes.config import SAEConfig
+from otoscope.saes.selection import Selection
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,9 +69,11 @@ class TopK(SparseAutoencoder):
 
     config_class = TopKConfig
     stackable = True
+    closed_form = True
 
     def __init__(self, config: TopKConfig, n_inputs: int, *, seed: int = 0) -> None:
         super().__init__(config, n_inputs, seed=seed)
+        self.selection = Selection("row", (config.active,))
         generator = torch.Generator().manual_seed(seed)
         self.encoder_weight = nn.Parameter(linear_weight(config.n_latents, n_inputs, generator))
         self.encoder_bias = nn.Parameter(linear_bias(config.n_latents, n_inputs, generator))
@@ -84,47 +83,20 @@ class TopK(SparseAutoencoder):
 
     def encode(self, x: Tensor) -> Tensor:
         self.check_input(x)
-        return keep_largest(gradients.affine(self, x).relu(), self._ks)
+        return self.selection.keep(self._pre_codes(x).relu())
 
     def decode(self, z: Tensor) -> Tensor:
-        reconstruction = gradients.product(self, z, self.decoder_weight)
+        reconstruction = z @ self.decoder_weight
         return (
             reconstruction if self.decoder_bias is None else reconstruction + self.decoder_bias.unsqueeze(-2)
         )
 
-    def reconstruct(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        if not gradients.sparse_wins(self):
-            return super().reconstruct(x)
-        from otoscope.saes.fast import sparse
-
-        return sparse.reconstruct(self, x)
-
     def stack_key(self) -> Hashable:
         config = self.config
-        wins = gradients.sparse_wins(self)
-        return (type(self), config.n_latents, config.decoder_bias, self.n_inputs, wins)
+        return (type(self), config.n_latents, config.decoder_bias, self.n_inputs)
 
-    @torch.no_grad()
-    def backward(self, x: Tensor) -> Tensor:
-        if type(self) is not TopK:  # a subclass may have another loss
-            return super().backward(x)
-        return gradients.dense_backward(self, self.encode(x), x)
-
-    def train_step(self, x: Tensor, optimiser: Adam, lr: float, lanes: Lanes) -> Tensor:
-        if not gradients.sparse_wins(self):
-            return super().train_step(x, optimiser, lr, lanes)
-        from otoscope.saes.fast import sparse
-
-        return sparse.train_step(self, x, optimiser, lr, lanes).mse
-
-    @property
-    def _ks(self) -> tuple[int, ...]:
-        return tuple(member.active for member in self.members)
-
-
-def keep_largest(z: Tensor, ks: tuple[int, ...]) -> Tensor:
-    """Set all but the k largest entries of each row of `z` to zero; one k for each member of a stack."""
-    if len(set(ks)) == 1:
-        top = z.topk(ks[0], dim=-1, sorted=False)
-        return torch.zeros_like(z).scatter(-1, top.indices, top.values)
-    return torch.stack([keep_largest(member, (k,)) for member, k in zip(z, ks)])
+    def _pre_codes(self, x: Tensor) -> Tensor:
+        weight, bias = self.encoder_weight, self.encoder_bias
+        if weight.ndim == x.ndim == 2:
+            return torch.addmm(bias, x, weight.T)  # one pass over the codes less
+        return (x @ weight.mT).add_(bias.unsqueeze(-2))

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from torch import Tensor
 
 from otoscope.saes.base import Loss, mean_squared_error
-from otoscope.saes.fast import dense as gradients
 from otoscope.saes.kinds.tied import AuxConfig, TiedSAE
-from otoscope.saes.kinds.topk import KConfig, keep_largest
-
-if TYPE_CHECKING:
-    from otoscope.saes.fast.adam import Adam
-    from otoscope.saes.fast.lanes import Lanes
+from otoscope.saes.kinds.topk import KConfig
+from otoscope.saes.selection import Selection
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,38 +24,20 @@ class GaoTopK(TiedSAE):
     """z = TopK(ReLU(W (x - b_dec) + b_enc)), x_hat = V z + b_dec, rows of V at norm 1."""
 
     config_class = GaoTopKConfig
+    closed_form = True
+
+    def __init__(self, config: GaoTopKConfig, n_inputs: int, *, seed: int = 0) -> None:
+        super().__init__(config, n_inputs, seed=seed)
+        self.selection = Selection("row", (config.active,))
 
     def encode(self, x: Tensor) -> Tensor:
-        return self._select(self.pre_codes(x))
+        return self.selection.keep(self.pre_codes(x).relu())
 
-    def loss(self, x: Tensor) -> Loss:
+    def loss(self, x: Tensor, progress: float = 1.0) -> Loss:
         """Mean squared error plus AuxK."""
         pre = self.pre_codes(x)
-        z = self._select(pre)
+        z = self.selection.keep(pre.relu())
         self.count_silence(z)
         reconstruction = self.decode(z)
         mse = mean_squared_error(reconstruction, x)
         return Loss(mse + self.aux_loss(pre, x - reconstruction), mse)
-
-    def train_step(self, x: Tensor, optimiser: Adam, lr: float, lanes: Lanes) -> Tensor:
-        if not gradients.sparse_wins(self) or self.may_have_dead(len(x)):
-            return super().train_step(x, optimiser, lr, lanes)
-        from otoscope.saes.fast import sparse
-
-        step = sparse.train_step(self, x, optimiser, lr, lanes)
-        self.count_fired(step.n_active > 0, len(x))
-        return step.mse
-
-    def reconstruct(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        if not gradients.sparse_wins(self):
-            return super().reconstruct(x)
-        from otoscope.saes.fast import sparse
-
-        return sparse.reconstruct(self, x)
-
-    @property
-    def _ks(self) -> tuple[int, ...]:
-        return tuple(member.active for member in self.members)
-
-    def _select(self, pre: Tensor) -> Tensor:
-        return keep_largest(pre.relu(), self._ks)

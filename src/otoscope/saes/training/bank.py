@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from otoscope.saes.base import SAEConfig, SparseAutoencoder
+from otoscope.saes.base import SparseAutoencoder, build_sae
+from otoscope.saes.config import SAEConfig
 from otoscope.saes.fast.lanes import Lanes, set_up_thread
-from otoscope.saes.registry import build_sae
+from otoscope.saes.fast.step import sparse_wins
 from otoscope.saes.training.rows import Layer
 from otoscope.saes.training.stack import Schedule, Stack, n_weights
 
@@ -52,10 +53,10 @@ class Bank:
             for config in configs:
                 for seed in seeds:
                     sae = build_sae(config, rows.shape[1], seed=seed).to(device, dtype)
-                    sae.layer, sae.half_products = layer, half
+                    sae.layer = layer
                     sae.init_from_data(rows)
                     self.saes.append(sae)
-        self.stacks = [Stack(members) for members in _groups(self.saes, device)]
+        self.stacks = [Stack(members, half=half) for members in _groups(self.saes, device, half)]
         if device.type == "cpu":
             _keep_freed_memory()
         self._threads = _Threads(self.stacks, device)
@@ -157,11 +158,12 @@ def _keep_freed_memory() -> None:
     torch.empty(31 * 2**20, dtype=torch.uint8)
 
 
-def _groups(saes: list[SparseAutoencoder], device: torch.device) -> list[list[SparseAutoencoder]]:
+def _groups(saes: list[SparseAutoencoder], device: torch.device, half: bool) -> list[list[SparseAutoencoder]]:
     """Group autoencoders that can be stacked; on a CPU into stacks that fit the cache and occupy all cores."""
     by_key: dict = defaultdict(list)
     for index, sae in enumerate(saes):
-        by_key[(sae.layer, sae.stack_key() if sae.stackable else index)].append(sae)
+        shape = (sae.stack_key(), sparse_wins(sae, half)) if sae.stackable else index
+        by_key[sae.layer, shape].append(sae)
     groups = []
     for members in by_key.values():
         size = len(members)

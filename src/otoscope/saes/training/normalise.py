@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from otoscope.errors import InputError
-from otoscope.saes.base import SparseAutoencoder
+from otoscope.saes.base import SparseAutoencoder, build_sae
 from otoscope.saes.training.rows import Block, Layer
 
 NORMALISATIONS = ("none", "center", "scale", "whiten")
@@ -66,8 +66,6 @@ def fold(sae: SparseAutoencoder, normaliser: Normaliser) -> SparseAutoencoder:
     Codes are the same; the decoder's rows become directions in the raw space (no longer of norm 1), and a decoder
     bias takes up the mean, also where the kind has none.
     """
-    from otoscope.saes.registry import build_sae
-
     config = sae.config
     if not hasattr(sae, "decoder_bias") or not hasattr(sae, "encoder_weight"):
         raise InputError(

@@ -13,6 +13,7 @@ from torch import Tensor
 from otoscope.saes.base import SparseAutoencoder, stack, unstack_into
 from otoscope.saes.fast.adam import Adam
 from otoscope.saes.fast.lanes import Lanes
+from otoscope.saes.fast.step import reconstruct, train_step
 from otoscope.saes.metrics import Tally
 from otoscope.saes.training.rows import Layer
 
@@ -36,10 +37,19 @@ class Schedule:
 
 
 class Stack:
-    """Members, their stacked module, its optimiser, and each member's best weights so far."""
+    """Members, their stacked module, its optimiser, and each member's best weights so far.
 
-    def __init__(self, saes: list[SparseAutoencoder]) -> None:
+    Parameters
+    ----------
+    saes
+        The members, of one layer and one shape.
+    half
+        Compute products in bfloat16.
+    """
+
+    def __init__(self, saes: list[SparseAutoencoder], *, half: bool = False) -> None:
         self.saes = saes
+        self.half = half
         self.layer: Layer = saes[0].layer if saes[0].layer is not None else 0
         self.n_members = len(saes)
         self.module = stack(saes).train()
@@ -57,10 +67,16 @@ class Stack:
 
     def step(self, x: Tensor, schedule: Schedule) -> None:
         """Take one optimiser step on the rows `x`."""
-        module = self.module
-        module.progress = self.n_steps / schedule.n_steps
         self.lr = schedule(self.n_steps)
-        mse = module.train_step(x, self.optimiser, self.lr, self.lanes)
+        mse = train_step(
+            self.module,
+            x,
+            self.optimiser,
+            self.lr,
+            self.lanes,
+            progress=self.n_steps / schedule.n_steps,
+            half=self.half,
+        )
         self.n_steps += 1
         self._mse_sum = self._mse_sum.to(mse.device) + mse.double().view(-1) * len(x)
         self._mse_rows += len(x)
@@ -72,7 +88,7 @@ class Stack:
             self._tally = Tally(self.n_members, self.module.n_latents, x.shape[1], x.device)
         self.module.eval()
         for chunk in x.split(VALIDATION_CHUNK):
-            reconstruction, counts = self.module.reconstruct(chunk)
+            reconstruction, counts = reconstruct(self.module, chunk)
             self._tally.add(chunk, reconstruction, counts)
         self.module.train()
 
@@ -120,7 +136,6 @@ class Stack:
         unstack_into(self.module, self.saes)
         for index, sae in enumerate(self.saes):
             sae.history = self.history(index)
-            sae.progress, sae.half_products = 1.0, False
             sae.eval()
 
     def history(self, index: int) -> pd.DataFrame:
