@@ -6,7 +6,6 @@ on a few steps of training (`otoscope.experiment.timing`).
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
@@ -24,6 +23,7 @@ from otoscope.errors import InputError
 from otoscope.experiment import timing
 from otoscope.experiment.hearing import hearings
 from otoscope.experiment.spec import ROW_PER_CROP, EncoderSpec, Spec
+from otoscope.files import read_mapping
 
 NUMBERS_PER_WEIGHT = 6
 """In training, per weight of an autoencoder: itself, its gradient, Adam's two moments, the best so far, and a copy."""
@@ -223,8 +223,8 @@ def _place(encoder: EncoderSpec) -> tuple[str | None, Path | None]:
 def _shape(folder: Path) -> Shape | None:
     """Return the shape of a model's folder, None if its configuration does not tell."""
     try:
-        config = json.loads((folder / "config.json").read_text())
-    except (OSError, ValueError):
+        config = read_mapping(folder / "config.json")
+    except InputError:  # loading it says more
         return None
     width = config.get("hidden_size", config.get("d_model"))
     n_blocks = config.get("num_hidden_layers", config.get("encoder_layers"))

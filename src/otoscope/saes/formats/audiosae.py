@@ -9,9 +9,10 @@ import re
 from pathlib import Path
 
 from otoscope.errors import ModelError
+from otoscope.files import read_mapping
 from otoscope.saes.base import SAEConfig, SparseAutoencoder
 from otoscope.saes.batch_topk import BatchTopKConfig
-from otoscope.saes.formats.common import fill, read_json, read_pickle_of_tensors, take
+from otoscope.saes.formats.common import fill, read_pickle_of_tensors, take
 from otoscope.saes.gao import GaoTopKConfig
 
 CONFIG, WEIGHTS = "config.json", "ae.pt"
@@ -40,7 +41,12 @@ def read_audiosae(directory: str | Path) -> SparseAutoencoder:
         state, path, "encoder.weight", "encoder.bias", "decoder.weight", "b_dec"
     )
     options: dict = next(
-        (read_json(p) for p in (directory / CONFIG, directory.parent / CONFIG) if p.is_file()), {}
+        (
+            read_mapping(p, error=ModelError)
+            for p in (directory / CONFIG, directory.parent / CONFIG)
+            if p.is_file()
+        ),
+        {},
     )
     options = options.get("trainer", options)
     found = {"activation_dim": weight.shape[1], "dict_size": weight.shape[0]}
