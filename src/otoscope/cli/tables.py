@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from otoscope.errors import InputError, nearest
+from otoscope.files import write_bytes, write_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,9 +85,9 @@ def rows_of(activations, table: pd.DataFrame) -> pd.DataFrame:
 def write_table(table: pd.DataFrame, out: Path) -> None:
     try:
         if out.suffix == ".parquet":
-            table.to_parquet(out, index=False)
+            write_bytes(out, table.to_parquet(None, index=False))
         elif out.suffix == ".csv":
-            table.to_csv(out, index=False)
+            write_text(out, table.to_csv(index=False))
         else:
             raise InputError(f"--out must end in .csv or .parquet; got '{out}'")
     except OSError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -10,6 +9,7 @@ from otoscope.clips import split_clips
 from otoscope.datasets.headers import finished
 from otoscope.datasets.places import folder_with
 from otoscope.errors import InputError
+from otoscope.files import read_mapping
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,8 +89,8 @@ def _notes(folder: Path) -> pd.DataFrame:
     file = folder / TABLE
     if not file.is_file():
         raise InputError(f"nsynth: '{folder}' has no {TABLE}, which says what its notes are")
+    notes = read_mapping(file)
     try:
-        notes = json.loads(file.read_text())
         rows = [
             {
                 "clip_id": name,
@@ -105,7 +105,7 @@ def _notes(folder: Path) -> pd.DataFrame:
             }
             for name, note in notes.items()
         ]
-    except (json.JSONDecodeError, KeyError, AttributeError, TypeError) as error:
+    except (KeyError, AttributeError, TypeError, ValueError) as error:
         raise InputError(f"nsynth: {file} is damaged or of another kind ({error})") from error
     if not rows:
         raise InputError(f"nsynth: {file} lists no notes")

@@ -14,6 +14,7 @@ from otoscope.experiment.protocols.switches import SWITCHES, Switch
 from otoscope.experiment.run_directory import RunDirectory
 from otoscope.experiment.runner import run
 from otoscope.experiment.spec import Spec, load_spec, resolve
+from otoscope.files import write_text
 
 HEADLINES = ("best_layer_accuracy", "r2_top10", "completeness_gain")
 SPARSITY = 0.95
@@ -89,7 +90,7 @@ def ablate(
                 note = f"n/a: {error}"
         rows.append(_rows(switch.number, switch.name, switch.published, switch.sound, found, base, note))
         table = pd.concat(rows, ignore_index=True)
-        table.to_csv(out / "switches.csv", index=False, float_format="%.10g")
+        write_text(out / "switches.csv", table.to_csv(index=False, float_format="%.10g"))
     found = _headlines(made("99-sound", sound(spec)))
     rows.append(
         _rows(
@@ -97,7 +98,7 @@ def ablate(
         )
     )
     table = pd.concat(rows, ignore_index=True)
-    table.to_csv(out / "switches.csv", index=False, float_format="%.10g")
+    write_text(out / "switches.csv", table.to_csv(index=False, float_format="%.10g"))
     return table
 
 

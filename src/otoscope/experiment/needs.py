@@ -1,19 +1,16 @@
-"""What a run will take, said before it starts: downloads, disk, memory, time. What is not known is left out.
+"""What a run will take, said before it starts: downloads, disk, memory. What is not known is left out.
 
-Sizes follow from the spec, the clips and the shapes of the models. Times are measured on this machine, on one crop and
-on a few steps of training (`otoscope.experiment.timing`).
+Sizes follow from the spec, the clips and the shapes of the models.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -21,9 +18,9 @@ import pandas as pd
 from otoscope.activations.crops import cut, parse_crop
 from otoscope.encoders.load import ENCODERS, WEIGHTS, Hub, Mini, cached
 from otoscope.errors import InputError
-from otoscope.experiment import timing
 from otoscope.experiment.hearing import hearings
 from otoscope.experiment.spec import ROW_PER_CROP, EncoderSpec, Spec
+from otoscope.files import read_mapping
 
 NUMBERS_PER_WEIGHT = 6
 """In training, per weight of an autoencoder: itself, its gradient, Adam's two moments, the best so far, and a copy."""
@@ -58,20 +55,17 @@ class Needs:
         Hub models that are not in the cache, and about how many bytes where that is known.
     disk, memory : dict of str to int
         Bytes by what they are for. All of `disk` lies there together; of `memory` the largest counts.
-    time_s : dict of str to float
-        Seconds by what takes them, as far as measured.
     free_disk, free_memory : int or None
         Bytes; None where the system does not say.
     out : str
         The run's directory.
     unknown : list of str
-        Encoders that are left out of disk, memory and time, since their shape is not known before they are loaded.
+        Encoders that are left out of disk and memory, since their shape is not known before they are loaded.
     """
 
     downloads: dict[str, int | None]
     disk: dict[str, int]
     memory: dict[str, int]
-    time_s: dict[str, float]
     free_disk: int
     free_memory: int | None
     out: str
@@ -87,16 +81,11 @@ class Needs:
             said.append(f"downloads: {', '.join(models)}, to the Hugging Face cache")
         if self.disk:
             free = f"{_size(self.free_disk)} free at {self.out}"
-            said.append(f"disk: about {_size(sum(self.disk.values()))} ({_listed(self.disk, _size)}); {free}")
+            said.append(f"disk: about {_size(sum(self.disk.values()))} ({_listed(self.disk)}); {free}")
         if self.memory:
             most = max(self.memory, key=self.memory.__getitem__)
             free = f"; {_size(self.free_memory)} available" if self.free_memory is not None else ""
             said.append(f"memory: about {_size(self.memory[most])}, for {most}{free}")
-        if self.time_s:
-            total = timing.duration(sum(self.time_s.values()))
-            said.append(
-                f"time: about {total} ({_listed(self.time_s, timing.duration)}); other stages not counted"
-            )
         if self.unknown:
             said.append(f"not counted, as not known before it is loaded: {', '.join(self.unknown)}")
         if sum(self.disk.values()) > 0.8 * self.free_disk:
@@ -106,7 +95,7 @@ class Needs:
         return said
 
 
-def needs(spec: Spec, clips: pd.DataFrame, *, out: str | os.PathLike, measure_time: bool = True) -> Needs:
+def needs(spec: Spec, clips: pd.DataFrame, *, out: str | os.PathLike) -> Needs:
     """Return what a run of `spec` on `clips` will take.
 
     Parameters
@@ -116,8 +105,6 @@ def needs(spec: Spec, clips: pd.DataFrame, *, out: str | os.PathLike, measure_ti
         The clips table of its data set.
     out : str or Path
         The run's directory. What lies there already counts as room.
-    measure_time : bool
-        Load the encoders that are on this machine, and time them and a few steps of training: some seconds.
 
     Raises
     ------
@@ -128,7 +115,7 @@ def needs(spec: Spec, clips: pd.DataFrame, *, out: str | os.PathLike, measure_ti
     disk: dict[str, int] = {}
     memory: dict[str, int] = {}
     unknown: list[str] = []
-    known: list[timing.Load] = []
+    certain = 0
     for encoder in spec.encoders:
         repo, folder = _place(encoder)
         shape = _shape(folder) if folder is not None else PUBLISHED.get(repo or "")
@@ -139,7 +126,7 @@ def needs(spec: Spec, clips: pd.DataFrame, *, out: str | os.PathLike, measure_ti
             unknown.append(encoder.name)
             continue
         heard = heard_by(spec, encoder, clips)
-        known.append(timing.Load(encoder, shape.n_blocks, shape.width, heard, here=folder is not None))
+        certain += _fewest_layers(encoder) * layer_bytes(spec, shape.width)
         for what, size in _disk(spec, encoder, shape, heard).items():
             disk[what] = disk.get(what, 0) + size
         for what, size in _memory(spec, encoder, shape, heard).items():
@@ -148,32 +135,22 @@ def needs(spec: Spec, clips: pd.DataFrame, *, out: str | os.PathLike, measure_ti
         disk["a checkpoint"] = memory["training autoencoders"] * NUMBERS_PER_WEIGHT_KEPT // NUMBERS_PER_WEIGHT
     root = Path(out).absolute()
     free = shutil.disk_usage(next(p for p in (root, *root.parents) if p.exists())).free + _bytes_in(root)
-    certain = disk.get("activations", 0) + sum(
-        _fewest_layers(load.encoder) * layer_bytes(spec, load.width) for load in known
-    )
-    if certain > free:
+    if disk.get("activations", 0) + certain > free:
         raise InputError(
-            f"this run needs about {_size(sum(disk.values()))} of disk ({_listed(disk, _size)}), and there is room for "
+            f"this run needs about {_size(sum(disk.values()))} of disk ({_listed(disk)}), and there is room for "
             f"{_size(free)} at {out}: choose another disk with --out, or halve the activations with --set "
             "extraction.dtype=float16"
         )
-    time_s = timing.stage_times(spec, clips, known) if measure_time else {}
-    return Needs(downloads, disk, memory, time_s, free, _free_memory(), str(out), unknown)
+    return Needs(downloads, disk, memory, free, _free_memory(), str(out), unknown)
 
 
 def heard_by(spec: Spec, encoder: EncoderSpec, clips: pd.DataFrame) -> pd.DataFrame:
-    """Return ``crop, roles, crops, learnt, sound_s``: a row per store, that is per way in which clips are cut.
-
-    `learnt` counts the crops of training clips that are learnt from.
-    """
+    """Return ``crop, roles, crops``: a row per store, that is per way in which clips are cut."""
     rows = []
     for hearing in hearings(spec, encoder):
         crops = cut(clips[clips.split.isin(hearing.splits)], parse_crop(hearing.crop))
-        learnt = 0
-        if "train" in hearing.roles:
-            learnt = int(crops.clip_id.isin(clips.clip_id[clips.split == "train"]).sum())
-        rows.append((hearing.crop, " ".join(hearing.roles), len(crops), learnt, float(crops.given_s.sum())))
-    return pd.DataFrame(rows, columns=["crop", "roles", "crops", "learnt", "sound_s"])
+        rows.append((hearing.crop, " ".join(hearing.roles), len(crops)))
+    return pd.DataFrame(rows, columns=["crop", "roles", "crops"])
 
 
 def layer_bytes(spec: Spec, width: int) -> int:
@@ -223,8 +200,8 @@ def _place(encoder: EncoderSpec) -> tuple[str | None, Path | None]:
 def _shape(folder: Path) -> Shape | None:
     """Return the shape of a model's folder, None if its configuration does not tell."""
     try:
-        config = json.loads((folder / "config.json").read_text())
-    except (OSError, ValueError):
+        config = read_mapping(folder / "config.json")
+    except InputError:  # loading it says more
         return None
     width = config.get("hidden_size", config.get("d_model"))
     n_blocks = config.get("num_hidden_layers", config.get("encoder_layers"))
@@ -251,8 +228,8 @@ def _free_memory() -> int | None:
         return None
 
 
-def _listed(values: Mapping[str, Any], write: Callable[[Any], str]) -> str:
-    return ", ".join(f"{what} {write(value)}" for what, value in values.items())
+def _listed(sizes: dict[str, int]) -> str:
+    return ", ".join(f"{what} {_size(size)}" for what, size in sizes.items())
 
 
 def _size(n_bytes: int) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from otoscope import files
 from otoscope.errors import InputError, ProvenanceError
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class RunDirectory:
             ) from error
         path = self.root / "spec.yaml"
         if path.exists() and any((self.root / "stages").glob("*.json")):  # else nothing was made here yet
-            self._refuse_another(yaml.safe_load(path.read_text()))
+            self._refuse_another(files.read_mapping(path))
         self.write_text("spec.yaml", yaml.safe_dump(self._resolved(), sort_keys=False))
 
     @contextmanager
@@ -150,8 +150,7 @@ class RunDirectory:
     def write_frame(self, name: str, table: pd.DataFrame) -> None:
         """Write ``<name>.parquet`` at the top of the run, whole or not at all."""
         path = self.root / f"{name}.parquet"
-        table.to_parquet(path.with_suffix(".part"), index=False)
-        os.replace(path.with_suffix(".part"), path)
+        files.write_bytes(path, table.to_parquet(None, index=False))
         self._note(path)
 
     def frame(self, name: str) -> pd.DataFrame:
@@ -163,9 +162,7 @@ class RunDirectory:
     def write_text(self, name: str | Path, text: str) -> None:
         """Write a small file, whole or not at all."""
         path = self.root / name
-        part = path.with_name(path.name + ".part")
-        part.write_text(text)
-        os.replace(part, path)
+        files.write_text(path, text)
         self._note(path)
 
     def _note(self, path: Path) -> None:
@@ -207,7 +204,7 @@ class RunDirectory:
 
 
 def _read_record(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text()) if path.exists() else {}
+    return files.read_mapping(path) if path.exists() else {}
 
 
 def _holds(root: Path, record: dict[str, Any], fingerprint: str) -> bool:

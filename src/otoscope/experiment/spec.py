@@ -15,6 +15,7 @@ import yaml
 
 from otoscope.errors import SpecError, nearest
 from otoscope.experiment import protocols
+from otoscope.files import read_mapping
 
 RECIPES = Path(__file__).parent / "recipes"
 DEFAULT_ENCODER = "otoscope-mini"
@@ -228,14 +229,7 @@ def load_spec(recipe_or_file: str | Path, *, settings: list[str] | None = None) 
         If there is no such recipe or file, it is no YAML mapping, or a key or value is wrong.
     """
     path = _find(recipe_or_file)
-    try:
-        values = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path} is not valid YAML: {error}") from error
-    if not isinstance(values, dict):
-        raise SpecError(
-            f"{path} must hold a mapping of settings (dataset: ..., encoders: ...), not {values!r}"
-        )
+    values = read_mapping(path, error=SpecError)
     values.setdefault("encoders", [{"name": DEFAULT_ENCODER}])  # so that a setting can reach into it
     for setting in settings or []:
         _set(values, setting)

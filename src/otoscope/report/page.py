@@ -7,6 +7,7 @@ from pathlib import Path
 import yaml
 
 from otoscope.errors import InputError
+from otoscope.files import write_text
 from otoscope.report import overview, side_by_side, tables, wording
 from otoscope.report.claims import claims_beside, claims_table
 from otoscope.report.confusion import confusion
@@ -15,7 +16,7 @@ from otoscope.report.headlines import headlines
 from otoscope.report.more_tables import more_tables
 from otoscope.report.published import comparison
 from otoscope.report.published_tables import published_tables
-from otoscope.report.rendering import render, write
+from otoscope.report.rendering import render
 from otoscope.report.runs import Run, read_run
 from otoscope.report.views import N_FIGURES, FigureView, column_view, view
 
@@ -47,15 +48,15 @@ def write_report(run_dir: str | Path, *runs: str | Path) -> Path:
     first = loaded[0]
     try:
         if len(loaded) > 1:
-            return write(first.path / "comparison.html", _comparison(loaded))
+            return write_text(first.path / "comparison.html", _comparison(loaded))
         beside = comparison(first)
         if len(beside):
-            write(
+            write_text(
                 first.path / "results" / "published_comparison.csv",
                 beside.to_csv(index=False, float_format="%.10g"),
             )
         views = [view(first, number, folder=first.path / "figures") for number in range(1, N_FIGURES + 1)]
-        return write(first.path / "report.html", _report(first, views))
+        return write_text(first.path / "report.html", _report(first, views))
     except OSError as error:
         raise InputError(f"cannot write the report to '{first.path}' ({error.strerror})") from error
 

@@ -1,9 +1,7 @@
-"""Pages from templates, written whole or not at all."""
+"""Pages from templates."""
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -21,11 +19,3 @@ def render(template: str, **context: Any) -> str:
         lstrip_blocks=True,
     )
     return environment.get_template(template).render(version=__version__, **context)
-
-
-def write(path: Path, text: str) -> Path:
-    """Write whole or not at all; return the path."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
-    return path

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from otoscope.errors import InputError
+from otoscope.files import read_mapping
 
 NULLS = ("untrained", "random", "pca", "shuffled")
 """Representations that no training on this data shaped (or, shuffled, that lost the factors)."""
@@ -128,8 +127,8 @@ def read_run(path: str | Path) -> Run:
     found = {name: table for name, table in tables.items() if table is not None and len(table)}
     if not found:
         raise InputError(f"'{path}/results' holds no result table yet; run 'otoscope run' on it first")
-    spec = _read_mapping(path / "spec.yaml", yaml.safe_load)
-    run = _read_mapping(path / "run.json", json.loads)
+    spec = _mapping(path / "spec.yaml")
+    run = _mapping(path / "run.json")
     return Run(
         path=path,
         spec=spec,
@@ -222,13 +221,5 @@ def _layer(text: str) -> int | str:
     return int(float(text)) if text.replace(".", "", 1).isdigit() else text
 
 
-def _read_mapping(path: Path, parse: Any) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        value = parse(path.read_text(encoding="utf-8"))
-    except (ValueError, yaml.YAMLError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
-    if not isinstance(value, dict):
-        raise InputError(f"{path} must hold a mapping, not {type(value).__name__}")
-    return value
+def _mapping(path: Path) -> dict[str, Any]:
+    return read_mapping(path) if path.is_file() else {}

@@ -10,6 +10,7 @@ from pathlib import Path
 import matplotlib
 from matplotlib.figure import Figure
 
+from otoscope.files import whole_file
 from otoscope.report.drawing import BLUE, GRID, INK, MUTED, PAPER, RC
 
 _CSS = {
@@ -24,8 +25,8 @@ _CSS = {
 def save(figure: Figure, path: Path) -> None:
     """Save as PNG or PDF by suffix; the same figure gives the same bytes."""
     metadata = {"Software": None} if path.suffix == ".png" else {"CreationDate": None}
-    with matplotlib.rc_context(RC):
-        figure.savefig(path, metadata=metadata)
+    with matplotlib.rc_context(RC), whole_file(path) as draft:
+        figure.savefig(draft, metadata=metadata)
 
 
 def inline_svg(figure: Figure, *, name: str, title: str) -> str:

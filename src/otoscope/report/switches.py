@@ -9,9 +9,10 @@ import pandas as pd
 from markupsafe import Markup
 
 from otoscope.errors import InputError
+from otoscope.files import write_text
 from otoscope.report import wording
 from otoscope.report.cells import Table
-from otoscope.report.rendering import render, write
+from otoscope.report.rendering import render
 from otoscope.report.saving import inline_svg, save
 from otoscope.report.sentences import Finding
 from otoscope.report.switches_figure import SOUND, switches_figure
@@ -87,7 +88,7 @@ def write_switches_page(folder: str | Path) -> Path:
             each=each_encoder(table),
             not_switched=not_switched(table),
         )
-        return write(folder / "protocol.html", page)
+        return write_text(folder / "protocol.html", page)
     except OSError as error:
         raise InputError(f"cannot write to '{folder}' ({error.strerror})") from error
 

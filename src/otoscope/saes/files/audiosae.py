@@ -9,9 +9,10 @@ import re
 from pathlib import Path
 
 from otoscope.errors import ModelError
+from otoscope.files import read_mapping
 from otoscope.saes.base import SparseAutoencoder
 from otoscope.saes.config import SAEConfig
-from otoscope.saes.files.foreign import fill, read_json, read_pickle_of_tensors, take
+from otoscope.saes.files.foreign import fill, read_pickle_of_tensors, take
 from otoscope.saes.kinds.batch_topk import BatchTopKConfig
 from otoscope.saes.kinds.topk_gao import GaoTopKConfig
 
@@ -41,7 +42,12 @@ def read_audiosae(directory: str | Path) -> SparseAutoencoder:
         state, path, "encoder.weight", "encoder.bias", "decoder.weight", "b_dec"
     )
     options: dict = next(
-        (read_json(p) for p in (directory / CONFIG, directory.parent / CONFIG) if p.is_file()), {}
+        (
+            read_mapping(p, error=ModelError)
+            for p in (directory / CONFIG, directory.parent / CONFIG)
+            if p.is_file()
+        ),
+        {},
     )
     options = options.get("trainer", options)
     found = {"activation_dim": weight.shape[1], "dict_size": weight.shape[0]}

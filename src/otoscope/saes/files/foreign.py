@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,25 +11,6 @@ from torch import Tensor
 from otoscope.errors import ModelError
 from otoscope.saes.base import SparseAutoencoder, build_sae
 from otoscope.saes.config import SAEConfig
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Raises
-    ------
-    ModelError
-        If it is missing or not valid.
-    """
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ModelError(f"{path} does not exist") from error
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path} is not valid JSON: {error}") from error
-    if not isinstance(values, dict):
-        raise ModelError(f"{path} holds no JSON object")
-    return values
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import json
-import os
 from pathlib import Path
 from typing import Any
 
 from otoscope.errors import ModelError, OtoscopeError
+from otoscope.files import read_mapping, whole_file, write_json, write_text
 from otoscope.saes.files.card import model_card
 from otoscope.saes.files.hub import download
 from otoscope.saes.registry import SAES, make_config
@@ -42,14 +41,12 @@ def save_sae(sae: Any, directory: Path) -> Path:
         "dtype": str(next(iter(tensors.values())).dtype).removeprefix("torch."),
         "about": sae.about,
     }
-    _replace(directory / WEIGHTS, lambda path: save_file(tensors, path, metadata={"format": "pt"}))
+    with whole_file(directory / WEIGHTS) as draft:
+        save_file(tensors, draft, metadata={"format": "pt"})
     if sae.history is not None:
-        history = sae.history
-        _replace(directory / HISTORY, lambda path: history.to_csv(path, index=False))
-    text = json.dumps(description, indent=2) + "\n"
-    card = model_card(sae)
-    _replace(directory / CARD, lambda path: path.write_text(card, encoding="utf-8"))
-    _replace(directory / CONFIG, lambda path: path.write_text(text, encoding="utf-8"))
+        write_text(directory / HISTORY, sae.history.to_csv(index=False))
+    write_text(directory / CARD, model_card(sae))
+    write_json(directory / CONFIG, description)
     return directory
 
 
@@ -104,11 +101,8 @@ def read_description(directory: Path) -> dict[str, Any]:
     path = directory / CONFIG
     if not path.is_file():
         raise ModelError(f"{directory} has no {CONFIG}: not a saved autoencoder")
-    try:
-        description = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ModelError(f"{path} is not valid JSON: {error}") from error
-    if not isinstance(description, dict) or "kind" not in description or "config" not in description:
+    description = read_mapping(path, error=ModelError)
+    if "kind" not in description or "config" not in description:
         raise ModelError(f"{path} does not describe an Otoscope autoencoder")
     if description.get("format", 1) > FORMAT:
         raise ModelError(
@@ -128,13 +122,3 @@ def config_of(description: dict[str, Any], directory: Path) -> tuple[Any, int]:
         return make_config(kind, **options), int(description["n_inputs"])
     except (OtoscopeError, KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{directory / CONFIG}: {error}") from error
-
-
-def _replace(path: Path, write: Any) -> None:
-    """Write a file beside `path` and rename it into place, so that no reader sees half of one."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        write(partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

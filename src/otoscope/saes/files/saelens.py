@@ -5,7 +5,6 @@ Their weights are [d_in, d_sae] for the encoder and [d_sae, d_in] for the decode
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,9 +12,10 @@ import torch
 from torch import Tensor
 
 from otoscope.errors import InputError, ModelError
+from otoscope.files import read_mapping, whole_file, write_json
 from otoscope.saes.base import SparseAutoencoder
 from otoscope.saes.config import SAEConfig
-from otoscope.saes.files.foreign import fill, read_json, read_safetensors, take
+from otoscope.saes.files.foreign import fill, read_safetensors, take
 from otoscope.saes.kinds.gated import GatedConfig
 from otoscope.saes.kinds.jumprelu import JumpReLUConfig
 from otoscope.saes.kinds.relu import ReLUConfig
@@ -36,7 +36,7 @@ def read_saelens(directory: str | Path, *, layer: int | None = None) -> SparseAu
         If it is not one, or normalises its input in a way that weights cannot take up.
     """
     directory = Path(directory)
-    options = read_json(directory / CONFIG)
+    options = read_mapping(directory / CONFIG, error=ModelError)
     architecture = options.get("architecture", "standard")
     if options.get("activation_fn_str", options.get("activation_fn")) == "topk":  # before version 6
         architecture, options["k"] = "topk", options.get("activation_fn_kwargs", {}).get("k")
@@ -85,8 +85,9 @@ def write_saelens(sae: SparseAutoencoder, directory: str | Path) -> Path:
         **more,
     }
     directory.mkdir(parents=True, exist_ok=True)
-    save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, directory / WEIGHTS)
-    (directory / CONFIG).write_text(json.dumps(options, indent=2) + "\n", encoding="utf-8")
+    with whole_file(directory / WEIGHTS) as draft:
+        save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, draft)
+    write_json(directory / CONFIG, options)
     return directory
 
 

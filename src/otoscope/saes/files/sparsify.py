@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from otoscope.errors import ModelError
+from otoscope.files import read_mapping
 from otoscope.saes.base import SparseAutoencoder
-from otoscope.saes.files.foreign import fill, read_json, read_safetensors, take
+from otoscope.saes.files.foreign import fill, read_safetensors, take
 from otoscope.saes.kinds.topk_gao import GaoTopKConfig
 
 CONFIG, WEIGHTS = "cfg.json", "sae.safetensors"
@@ -21,7 +22,7 @@ def read_sparsify(directory: str | Path, *, layer: int | None = None) -> SparseA
         If it is not one, or a transcoder, or uses an activation that we do not have.
     """
     directory = Path(directory)
-    options = read_json(directory / CONFIG)
+    options = read_mapping(directory / CONFIG, error=ModelError)
     for option in ("transcode", "skip_connection"):
         if options.get(option):
             raise ModelError(

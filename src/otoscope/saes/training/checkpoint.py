@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from otoscope.errors import ModelError, ProvenanceError
+from otoscope.files import clear_drafts, whole_file
 from otoscope.saes.training.bank import Bank
 
 NAME = "checkpoint.safetensors"
@@ -61,12 +61,9 @@ class Checkpoints:
             "stacks": [stacked.notes() for stacked in bank.stacks],
         }
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self._path.with_suffix(f".{os.getpid()}.part")
-        try:
-            save_file(tensors, partial, metadata={"otoscope": json.dumps(notes)})
-            os.replace(partial, self._path)
-        finally:
-            partial.unlink(missing_ok=True)
+        clear_drafts(self._path)  # of a process that was killed while it wrote: gigabytes
+        with whole_file(self._path) as draft:
+            save_file(tensors, draft, metadata={"otoscope": json.dumps(notes)})
         self._last = time.monotonic()
 
     def restore(self, bank: Bank) -> Position:

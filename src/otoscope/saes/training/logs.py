@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pandas as pd
 
+from otoscope.files import write_text
+
 if TYPE_CHECKING:
     from otoscope.saes.training.stack import Stack
 
@@ -47,9 +49,7 @@ class TrainingLog:
                 table.insert(2, "seed", sae.seed)
                 tables.append(table)
                 self._add_events(f"layer_{sae.layer}/{sae.name}", table.iloc[-1])
-        partial = self._directory / f".{NAME}.part"
-        pd.concat(tables, ignore_index=True).to_csv(partial, index=False)
-        partial.replace(self._directory / NAME)
+        write_text(self._directory / NAME, pd.concat(tables, ignore_index=True).to_csv(index=False))
 
     def _add_events(self, name: str, row: pd.Series) -> None:
         if self._events is None:
