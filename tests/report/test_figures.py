@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 
 from otoscope.report import figures
-from otoscope.report.drawing import FAMILIES, curve_styles
+from otoscope.report.drawing import curve_styles
 from otoscope.report.runs import over_seeds, read_run
+from otoscope.results import FAMILIES
 
 
 @pytest.fixture(scope="module")
@@ -37,10 +38,10 @@ def test_figure1_draws_means_levels_and_chance(tables):
         tables["layer_probing"], tables["sae_probing"], tables["reconstruction"], chance=0.1
     )
     left, middle, right = figure.axes
-    probes = tables["layer_probing"].groupby("layer").accuracy.mean()
+    probes = tables["layer_probing"].groupby("layer").score.mean()
     assert has_line(left, probes.to_numpy())
     assert has_line(left, 0.1)
-    codes = tables["sae_probing"].groupby(["layer", "sparsity"]).accuracy.mean()
+    codes = tables["sae_probing"].groupby(["layer", "sparsity"]).score.mean()
     fvu = tables["reconstruction"].groupby(["layer", "sparsity"]).fvu.mean()
     for layer in (3, 4):
         assert has_line(middle, codes[layer].to_numpy())

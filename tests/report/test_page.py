@@ -13,6 +13,7 @@ from PIL import Image
 
 from otoscope.errors import InputError
 from otoscope.report import write_report
+from otoscope.results import TABLES
 
 FIGURES = [f"figure{number}.{suffix}" for number in (1, 2, 3, 4) for suffix in ("pdf", "png")]
 
@@ -131,8 +132,8 @@ def test_a_single_table_is_enough(make_run, left):
 
 def test_an_empty_table_is_as_none(make_run):
     folder = keep(make_run(), "layer_probing")
-    (folder / "results" / "factor_problems.csv").write_text("\n")
-    (folder / "results" / "sparse_probing.csv").write_text("")
+    for name in ("factor_problems", "sparse_probing"):
+        (folder / "results" / f"{name}.csv").write_text(",".join(TABLES[name].names) + "\n")
     (folder / "results" / "gap_scores.csv").write_text(
         "encoder,layer,representation,sparsity,seed,factor,mig,sap\n"
     )
@@ -218,10 +219,11 @@ def test_refuses_what_is_no_run(tmp_path, make_run):
     folder = make_run("broken")
     path = folder / "results" / "layer_probing.csv"
     path.write_text("encoder,layer\nmini,0\n")
-    with pytest.raises(InputError, match=r"lacks the column\(s\) seed, accuracy"):
+    with pytest.raises(InputError, match=r"lacks the column\(s\) seed, score"):
         write_report(folder)
-    path.write_text("encoder,layer,seed,accuracy,accuracy_low,accuracy_high,n_test\nmini,0,0,high,0,1,5\n")
-    with pytest.raises(InputError, match="column 'accuracy' must hold numbers"):
+    names = TABLES["layer_probing"].names
+    path.write_text(",".join(names) + "\nmini,0,0,high" + "," * (len(names) - 4) + "\n")
+    with pytest.raises(InputError, match="column 'score' must hold numbers"):
         write_report(folder)
     (folder / "spec.yaml").write_text("a: [")
     path.unlink()

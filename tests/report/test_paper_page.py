@@ -72,7 +72,7 @@ def test_figure1_marks_what_was_published(run):
     assert len(published_points(middle)) == 48 + 8  # codes, and the dense layers
     assert len(published_points(right)) == 48
     assert right.get_ylabel().startswith("squared error")
-    wanted = published["layer_probing"].query("encoder == 'ast'")["accuracy"]
+    wanted = published["layer_probing"].query("encoder == 'ast'")["score"]
     assert np.isin(wanted, published_points(left)[:, 1]).all()
     assert middle.get_xticklabels()[0].get_text() == "dense"
 

@@ -12,6 +12,7 @@ from otoscope.errors import InputError
 from otoscope.report import write_switches_page
 from otoscope.report.switches import HEADLINES, read_switches, switch_findings
 from otoscope.report.switches_figure import switches_figure
+from otoscope.results import to_csv
 
 NUMBERS = [headline.column for headline in HEADLINES]
 BASE = (0.80, 0.78, 0.20)
@@ -32,16 +33,18 @@ def folder(tmp_path: Path) -> Path:
         for i, encoder in enumerate(("ast", "a<b")):
             row = {
                 "number": number,
+                "role": "published" if number == 0 else "sound" if number == 22 else "switch",
                 "switch": switch,
                 "published": "this",
                 "sound": "that",
                 "encoder": encoder,
+                "metric": "accuracy",
             }
             nothing = change is None
             delta = np.full(3, np.nan) if nothing else np.array(change) * (1 + 0.2 * (2 * i - 1))
             row |= dict(zip(NUMBERS, np.array(BASE) + delta)) | dict(zip([f"d_{n}" for n in NUMBERS], delta))
-            rows.append(row | {"note": "n/a: no headline number uses it" if nothing else ""})
-    pd.DataFrame(rows).to_csv(tmp_path / "switches.csv", index=False)
+            rows.append(row | {"note": "no headline number uses it" if nothing else ""})
+    (tmp_path / "switches.csv").write_text(to_csv("switches", pd.DataFrame(rows)))
     return tmp_path
 
 
@@ -74,12 +77,10 @@ def test_sentences_name_the_rules_that_matter(folder):
         finding.lead: finding.text.replace("\u00a0", " ")
         for finding in switch_findings(read_switches(folder / "switches.csv"))
     }
-    accuracy = said["Best-layer accuracy"]
-    assert accuracy.startswith("80.0 % by the published rules, 75.0 % by sound ones (−5.0 points)")
-    assert (
-        "Of 3 rules turned alone, 1 moves it by 1 point or more: “choice of layer” (−3.0 points)" in accuracy
-    )
-    assert "add up to −3.0 points, not to that of all together" in accuracy
+    score = said["Best-layer score"]
+    assert score.startswith("80.0 % by the published rules, 75.0 % by sound ones (−5.0 points)")
+    assert "Of 3 rules turned alone, 1 moves it by 1 point or more: “choice of layer” (−3.0 points)" in score
+    assert "add up to −3.0 points, not to that of all together" in score
     gain = said["Completeness, codes minus dense"]
     assert (
         "2 move it by 0.02 or more; most of all “whose completeness” (−0.12) and “what R² is of” (+0.05)"
@@ -101,7 +102,7 @@ def test_a_table_that_was_broken_off_still_makes_a_page(folder):
     table = pd.read_csv(folder / "switches.csv")
     table[table["number"] <= 3].to_csv(folder / "switches.csv", index=False)
     text = {f.lead: f.text for f in switch_findings(read_switches(folder / "switches.csv"))}[
-        "Best-layer accuracy"
+        "Best-layer score"
     ]
     assert "sound" not in text
     assert write_switches_page(folder).is_file()
@@ -113,5 +114,5 @@ def test_refuses_what_is_no_such_table(tmp_path):
     with pytest.raises(InputError, match="there is no"):
         write_switches_page(tmp_path)
     (tmp_path / "switches.csv").write_text("number,switch\n0,a\n")
-    with pytest.raises(InputError, match="lacks published"):
+    with pytest.raises(InputError, match="lacks the column"):
         write_switches_page(tmp_path)

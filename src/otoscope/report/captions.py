@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from otoscope.report import wording
-from otoscope.report.headlines import SPARSITY, main_selection
+from otoscope import wording
+from otoscope.report.headlines import HEADLINE_SPARSITY, main_selection
 from otoscope.report.published import beside, published_name
 from otoscope.report.rules import (
     empty_counts,
-    entropy_column,
+    entropy_of,
     error_measure,
     in_sample,
     metric_of,
@@ -18,7 +18,8 @@ from otoscope.report.rules import (
     r2_kind,
     unequal_selection,
 )
-from otoscope.report.runs import NULLS, Run, codes_of, nearest_sparsity
+from otoscope.report.runs import Run
+from otoscope.results import METRIC_LABELS, NULLS, entropy_column, nearest_sparsity, trained_codes
 
 DENSE_APART = "the dense layer stands left of them, and as a thin dashed line"
 
@@ -38,7 +39,7 @@ def caption(run: Run, number: int) -> Caption:
 
 
 def _figure1(run: Run) -> Caption:
-    metric = wording.METRICS.get(metric_of(run), "probe score")
+    metric = f"probe {METRIC_LABELS.get(metric_of(run), 'score')}"
     error, several = error_measure(run), _n_seeds(run) > 1
     seeds = f" Curves are means over seeds; the bands of {error.upper()} are their range." if several else ""
     places = _places(run, "sae_probing")
@@ -120,8 +121,9 @@ def _figure2(run: Run) -> Caption:
 
 def _figure3(run: Run) -> Caption:
     table = run.table("disentanglement")
-    found = nearest_sparsity(codes_of(table), SPARSITY) if table is not None else None
-    if entropy_column(run) == "entropy_hist_bits":
+    known = trained_codes(table)["sparsity"] if table is not None else []
+    sparsity = wording.sparsity(nearest_sparsity(known) or HEADLINE_SPARSITY)
+    if entropy_of(run) == entropy_column("histogram"):
         estimate = "from a histogram of ten bins, as in the published figure; the paper's text names nearest neighbours"
     else:
         estimate = "from nearest neighbours, factors scaled to unit variance, so that bits can be negative"
@@ -145,7 +147,7 @@ def _figure3(run: Run) -> Caption:
         )
     return Caption(
         "Do properties that vary more richly need more latents?",
-        f"Each point is a factor: its completeness in the codes at {wording.sparsity(found or SPARSITY)} sparsity, "
+        f"Each point is a factor: its completeness in the codes at {sparsity} sparsity, "
         f"against its entropy over the clips (estimated {estimate}). Colour and shape: its family. {hollow} "
         f"In small print: ρ of the dense layer and of the nulls.{published}",
         "A cloud that falls to the right, with ρ well below 0, means that factors which vary more richly are "

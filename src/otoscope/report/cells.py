@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from otoscope.report import wording
+from otoscope import wording
+from otoscope.results import METRIC_LABELS, NULL_LABELS, NULLS
 
 LONG = 16
 """A table of more rows is folded, so that a page stays short."""
@@ -28,8 +29,8 @@ class Table:
 
 def representation_name(name: str, sparsity: float) -> str:
     """``topk``, 0.95 -> ``topk codes, 95 %``; nulls by their names."""
-    if name in wording.NULLS:
-        return wording.NULLS[name]
+    if name in NULLS:
+        return NULL_LABELS[name]
     return name if sparsity != sparsity else f"{name} codes, {wording.sparsity(sparsity)}"
 
 
@@ -58,4 +59,4 @@ def whole(value: float) -> str:
 
 
 def short_metric(metric: str) -> str:
-    return {"accuracy": "accuracy", "r2": "R²"}.get(metric, metric)
+    return METRIC_LABELS.get(metric, metric)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from otoscope.report import wording
+from otoscope import wording
 from otoscope.report.runs import Run
 
 

@@ -18,7 +18,7 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from otoscope.report.runs import layer_order
+from otoscope.results import FAMILIES, layer_order
 
 INK, MUTED, GRID, PAPER = "#1b1f24", "#626c77", "#e1e5ea", "#ffffff"
 BLUE = "#0072b2"
@@ -26,15 +26,7 @@ BLUE = "#0072b2"
 HUES = (BLUE, "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Curves: a hue for each layer, or for each encoder where there are several."""
 
-FAMILIES = {
-    "pitch": (BLUE, "o"),
-    "formants": ("#d55e00", "s"),
-    "mfcc": ("#009e73", "^"),
-    "spectral": ("#cc79a7", "D"),
-    "quality": ("#e69f00", "v"),
-    "loudness": ("#56b4e9", "P"),
-    "rhythm": ("#7f7f7f", "X"),
-}
+FAMILY_LOOKS = dict(zip(FAMILIES, zip((*HUES, "#7f7f7f"), "os^DvPX"), strict=True))
 """Colour and marker of each family of factors, in the order they are always shown."""
 
 OTHER, OTHER_COLOR = "other", "#b5b5b5"

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import math
 
-from otoscope.report import wording
+from otoscope import wording
 from otoscope.report.headlines import (
-    SPARSITY,
     best_factors,
     entropy_points,
     main_layer,
-    r2_column,
     representations,
     spearman,
 )
 from otoscope.report.more_tables import free_shares, problem_counts
-from otoscope.report.rules import empty_counts, entropy_column, in_sample, min_r2
-from otoscope.report.runs import NULLS, Run, codes_of, nearest_sparsity, rows_of
+from otoscope.report.rules import empty_counts, entropy_of, in_sample, min_r2, score_of
+from otoscope.report.runs import Run, rows_of
 from otoscope.report.sentences import Finding, place_of
+from otoscope.results import NULL_LABELS, NULLS, nearest_sparsity, trained_codes
 
 
 def factor_findings(run: Run) -> list[Finding | None]:
@@ -35,7 +34,7 @@ def _factors(run: Run) -> Finding | None:
         place = wording.place(row.encoder, row.layer, encoders=table["encoder"].nunique())
         named.append(f"{row.factor} ({wording.number(row.score)}; {place}, {source})")
     how = "on groups that were held out (cross-validated R²)"
-    if r2_column(table) == "r2":
+    if in_sample(run):
         how = "on the very clips they were fitted on (in-sample R²; nothing was held out)"
     above = int((best["score"].round(2) >= 0.7).sum())  # as it is written
     text = f"Best predicted {how}: {wording.listing(named)}. Of {wording.count(len(best), 'factor')}, "
@@ -58,7 +57,7 @@ def _disentanglement(run: Run) -> Finding | None:
         return None
     table = representations(run, *place).dropna(subset=["completeness"])
     rows = {row.representation: row for row in rows_of(table)}
-    codes, dense = next(iter(rows_of(codes_of(table))), None), rows.get("dense")
+    codes, dense = next(iter(rows_of(trained_codes(table))), None), rows.get("dense")
     if codes is None or dense is None:
         return None
     text = f"In {place_of(run, *place)}, mean completeness is {wording.number(codes.completeness)} in the codes at "
@@ -70,12 +69,12 @@ def _disentanglement(run: Run) -> Finding | None:
     nulls = [rows[name] for name in NULLS if name in rows]
     if nulls:
         listed = [
-            f"{wording.NULLS[null.representation]} {wording.number(null.completeness)} (R² {wording.number(null.r2)})"
+            f"{NULL_LABELS[null.representation]} {wording.number(null.completeness)} (R² {wording.number(null.r2)})"
             for null in nulls
         ]
         text += f" The nulls: {wording.listing(listed)}."
         as_good = [
-            wording.NULLS[null.representation] for null in nulls if null.completeness >= codes.completeness
+            NULL_LABELS[null.representation] for null in nulls if null.completeness >= codes.completeness
         ]
         if as_good:
             text += (
@@ -92,14 +91,14 @@ def _not_unique(run: Run) -> Finding | None:
     shares = free_shares(run)
     if shares is None or not (shares["share"] > 0).any():
         return None
-    codes = codes_of(shares)
+    codes = trained_codes(shares)
     means = codes.groupby("sparsity")["share"].mean()
     worst = means.idxmax()
     if not means.max() > 0:
         return None
     text = f"In the codes of {wording.sparsity(worst)} sparsity, the Lasso has more than one solution for "
     text += f"{wording.percent(means[worst], 0)} of the factors"
-    usual = nearest_sparsity(codes, SPARSITY)
+    usual = nearest_sparsity(codes["sparsity"])
     if usual is not None and usual != worst:
         text += f" (in those of {wording.sparsity(usual)}: {wording.percent(means[usual], 0)})"
     text += (
@@ -114,7 +113,7 @@ def _entropy(run: Run) -> Finding | None:
     if table is None or entropy is None or place is None:
         return None
     floor = None if in_sample(run) else min_r2(run)
-    points = entropy_points(table, entropy, sparsity=SPARSITY, column=entropy_column(run), min_r2=floor)
+    points = entropy_points(table, entropy, score=score_of(run), column=entropy_of(run), min_r2=floor)
     points = points[(points["encoder"] == place[0]) & (points["layer"] == place[1]) & points["counted"]]
     rho, n = spearman(points["entropy"], points["completeness"]), len(points)
     if math.isnan(rho):

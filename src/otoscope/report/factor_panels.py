@@ -5,9 +5,9 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.axes import Axes
 
-from otoscope.report import wording
+from otoscope import wording
 from otoscope.report.drawing import (
-    FAMILIES,
+    FAMILY_LOOKS,
     INK,
     MUTED,
     OTHER,
@@ -27,7 +27,7 @@ def entropy_scatter(axes: Axes, points: pd.DataFrame, beside: dict[str, pd.DataF
     Of `beside`, points of the dense layer and of nulls by name, only the correlations are written.
     """
     for family, group in points.groupby("family", sort=False):
-        color, marker = FAMILIES.get(str(family), (OTHER_COLOR, "."))
+        color, marker = FAMILY_LOOKS.get(str(family), (OTHER_COLOR, "."))
         for rows, face, edge, width in (
             (group[~group["hollow"]], color, PAPER, 0.3),
             (group[group["hollow"]], "none", color, 0.9),
@@ -64,7 +64,7 @@ def name_points(axes: Axes, points: pd.DataFrame) -> None:
 def family_bars(axes: Axes, counts: pd.DataFrame, published: pd.DataFrame | None = None) -> None:
     """Draw a bar per row of `counts`: how many factors are of each family; published counts as thin pale bars."""
     names = list(counts["bar"])
-    colors = {family: color for family, (color, _) in FAMILIES.items()} | {OTHER: OTHER_COLOR}
+    colors = {family: color for family, (color, _) in FAMILY_LOOKS.items()} | {OTHER: OTHER_COLOR}
     height, shift = (0.82, 0.0) if published is None else (0.58, -0.14)
     left = pd.Series(0.0, index=counts.index)
     for family, color in colors.items():

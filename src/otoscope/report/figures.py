@@ -1,6 +1,6 @@
 """Figures 1-4 in the form of Mariotte et al. (2025): tables in, matplotlib figures out.
 
-Each function takes result tables (columns: `otoscope.report.runs.COLUMNS`) and draws one figure. ``stacked=True`` puts
+Each function takes result tables (columns: `otoscope.results.TABLES`) and draws one figure. ``stacked=True`` puts
 the panels one under another, for a narrow screen.
 """
 
@@ -11,9 +11,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from otoscope.report import curves, factor_panels, panels, wording
+from otoscope import wording
+from otoscope.report import curves, factor_panels, panels
 from otoscope.report.drawing import (
-    FAMILIES,
+    FAMILY_LOOKS,
     MUTED,
     OTHER,
     OTHER_COLOR,
@@ -22,9 +23,9 @@ from otoscope.report.drawing import (
     new_figure,
     styled,
 )
-from otoscope.report.headlines import SPARSITY, entropy_points
+from otoscope.report.headlines import HEADLINE_SPARSITY, entropy_points
 from otoscope.report.published import Published
-from otoscope.report.runs import NULLS, layer_order
+from otoscope.results import DENSE, NULLS, SHORT_NULL_LABELS, layer_order
 
 
 @styled
@@ -45,7 +46,7 @@ def figure1(
     ----------
     layer_probing, sae_probing, reconstruction : DataFrame or None
         At least one of them.
-    metric : {"accuracy", "r2", "macro average precision"}
+    metric : {"accuracy", "r2", "macro_average_precision"}
         What the probes are scored by.
     chance : float, optional
         Score of someone who does not listen; drawn as a dotted line.
@@ -140,8 +141,9 @@ def figure3(
     disentanglement: pd.DataFrame,
     factor_entropy: pd.DataFrame,
     *,
-    sparsity: float = SPARSITY,
+    sparsity: float = HEADLINE_SPARSITY,
     min_r2: float | None = 0.0,
+    score: str = "r2_cv",
     column: str = "entropy_knn_bits",
     stacked: bool = False,
 ) -> Figure:
@@ -150,14 +152,17 @@ def figure3(
     Factors that the codes do not predict (R2 below `min_r2`, or, where it is None, no coefficient kept) are drawn
     hollow. The rank correlation leaves them out, but for those without a coefficient, which the published rule counts.
     """
-    points = entropy_points(disentanglement, factor_entropy, sparsity=sparsity, column=column, min_r2=min_r2)
-    names = {"dense": "dense", **wording.SHORT_NULLS}
+    points = entropy_points(
+        disentanglement, factor_entropy, sparsity=sparsity, score=score, column=column, min_r2=min_r2
+    )
+    names = {DENSE: "dense", **SHORT_NULL_LABELS}
     known = [name for name in names if (disentanglement["representation"] == name).any()]
     beside = {
         names[name]: entropy_points(
             disentanglement,
             factor_entropy,
             sparsity=sparsity,
+            score=score,
             column=column,
             min_r2=min_r2,
             representation=name,
@@ -208,15 +213,15 @@ def figure4(
     """
     theirs = (published or {}).get("factor_families")
     kept = factor_families.copy()
-    known = {*FAMILIES, "encoder", "layer", "representation", "sparsity", "seed"}
+    known = {*FAMILY_LOOKS, "encoder", "layer", "representation", "sparsity", "seed"}
     kept[OTHER] = kept[[name for name in kept if name not in known]].sum(axis=1)
     null = kept["representation"].isin(NULLS)
     kept.loc[null, "sparsity"] = float("nan")
     kept["bar"] = kept["sparsity"].map(lambda s: "dense" if s != s else wording.sparsity(s))
-    kept.loc[null, "bar"] = kept.loc[null, "representation"].map(wording.SHORT_NULLS)
+    kept.loc[null, "bar"] = kept.loc[null, "representation"].map(SHORT_NULL_LABELS)
     kept["after"] = kept["representation"].map(lambda name: 1 + NULLS.index(name) if name in NULLS else 0)
     by = ["encoder", "layer", "after", "sparsity", "bar"]
-    counts = kept.groupby(by, dropna=False, sort=False)[[*FAMILIES, OTHER]].mean().reset_index()
+    counts = kept.groupby(by, dropna=False, sort=False)[[*FAMILY_LOOKS, OTHER]].mean().reset_index()
     counts = counts.sort_values(by, key=_sort_key, na_position="first", kind="stable")
     places = counts[["encoder", "layer"]].drop_duplicates().to_numpy().tolist()
     n_bars = int(counts.groupby(["encoder", "layer"]).size().max())
@@ -228,9 +233,9 @@ def figure4(
         panel.set_title(_panel_name(encoder, layer, counts["encoder"].nunique()))
     for panel in axes[-1:] if stacked else axes[-2:]:
         panel.set_xlabel("factors, of the ten best predicted")
-    found = [name for name in (*FAMILIES, OTHER) if counts[name].sum() > 0]
+    found = [name for name in (*FAMILY_LOOKS, OTHER) if counts[name].sum() > 0]
     if theirs is not None:
-        found += [name for name in FAMILIES if theirs[name].sum() > 0 and name not in found]
+        found += [name for name in FAMILY_LOOKS if theirs[name].sum() > 0 and name not in found]
     _family_legend(figure, found, markers=False, published=theirs is not None)
     return figure
 
@@ -270,11 +275,11 @@ def _at(table: pd.DataFrame, encoder: str, layer: int | str) -> pd.DataFrame:
 
 def _family_legend(figure: Figure, families: list[str], *, markers: bool, published: bool = False) -> None:
     handles = []
-    for name, (color, marker) in FAMILIES.items():
+    for name, (color, marker) in FAMILY_LOOKS.items():
         if name in families:
             look: Look = {"color": color, "marker": marker if markers else "s", "markersize": 5}
             handles.append(Line2D([], [], linestyle="none", label=name, **look))
-    if set(families) - set(FAMILIES):
+    if set(families) - set(FAMILY_LOOKS):
         look = {"color": OTHER_COLOR, "marker": "." if markers else "s", "markersize": 5}
         handles.append(Line2D([], [], linestyle="none", label=OTHER, **look))
     if published:

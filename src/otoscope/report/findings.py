@@ -6,13 +6,14 @@ import math
 
 import pandas as pd
 
-from otoscope.report import wording
+from otoscope import wording
 from otoscope.report.factor_findings import factor_findings
-from otoscope.report.headlines import SPARSITY, best_layers, code_drops, comparison, main_layer
+from otoscope.report.headlines import HEADLINE_SPARSITY, best_layers, code_drops, comparison, main_layer
 from otoscope.report.more_tables import latents_needed
 from otoscope.report.rules import metric_of, picked_on_test
-from otoscope.report.runs import Run, codes_of, curves_of, nearest_sparsity, over_seeds
+from otoscope.report.runs import Run, curves_of, over_seeds
 from otoscope.report.sentences import Finding, place_of
+from otoscope.results import METRIC_LABELS, at_nearest_sparsity, trained_codes
 
 
 def findings(run: Run) -> list[Finding]:
@@ -43,7 +44,7 @@ def _best_layer(run: Run) -> Finding | None:
     if metric == "accuracy":
         text += f"from it, a linear probe gets {score} of the test clips right"
     else:
-        text += f"{_metric_name(metric)} on the test clips is {score}"
+        text += f"the probe's {METRIC_LABELS.get(metric, metric)} on the test clips is {score}"
     chance = run.summary.get("chance")
     if chance is not None and metric == "accuracy":
         text += f"; always saying the commonest class would get {wording.score(chance, metric)}."
@@ -65,8 +66,8 @@ def _best_layer(run: Run) -> Finding | None:
 def _gain(run: Run) -> Finding | None:
     metric = metric_of(run)
     rows = [row for best in best_layers(run) if (row := comparison(run, best.encoder)) is not None]
-    stayed = [str(row["encoder"]) for row in rows if row["a"] == row["b"]]
-    rows = [row for row in rows if row["a"] != row["b"]]
+    stayed = [str(row["encoder"]) for row in rows if row["layer"] == 0]
+    rows = [row for row in rows if row["layer"] != 0]
     if not rows and not stayed:
         return None
     several = len(best_layers(run)) > 1
@@ -75,8 +76,8 @@ def _gain(run: Run) -> Finding | None:
         low, high = row["difference_low"], row["difference_high"]
         interval = wording.difference_interval(low, high, metric)
         size = wording.difference(row["difference"], metric) + (f" ({interval})" if interval else "")
-        name = wording.sentence_case(str(row["a"])) + (f" of {row['encoder']}" if several else "")
-        verdicts.setdefault(_verdict(low, high), []).append(f"{name} against {row['b']}: {size}")
+        name = f"Layer {row['layer']}" + (f" of {row['encoder']}" if several else "")
+        verdicts.setdefault(_verdict(low, high), []).append(f"{name} against layer 0: {size}")
     said = [f"{'; '.join(names)}. {verdict}" for verdict, names in verdicts.items()]
     if stayed:
         said.append(f"For {wording.listing(stayed)} layer 0 itself was picked, so nothing is compared.")
@@ -101,7 +102,7 @@ def _codes(run: Run) -> Finding | None:
     drops = [drop for drop in everywhere if (drop.encoder, drop.layer) == place]
     if not drops or place is None:
         return None
-    usual = [drop for drop in drops if drop.sparsity < SPARSITY + 0.01] or drops
+    usual = [drop for drop in drops if drop.sparsity < HEADLINE_SPARSITY + 0.01] or drops
     changes = [-drop.drop for drop in usual]
     text = f"Probing the sparse codes of {place_of(run, *place)} instead of its dense state changes the score by "
     if len(usual) > 1:
@@ -134,8 +135,8 @@ def _few_latents(run: Run) -> Finding | None:
     if needed is None or place is None:
         return None
     here = needed[(needed["encoder"] == place[0]) & (needed["layer"] == place[1])]
-    codes, dense = codes_of(here), here[here["representation"] == "dense"]
-    codes = codes[codes["sparsity"] == nearest_sparsity(codes, SPARSITY)]
+    codes, dense = trained_codes(here), here[here["representation"] == "dense"]
+    codes = at_nearest_sparsity(codes)
     if codes.empty:
         return None
     ks = codes.set_index("class")["k_needed"]
@@ -185,9 +186,3 @@ def _reconstruction(run: Run) -> Finding | None:
             f" The loss rises from the lowest to the highest sparsity in {rising} of {len(curves)} layers."
         )
     return Finding("What the codes lose", text)
-
-
-def _metric_name(metric: str) -> str:
-    return {"r2": "the probe's R²", "macro average precision": "the probe's macro average precision"}.get(
-        metric, metric
-    )

@@ -7,10 +7,19 @@ from typing import Any
 
 import pandas as pd
 
-from otoscope.report.runs import NULLS, Run, codes_of, layer_order, nearest_sparsity, over_seeds, rows_of
-
-SPARSITY = 0.95
-"""Codes are summarised at the sparsity nearest to this, as in the paper."""
+from otoscope.report.rules import score_of
+from otoscope.report.runs import Run, over_seeds, rows_of
+from otoscope.results import (
+    BEST_LAYER,
+    CODES,
+    DENSE,
+    HEADLINE_SPARSITY,
+    NULLS,
+    at_nearest_sparsity,
+    layer_order,
+    nearest_sparsity,
+    trained_codes,
+)
 
 
 @dataclass(frozen=True)
@@ -48,7 +57,7 @@ def best_layers(run: Run) -> list[Best]:
     table = run.table("layer_probing")
     if table is None:
         return []
-    points = over_seeds(table, "accuracy", by=("encoder", "layer"), low="accuracy_low", high="accuracy_high")
+    points = over_seeds(table, "score", by=("encoder", "layer"), low="score_low", high="score_high")
     found = []
     for encoder, here in points.groupby("encoder", sort=False):
         peak = here.loc[here["mean"].idxmax()]
@@ -63,18 +72,8 @@ def best_layers(run: Run) -> list[Best]:
 
 
 def chosen_layer(run: Run, encoder: str) -> int | str | None:
-    """Return the layer that the run itself calls best, None if it does not say."""
-    row = comparison(run, encoder)
-    if row is not None:
-        name = str(row["a"]).removeprefix("layer").strip()
-        return int(name) if name.isdigit() else name
-    confusion, probes = run.table("confusion"), run.table("layer_probing")
-    if confusion is not None and encoder in set(confusion["encoder"]):
-        return confusion.loc[confusion["encoder"] == encoder, "layer"].iloc[0]
-    if run.protocol == "sound" and probes is not None and "valid_accuracy" in probes:
-        own = probes[probes["encoder"] == encoder]
-        return own.groupby("layer", sort=False)["valid_accuracy"].mean().idxmax()
-    return None
+    """Return the layer that the run chose as best, None if it does not say."""
+    return run.layers.get(encoder, {}).get("best")
 
 
 def comparison(run: Run, encoder: str) -> pd.Series | None:
@@ -82,7 +81,7 @@ def comparison(run: Run, encoder: str) -> pd.Series | None:
     table = run.table("comparisons")
     if table is None:
         return None
-    rows = table[(table["encoder"] == encoder) & (table["comparison"] == "best layer minus layer 0")]
+    rows = table[(table["encoder"] == encoder) & (table["comparison"] == BEST_LAYER)]
     return rows.iloc[0] if len(rows) else None
 
 
@@ -92,10 +91,10 @@ def code_drops(run: Run) -> list[Drop]:
     codes, dense = run.table("sae_probing"), run.table("layer_probing")
     if codes is None or dense is None:
         return []
-    levels = dense.groupby(["encoder", "layer"], sort=False)["accuracy"].mean().to_dict()
+    levels = dense.groupby(["encoder", "layer"], sort=False)["score"].mean().to_dict()
     intervals = _paired_intervals(run)
     found = []
-    for p in rows_of(over_seeds(codes, "accuracy", by=("encoder", "layer", "sparsity"))):
+    for p in rows_of(over_seeds(codes, "score", by=("encoder", "layer", "sparsity"))):
         level = levels.get((p.encoder, p.layer))
         if level is not None:
             low, high = intervals.get((p.encoder, str(p.layer), p.sparsity), (float("nan"),) * 2)
@@ -130,13 +129,13 @@ def representations(run: Run, encoder: str, layer: int | str | None) -> pd.DataF
     unequal = here[(here["selection"] == "top10_completeness") & (here["representation"] != "dense")]
     here = here[here["selection"] == main_selection(summary)]
     unequal = pd.concat([unequal, here[here["representation"] == "dense"]])
-    codes = codes_of(here)
-    kept = [codes[codes["sparsity"] == nearest_sparsity(codes, SPARSITY)]]
-    kept += [here[here["representation"] == name] for name in ("dense", *NULLS)]
+    codes = trained_codes(here)
+    kept = [at_nearest_sparsity(codes)]
+    kept += [here[here["representation"] == name] for name in (DENSE, *NULLS)]
     rows = []
     for part in kept:
         for name, group in part.groupby("representation", sort=False):
-            sparsity = nearest_sparsity(group, SPARSITY)
+            sparsity = nearest_sparsity(group["sparsity"])
             if sparsity is not None:
                 group = group[group["sparsity"] == sparsity]
             means = group.reindex(columns=list(columns)).astype(float).mean().rename(columns)
@@ -173,26 +172,21 @@ def main_layer(run: Run, encoder: str | None = None) -> tuple[str, int | str] | 
     table = run.table("layer_probing")
     if table is None:
         return places[0]
-    levels = table.groupby(["encoder", "layer"], sort=False)["accuracy"].mean().to_dict()
+    levels = table.groupby(["encoder", "layer"], sort=False)["score"].mean().to_dict()
     return max(places, key=lambda place: levels.get(place, float("-inf")))
-
-
-def r2_column(table: pd.DataFrame) -> str:
-    """Return the R2 that counts in a disentanglement table: held out, or in-sample where nothing was held out."""
-    return "r2_cv" if table["r2_cv"].notna().any() else "r2"
 
 
 def best_factors(run: Run) -> pd.DataFrame:
     """Return ``encoder, layer, representation, sparsity, factor, family, score``: where each factor is predicted best.
 
-    ``score`` is the R2 of `r2_column`, a mean over seeds. Nulls are left out; the best predicted comes first.
+    ``score`` is the R2 that counts in this run, a mean over seeds. Nulls are left out; the best predicted comes first.
     """
     by = ["encoder", "layer", "representation", "sparsity", "factor", "family"]
     table = run.table("disentanglement")
     if table is None:
         return pd.DataFrame(columns=[*by, "score"])
     real = table[~table["representation"].isin(NULLS) & (table["importance"] == "lasso")]
-    means = real.groupby(by, dropna=False, sort=False)[r2_column(table)].mean().rename("score")
+    means = real.groupby(by, dropna=False, sort=False)[score_of(run)].mean().rename("score")
     means = means.dropna().reset_index()
     best = means.loc[means.groupby("factor", sort=False)["score"].idxmax()]
     return best.sort_values("score", ascending=False, ignore_index=True)
@@ -222,11 +216,11 @@ def headlines(run: Run) -> pd.DataFrame:
         row["studied"] = layer
         here = [drop for drop in drops if (drop.encoder, drop.layer) == (best.encoder, layer)]
         row["code_change"] = (
-            -min(here, key=lambda d: abs(d.sparsity - SPARSITY)).drop if here else float("nan")
+            -min(here, key=lambda d: abs(d.sparsity - HEADLINE_SPARSITY)).drop if here else float("nan")
         )
         row["fvu"] = _fvu(run, best.encoder, layer)
         table = representations(run, best.encoder, layer)
-        codes, dense = codes_of(table), table[table["representation"] == "dense"]
+        codes, dense = trained_codes(table), table[table["representation"] == "dense"]
         row["r2"] = codes["r2"].mean()
         row["completeness_gain"] = codes["completeness"].mean() - dense["completeness"].mean()
         rows.append(row)
@@ -237,27 +231,29 @@ def entropy_points(
     disentanglement: pd.DataFrame,
     factor_entropy: pd.DataFrame,
     *,
-    sparsity: float,
+    sparsity: float = HEADLINE_SPARSITY,
+    score: str = "r2_cv",
     column: str = "entropy_knn_bits",
     min_r2: float | None = 0.0,
     representation: str | None = None,
 ) -> pd.DataFrame:
     """Return ``encoder, layer, factor, completeness, r2, family, entropy, hollow, counted`` of the codes.
 
-    Means over seeds, of the Lasso's importances, at the sparsity nearest to `sparsity`; R2 is that of `r2_column`,
-    entropy that of `column`. Factors without a completeness or an entropy are left out. ``hollow``: R2 below `min_r2`,
-    and then not ``counted`` in a correlation; or, if `min_r2` is None, no coefficient kept, and counted as published.
+    Means over seeds, of the Lasso's importances, at the sparsity nearest to `sparsity`; R2 is the column `score`,
+    entropy the column `column`. Factors without a completeness or an entropy are left out. ``hollow``: R2 below
+    `min_r2`, and then not ``counted`` in a correlation; or, if `min_r2` is None, no coefficient kept, and counted as
+    published.
     With `representation`, "dense" or a null, of that instead of the codes.
     """
     if representation is None:
-        codes = codes_of(disentanglement)
-        codes = codes[codes["sparsity"] == nearest_sparsity(codes, sparsity)]
+        codes = trained_codes(disentanglement)
+        codes = at_nearest_sparsity(codes, sparsity)
     else:
         codes = disentanglement[disentanglement["representation"] == representation]
     codes = codes[codes["importance"] == "lasso"]
     groups = codes.groupby(["encoder", "layer", "factor"], sort=False)
     means = groups.agg(
-        completeness=("completeness", "mean"), r2=(r2_column(codes), "mean"), kept=("n_nonzero", "mean")
+        completeness=("completeness", "mean"), r2=(score, "mean"), kept=("n_nonzero", "mean")
     ).reset_index()
     entropy = factor_entropy[["factor", "family"]].assign(entropy=factor_entropy[column])
     points = means.merge(entropy, on="factor").dropna(subset=["completeness", "entropy"])
@@ -277,9 +273,9 @@ def spearman(x: pd.Series, y: pd.Series) -> float:
 def _paired_intervals(run: Run) -> dict[tuple[str, str, float], tuple[float, float]]:
     """Return (encoder, layer, sparsity) -> interval of codes minus dense, a mean over seeds."""
     table = run.table("comparisons")
-    if table is None or "layer" not in table:  # runs of older versions name the layer in words only
+    if table is None:
         return {}
-    own = table[table["comparison"] == "codes minus dense"]
+    own = table[table["comparison"] == CODES]
     means = own.groupby(["encoder", "layer", "sparsity"])[["difference_low", "difference_high"]].mean()
     return {
         (encoder, str(layer), sparsity): (row["difference_low"], row["difference_high"])
@@ -292,4 +288,4 @@ def _fvu(run: Run, encoder: str, layer: int | str | None) -> float:
     if table is None:
         return float("nan")
     here = table[(table["encoder"] == encoder) & (table["layer"] == layer)]
-    return here.loc[here["sparsity"] == nearest_sparsity(here, SPARSITY), "fvu"].mean()
+    return at_nearest_sparsity(here)["fvu"].mean()

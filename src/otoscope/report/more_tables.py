@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pandas as pd
 
-from otoscope.report import wording
+from otoscope import wording
 from otoscope.report.cells import Table, representation_name, whole
 from otoscope.report.rules import r2_kind
-from otoscope.report.runs import NULLS, Run, layer_order, rows_of
+from otoscope.report.runs import Run, rows_of
+from otoscope.results import DENSE, NULLS, layer_order
 
 BY = ["encoder", "layer", "representation", "sparsity"]
 SHARE = 0.95
@@ -37,7 +38,7 @@ def latents_needed(run: Run) -> pd.DataFrame | None:
 def free_shares(run: Run) -> pd.DataFrame | None:
     """Return ``encoder, layer, representation, sparsity, share``: of factors whose Lasso solution is not unique."""
     table = run.table("disentanglement")
-    if table is None or "n_free" not in table:
+    if table is None:
         return None
     lasso = table[(table["importance"] == "lasso") & table["r2"].notna()]
     free = lasso.assign(share=lasso["n_free"] > 0)
@@ -81,7 +82,7 @@ def _other_scores(run: Run) -> Table | None:
     summary, forest, gaps = (
         run.table(name) for name in ("disentanglement_summary", "forest_summary", "gap_scores")
     )
-    if summary is not None and "disentanglement" in summary:
+    if summary is not None:
         rows = summary[summary["selection"] == summary["selection"].iloc[0]]
         parts.append(_means(rows, {"disentanglement": "disentanglement (Lasso)"}))
     if forest is not None:
@@ -150,7 +151,7 @@ def _problems(run: Run) -> Table | None:
 
 
 def _means(table: pd.DataFrame, names: dict[str, str]) -> pd.DataFrame:
-    there = {name: title for name, title in names.items() if name in table}
+    there = {name: title for name, title in names.items() if table[name].notna().any()}
     return table.groupby(BY, dropna=False, sort=False)[list(there)].mean().rename(columns=there)
 
 
@@ -161,6 +162,6 @@ def _place(key: tuple) -> list[str]:
 
 def _order(key: tuple) -> tuple:
     encoder, layer, representation, sparsity = key
-    kind = ("dense", "", *NULLS)
+    kind = (DENSE, "", *NULLS)
     rank = kind.index(representation) if representation in kind else 1
     return str(encoder), layer_order(layer), rank, -1.0 if sparsity != sparsity else sparsity

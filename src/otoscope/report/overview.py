@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from otoscope.report import wording
+from otoscope import wording
 from otoscope.report.headlines import headlines, studied_layers
 from otoscope.report.rules import metric_of, r2_kind
-from otoscope.report.runs import Run, layer_order
+from otoscope.report.runs import Run
+from otoscope.results import layer_order
 
 _SIDES = (("n_train", "for training"), ("n_valid", "for validation"), ("n_test", "for the test"))
 _PROTOCOLS = {

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 
+if TYPE_CHECKING:
+    from otoscope.experiment import RunDirectory
+
+from otoscope import wording
 from otoscope.errors import InputError
-from otoscope.report import overview, side_by_side, tables, wording
+from otoscope.report import overview, side_by_side, tables
 from otoscope.report.claims import claims_beside, claims_table
 from otoscope.report.confusion import confusion
 from otoscope.report.findings import findings
@@ -18,19 +23,20 @@ from otoscope.report.published_tables import published_tables
 from otoscope.report.rendering import render, write
 from otoscope.report.runs import Run, read_run
 from otoscope.report.views import N_FIGURES, FigureView, column_view, view
+from otoscope.results import to_csv
 
 
-def write_report(run_dir: str | Path, *runs: str | Path) -> Path:
+def write_report(run: str | Path | RunDirectory, *runs: str | Path | RunDirectory) -> Path:
     """Write the figures and the page of a run, or a page that puts several runs side by side.
 
     Parameters
     ----------
-    run_dir : str or Path
-        A run's directory. Gets ``figures/figure1.png`` and ``.pdf`` to ``figure4`` and ``report.html``; figures whose
-        tables are missing are left out, and the page says why. Where the paper has numbers to compare with, also
-        ``results/published_comparison.csv``.
-    *runs : str or Path
-        More runs. Then ``run_dir`` gets ``comparison.html`` instead: headline numbers, claims and figures of all of
+    run : RunDirectory, str or Path
+        What `otoscope.run` returned, or a run's directory. Gets ``figures/figure1.png`` and ``.pdf`` to ``figure4`` and
+        ``report.html``; figures whose tables are missing are left out, and the page says why. Where the paper has
+        numbers to compare with, also ``results/published_comparison.csv``.
+    *runs : RunDirectory, str or Path
+        More runs. Then the first gets ``comparison.html`` instead: headline numbers, claims and figures of all of
         them, and what differs between them.
 
     Returns
@@ -43,7 +49,7 @@ def write_report(run_dir: str | Path, *runs: str | Path) -> Path:
     InputError
         If a directory is no run, holds no results or an unreadable table, or the page cannot be written.
     """
-    loaded = [read_run(path) for path in (run_dir, *runs)]
+    loaded = [read_run(path) for path in (run, *runs)]
     first = loaded[0]
     try:
         if len(loaded) > 1:
@@ -52,7 +58,7 @@ def write_report(run_dir: str | Path, *runs: str | Path) -> Path:
         if len(beside):
             write(
                 first.path / "results" / "published_comparison.csv",
-                beside.to_csv(index=False, float_format="%.10g"),
+                to_csv("published_comparison", beside),
             )
         views = [view(first, number, folder=first.path / "figures") for number in range(1, N_FIGURES + 1)]
         return write(first.path / "report.html", _report(first, views))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.axes import Axes
 
-from otoscope.report import wording
+from otoscope import wording
 from otoscope.report.curves import (
     dense_label,
     dense_levels,
@@ -17,14 +17,11 @@ from otoscope.report.curves import (
     published_marks,
 )
 from otoscope.report.drawing import MUTED, PAPER, Look, label_ends, score_axis, sparsity_axis
-from otoscope.report.runs import NULLS, codes_of, curves_of, over_seeds, rows_of
+from otoscope.report.runs import curves_of, over_seeds, rows_of
+from otoscope.results import METRIC_LABELS, NULL_LABELS, NULLS, trained_codes
 
-_NULL_DASHES = {
-    "untrained": (0, (1, 1.2)),
-    "random": (0, (4, 1.5)),
-    "pca": (0, (6, 1.5, 1, 1.5)),
-    "shuffled": "solid",
-}
+_DASHES = ((0, (1, 1.2)), (0, (4, 1.5)), (0, (6, 1.5, 1, 1.5)), "solid", (0, (3, 1, 1, 1, 1, 1)), (0, (8, 2)))
+"""Of the grey lines of nulls, in the order of `otoscope.results.NULLS`."""
 
 
 def probes_by_layer(
@@ -36,7 +33,7 @@ def probes_by_layer(
     published: pd.DataFrame | None = None,
 ) -> None:
     """Draw a line per encoder with its interval; layers that were split into latents get their marker."""
-    points = over_seeds(table, "accuracy", by=("encoder", "layer"), low="accuracy_low", high="accuracy_high")
+    points = over_seeds(table, "score", by=("encoder", "layer"), low="score_low", high="score_high")
     last = max([int(layer) for layer in points["layer"] if layer != "final"], default=-1)
     points["x"] = [last + 1.0 if layer == "final" else float(layer) for layer in points["layer"]]
     encoders = list(dict.fromkeys(points["encoder"]))
@@ -46,7 +43,7 @@ def probes_by_layer(
         color = own[0] if own and len(encoders) > 1 else MUTED
         if published is not None:
             theirs = published[published["encoder"] == encoder]
-            published_marks(axes, theirs["layer"], theirs["accuracy"], color)
+            published_marks(axes, theirs["layer"], theirs["score"], color)
         axes.fill_between(
             curve["x"],
             curve["low"],
@@ -84,17 +81,17 @@ def probes_on_codes(
 ) -> None:
     """Draw a line per layer over sparsity, its interval as whiskers, and its dense probe beside it.
 
-    `published`: ``encoder, layer, sparsity, accuracy``, the sparsity of a dense layer being NaN.
+    `published`: ``encoder, layer, sparsity, score``, the sparsity of a dense layer being NaN.
     """
     by = ("encoder", "layer", "sparsity")
-    curves = curves_of(over_seeds(table, "accuracy", by=by, low="accuracy_low", high="accuracy_high"))
+    curves = curves_of(over_seeds(table, "score", by=by, low="score_low", high="score_high"))
     dense = {}
     if layer_probing is not None:
-        dense = layer_probing.groupby(["encoder", "layer"], sort=False)["accuracy"].mean().to_dict()
+        dense = layer_probing.groupby(["encoder", "layer"], sort=False)["score"].mean().to_dict()
     dense = {place: dense[place] for place in curves if place in dense}
     column = dense_levels(axes, table["sparsity"], dense, styles, apart=published is not None)
     if published is not None:
-        published_curves(axes, published, "accuracy", styles, column)
+        published_curves(axes, published, "score", styles, column)
     for i, (place, curve) in enumerate(curves.items()):
         style, x = styles[place], 100 * curve["sparsity"]
         if len(curves) <= 3:  # more whiskers than that hide the curves; the table has them all
@@ -145,7 +142,7 @@ def codes_dense_nulls(
 
     `published`: ``encoder, layer, sparsity`` and `value`, the sparsity of a dense layer being NaN.
     """
-    codes = over_seeds(codes_of(rows), value, by=("encoder", "layer", "sparsity"))
+    codes = over_seeds(trained_codes(rows), value, by=("encoder", "layer", "sparsity"))
     curves = curves_of(codes)
     nulls = {null: rows[rows["representation"] == null] for null in NULLS}
     for null, part in nulls.items():
@@ -165,15 +162,15 @@ def codes_dense_nulls(
         ends += dense_label(list(dense))
     for null, part in nulls.items():
         if part[value].notna().any():
-            ends.append((float(part[value].mean()), wording.NULLS[null], MUTED))
+            ends.append((float(part[value].mean()), NULL_LABELS[null], MUTED))
         elif len(part):  # no factor was predicted at all, so there is nothing to average
-            ends.append((axes.get_ylim()[0], f"{wording.NULLS[null]}: none", MUTED))
+            ends.append((axes.get_ylim()[0], f"{NULL_LABELS[null]}: none", MUTED))
     label_ends(axes, ends)
 
 
 def _null_line(axes: Axes, rows: pd.DataFrame, value: str, null: str) -> None:
     """A null's mean over layers and seeds: a curve if it was measured at several sparsities, else a level."""
-    look: Look = {"color": MUTED, "linewidth": 0.9, "linestyle": _NULL_DASHES[null]}
+    look: Look = {"color": MUTED, "linewidth": 0.9, "linestyle": _DASHES[NULLS.index(null) % len(_DASHES)]}
     curve = rows.groupby("sparsity")[value].mean().dropna()
     if len(curve) > 1:
         axes.plot(100 * curve.index.to_numpy(dtype=float), curve.to_numpy(), **look)
@@ -188,5 +185,5 @@ def _layer_ticks(axes: Axes, ticks: list[int], last: int) -> None:
 
 
 def _score_name(metric: str) -> str:
-    name = wording.METRICS.get(metric, metric)
+    name = f"probe {METRIC_LABELS.get(metric, metric)}"
     return f"{name} (%)" if metric == "accuracy" else name

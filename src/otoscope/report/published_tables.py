@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pandas as pd
 
-from otoscope.report import wording
+from otoscope import wording
 from otoscope.report.cells import Table, representation_name, with_interval
-from otoscope.report.drawing import FAMILIES
 from otoscope.report.headlines import best_layers, studied_layers
-from otoscope.report.published import CITATION, beside, comparison, comparison_summary
+from otoscope.report.published import CITATION, QUANTITIES, beside, comparison, comparison_summary
 from otoscope.report.rules import n_top
-from otoscope.report.runs import Run, layer_order, over_seeds, rows_of
+from otoscope.report.runs import Run, over_seeds, rows_of
+from otoscope.results import FAMILIES, NULLS, layer_order
 
 _RULES = (
     " This run was made by other rules than the published numbers (see its protocol), so a "
@@ -34,7 +34,7 @@ def _table1(run: Run) -> Table | None:
         return None
     published = beside(run)
     theirs = published["layer_probing"].set_index(["encoder", "layer"])
-    points = over_seeds(probes, "accuracy", by=("encoder", "layer"), low="accuracy_low", high="accuracy_high")
+    points = over_seeds(probes, "score", by=("encoder", "layer"), low="score_low", high="score_high")
     best = {(b.encoder, b.layer) for b in best_layers(run)}
     printed = set(theirs.index[theirs["source"] == "Table 1"])
     shown = best | printed | set(studied_layers(run))
@@ -43,7 +43,7 @@ def _table1(run: Run) -> Table | None:
         place = (p.encoder, p.layer)
         if place not in shown:
             continue
-        value = theirs["accuracy"].get(place, float("nan"))
+        value = theirs["score"].get(place, float("nan"))
         source = theirs["source"].get(place, "none")
         rows.append(
             [
@@ -57,9 +57,9 @@ def _table1(run: Run) -> Table | None:
         )
         if place in best:
             marked.append(len(rows) - 1)
-    for row in rows_of(published["table1_sota"].sort_values("accuracy")):
+    for row in rows_of(published["table1_sota"].sort_values("score")):
         layer = "" if pd.isna(row.layer) else str(row.layer)
-        rows.append([row.model, layer, "", wording.percent(row.accuracy), "", f"{row.source}, other work"])
+        rows.append([row.model, layer, "", wording.percent(row.score), "", f"{row.source}, other work"])
     columns = [
         "model",
         "layer",
@@ -83,13 +83,13 @@ def _summary(run: Run, found: pd.DataFrame) -> Table | None:
         return None
     rows = [
         [
-            row.what,
+            QUANTITIES[row.quantity].label,
             row.encoder,
             str(row.n),
-            _value(row.published, row.what),
-            _value(row.ours, row.what),
-            _change(row.difference, row.what),
-            _change(row.largest, row.what).lstrip("+"),
+            _value(row.published, row.quantity),
+            _value(row.ours, row.quantity),
+            _change(row.difference, row.quantity),
+            _change(row.largest, row.quantity).lstrip("+"),
         ]
         for row in rows_of(summary)
     ]
@@ -108,18 +108,19 @@ def _summary(run: Run, found: pd.DataFrame) -> Table | None:
 
 
 def _every_number(found: pd.DataFrame) -> Table | None:
-    kept = found[~found["what"].str.startswith("factors of ")]
+    counts = [name for name, quantity in QUANTITIES.items() if quantity.written == "count"]
+    kept = found[~found["quantity"].isin(counts)]
     if kept.empty:
         return None
     rows = [
         [
-            row.what,
+            QUANTITIES[row.quantity].label,
             row.encoder,
             str(row.layer),
             representation_name("codes", row.sparsity) if row.sparsity == row.sparsity else "dense",
-            _value(row.published, row.what),
-            _value(row.ours, row.what),
-            _change(row.difference, row.what),
+            _value(row.published, row.quantity),
+            _value(row.ours, row.quantity),
+            _change(row.difference, row.quantity),
             row.source.replace("+-", "±"),
         ]
         for row in rows_of(kept)
@@ -141,7 +142,7 @@ def _families(run: Run) -> Table | None:
         .mean()
     )
     both = theirs.merge(ours.reset_index(), on=by, suffixes=("_published", ""))
-    both = both[~both["representation"].isin(wording.NULLS)]
+    both = both[~both["representation"].isin(NULLS)]
     if both.empty:
         return None
     both = both.sort_values(by, key=lambda c: c.map(layer_order) if c.name == "layer" else c, kind="stable")
@@ -155,13 +156,11 @@ def _families(run: Run) -> Table | None:
     return Table(title, ["encoder", "layer", "sparsity", *FAMILIES], rows, note, folded=True)
 
 
-def _value(value: float, what: str) -> str:
-    if what.startswith("MSE"):
-        return f"{value:.3g}"
-    return wording.percent(value) if "accuracy" in what else wording.number(value)
+def _value(value: float, quantity: str) -> str:
+    written = QUANTITIES[quantity].written
+    return f"{value:.3g}" if written == "mse" else wording.score(value, written)
 
 
-def _change(value: float, what: str) -> str:
-    if what.startswith("MSE"):
-        return f"{value:+.2g}".replace("-", "−")
-    return wording.difference(value, "accuracy" if "accuracy" in what else "r2")
+def _change(value: float, quantity: str) -> str:
+    written = QUANTITIES[quantity].written
+    return f"{value:+.2g}".replace("-", "−") if written == "mse" else wording.difference(value, written)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from otoscope.report.runs import Run
+from otoscope.results import entropy_column, r2_column
 
 
 def metric_of(run: Run) -> str:
@@ -15,9 +16,14 @@ def metric_of(run: Run) -> str:
     return str(run.summary.get("metric") or "accuracy")
 
 
+def score_of(run: Run) -> str:
+    """Return the column of the R2 that counts."""
+    return r2_column(_setting(run, "fit", "in_sample" if run.protocol == "paper" else "held_out"))
+
+
 def in_sample(run: Run) -> bool:
     """Whether R2 is of the very rows that were fitted."""
-    return _setting(run, "fit", "in_sample" if run.protocol == "paper" else "held_out") == "in_sample"
+    return score_of(run) == r2_column("in_sample")
 
 
 def r2_kind(run: Run) -> str:
@@ -45,9 +51,9 @@ def empty_counts(run: Run) -> bool:
     return in_sample(run) and _setting(run, "empty_completeness", None) is not None
 
 
-def entropy_column(run: Run) -> str:
+def entropy_of(run: Run) -> str:
     """Return the column of factor_entropy.csv that completeness is drawn against."""
-    return "entropy_hist_bits" if _setting(run, "entropy", "knn") == "histogram" else "entropy_knn_bits"
+    return entropy_column(_setting(run, "entropy", "knn"))
 
 
 def error_measure(run: Run) -> str:

@@ -5,72 +5,16 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import yaml
 
 from otoscope.errors import InputError
+from otoscope.results import TABLES, check_schema, layer_order, read_table
 
-NULLS = ("untrained", "random", "pca", "shuffled")
-"""Representations that no training on this data shaped (or, shuffled, that lost the factors)."""
-
-COLUMNS = {
-    "layer_probing": ("encoder", "layer", "seed", "accuracy", "accuracy_low", "accuracy_high", "n_test"),
-    "reconstruction": (
-        "encoder",
-        "layer",
-        "sae",
-        "sparsity",
-        "k",
-        "seed",
-        "mse",
-        "fvu",
-        "l0",
-        "dead_fraction",
-    ),
-    "sae_probing": (
-        *("encoder", "layer", "sae", "sparsity", "k", "seed"),
-        *("accuracy", "accuracy_low", "accuracy_high", "n_test"),
-    ),
-    "disentanglement": (
-        *("encoder", "layer", "representation", "sparsity", "seed", "factor", "family"),
-        *("r2", "r2_cv", "completeness", "effective_dims", "n_nonzero", "importance"),
-    ),
-    "disentanglement_summary": (
-        *("encoder", "layer", "representation", "sparsity", "seed", "selection"),
-        *("r2_mean", "r2_std", "completeness_mean", "completeness_std"),
-    ),
-    "factor_entropy": ("factor", "family", "entropy_knn_bits", "entropy_hist_bits"),
-    "factor_families": (
-        *("encoder", "layer", "representation", "sparsity", "seed"),
-        *("pitch", "formants", "mfcc", "spectral", "quality", "loudness", "rhythm"),
-    ),
-    "comparisons": (
-        *("encoder", "comparison", "a", "b"),
-        *("difference", "difference_low", "difference_high", "n_test"),
-    ),
-    "factors_info": ("name", "unit", "family"),
-    "confusion": ("encoder", "layer", "truth", "predicted", "count"),
-    "claims": ("claim", "protocol", "statement", "measured", "holds"),
-    "sparse_probing": (
-        *("encoder", "layer", "representation", "sparsity", "seed"),
-        *("class", "k", "average_precision", "chance"),
-    ),
-    "gap_scores": ("encoder", "layer", "representation", "sparsity", "seed", "factor", "mig", "sap"),
-    "forest_summary": (
-        *("encoder", "layer", "representation", "sparsity", "seed", "selection"),
-        *("r2_mean", "completeness_mean"),
-    ),
-    "factor_problems": ("clip_id", "problem"),
-}
-"""Each result table that is read, and the columns it must have."""
-
-_TEXT = {
-    *("encoder", "layer", "sae", "representation", "factor", "family", "importance", "selection"),
-    *("comparison", "a", "b", "truth", "predicted", "name", "unit", "class", "latents"),
-    *("claim", "protocol", "statement", "measured", "holds", "rule", "scope", "clip_id", "problem"),
-}
+if TYPE_CHECKING:
+    from otoscope.experiment import RunDirectory
 
 
 @dataclass(frozen=True)
@@ -83,6 +27,8 @@ class Run:
         Its directory.
     spec : dict
         The resolved spec, with versions.
+    layers : dict
+        Encoder -> ``best``, the layer it is judged by, and ``studied``, those that were split into latents.
     summary, stages, notes
         Of ``run.json``: counts of clips and groups, metric and chance; what each stage took; remarks.
     tables : dict of str to DataFrame
@@ -91,6 +37,7 @@ class Run:
 
     path: Path
     spec: dict[str, Any] = field(default_factory=dict)
+    layers: dict[str, Any] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)
     stages: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -111,31 +58,36 @@ class Run:
         return self.tables.get(name)
 
 
-def read_run(path: str | Path) -> Run:
-    """Read a run directory; any of its tables may be missing.
+def read_run(run: str | Path | RunDirectory) -> Run:
+    """Read a run, of what `otoscope.run` returned or of its directory; any of its tables may be missing.
 
     Raises
     ------
     InputError
         If it is no run directory, holds no result table, or a table lacks a column or holds text for a number.
+    ProvenanceError
+        If its tables are of another schema.
     """
-    path = Path(path)
+    path = Path(run) if isinstance(run, str | Path) else run.root
     if not (path / "results").is_dir():
         raise InputError(
             f"'{path}' is no run: it has no folder 'results'; give the --out folder of 'otoscope run'"
         )
-    tables = {name: _read_table(path / "results" / f"{name}.csv", COLUMNS[name]) for name in COLUMNS}
-    found = {name: table for name, table in tables.items() if table is not None and len(table)}
+    spec = _read_mapping(path / "spec.yaml", yaml.safe_load)
+    record = _read_mapping(path / "run.json", json.loads)
+    check_schema(record, path)
+    files = [path / "results" / f"{name}.csv" for name in TABLES if name != "published_comparison"]
+    tables = {file.stem: read_table(file) for file in files if file.is_file()}
+    found = {name: table for name, table in tables.items() if len(table)}
     if not found:
         raise InputError(f"'{path}/results' holds no result table yet; run 'otoscope run' on it first")
-    spec = _read_mapping(path / "spec.yaml", yaml.safe_load)
-    run = _read_mapping(path / "run.json", json.loads)
     return Run(
         path=path,
         spec=spec,
-        summary=run.get("summary") or {},
-        stages=run.get("stages") or [],
-        notes=run.get("notes") or [],
+        layers=record.get("layers") or {},
+        summary=record.get("summary") or {},
+        stages=record.get("stages") or [],
+        notes=record.get("notes") or [],
         tables=found,
     )
 
@@ -167,11 +119,6 @@ def over_seeds(
     return points.loc[rank].reset_index(drop=True)
 
 
-def layer_order(layer: int | str) -> float:
-    """Return the depth to sort a layer by; "final" comes last."""
-    return float("inf") if layer == "final" else float(layer)
-
-
 def rows_of(table: pd.DataFrame) -> list[Any]:
     """Return the rows of a table, each with its columns as attributes."""
     return list(table.itertuples(index=False))
@@ -180,46 +127,6 @@ def rows_of(table: pd.DataFrame) -> list[Any]:
 def curves_of(points: pd.DataFrame) -> dict[tuple[str, int | str], pd.DataFrame]:
     """Return the points of each (encoder, layer), in the order they come."""
     return {place: curve for place, curve in points.groupby(["encoder", "layer"], sort=False)}  # noqa: C416
-
-
-def codes_of(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows whose representation is the code of a trained SAE."""
-    return table[~table["representation"].isin(("dense", *NULLS))]
-
-
-def nearest_sparsity(table: pd.DataFrame, wanted: float) -> float | None:
-    """Return the sparsity of `table` nearest to `wanted`, None if no row has one."""
-    known = table["sparsity"].dropna().unique()
-    return min(known, key=lambda sparsity: abs(sparsity - wanted)) if len(known) else None
-
-
-def _read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame | None:
-    if not path.is_file():
-        return None
-    try:
-        # names such as "NA" or "none" are text, so pandas must not guess what is missing
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except pd.errors.EmptyDataError:
-        return None
-    except (pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is no table: {error}") from error
-    missing = [name for name in columns if name not in table]
-    if missing:
-        raise InputError(f"{path} lacks the column(s) {', '.join(missing)}; it has {', '.join(table)}")
-    for name in table:
-        if name == "layer":
-            table[name] = table[name].map(_layer).astype(object)
-        elif name not in _TEXT:
-            try:
-                table[name] = [float(text or "nan") for text in table[name]]
-            except ValueError as error:
-                if name in columns:  # what a table has beyond its columns may be anything
-                    raise InputError(f"{path}: column '{name}' must hold numbers ({error})") from error
-    return table
-
-
-def _layer(text: str) -> int | str:
-    return int(float(text)) if text.replace(".", "", 1).isdigit() else text
 
 
 def _read_mapping(path: Path, parse: Any) -> dict[str, Any]:

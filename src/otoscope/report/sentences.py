@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from otoscope.report import wording
+from otoscope import wording
 from otoscope.report.runs import Run
 
 

@@ -8,11 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from otoscope.report import wording
+from otoscope import wording
 from otoscope.report.cells import Table, change, with_interval
 from otoscope.report.headlines import headlines, representations
 from otoscope.report.rules import metric_of, r2_kind, unequal_selection
-from otoscope.report.runs import Run, codes_of, rows_of
+from otoscope.report.runs import Run, rows_of
+from otoscope.results import NULL_LABELS, trained_codes
 
 _ASKED = ("data set", "label", "encoders")
 """Where these differ, the runs ask different questions."""
@@ -141,8 +142,8 @@ def _lines(run: Run, row: Any) -> dict[str, str]:
         "mean R² of the codes": f"{wording.number(row.r2)} ({r2_kind(run)})",
     }
     table = representations(run, row.encoder, row.studied)
-    codes = codes_of(table)
-    for null, what in (("dense", "the dense state"), *wording.NULLS.items()):
+    codes = trained_codes(table)
+    for null, what in (("dense", "the dense state"), *NULL_LABELS.items()):
         part = table[table["representation"] == null]
         if len(part):
             gain = _mean(codes, "completeness") - _mean(part, "completeness")

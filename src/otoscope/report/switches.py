@@ -8,13 +8,14 @@ from pathlib import Path
 import pandas as pd
 from markupsafe import Markup
 
+from otoscope import wording
 from otoscope.errors import InputError
-from otoscope.report import wording
 from otoscope.report.cells import Table
 from otoscope.report.rendering import render, write
 from otoscope.report.saving import inline_svg, save
 from otoscope.report.sentences import Finding
-from otoscope.report.switches_figure import SOUND, switches_figure
+from otoscope.report.switches_figure import switches_figure
+from otoscope.results import read_table
 
 FILE = "switches.csv"
 
@@ -32,15 +33,9 @@ class Headline:
 
 
 HEADLINES = (
-    Headline("best_layer_accuracy", "best-layer accuracy", "best-layer accuracy", "accuracy", 0.01),
+    Headline("best_layer_score", "best-layer score", "best-layer score", "accuracy", 0.01),
     Headline("r2_top10", "mean R² of the ten best factors", "mean R², ten best", "r2", 0.02),
     Headline("completeness_gain", "completeness, codes minus dense", "completeness gain", "r2", 0.02),
-)
-_COLUMNS = (
-    *("number", "switch", "published", "sound", "encoder"),
-    *(headline.column for headline in HEADLINES),
-    *(f"d_{headline.column}" for headline in HEADLINES),
-    "note",
 )
 
 
@@ -96,27 +91,16 @@ def read_switches(path: Path) -> pd.DataFrame:
     """Return the table of an ablation, its rows in the order of the list."""
     if not path.is_file():
         raise InputError(f"there is no {path}; 'otoscope ablate RECIPE --out {path.parent}' makes it")
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is no table: {error}") from error
-    missing = [name for name in _COLUMNS if name not in table]
-    if missing or table.empty:
-        raise InputError(f"{path} lacks {', '.join(missing) or 'rows'}; make it anew with 'otoscope ablate'")
-    for name in _COLUMNS:
-        if name not in ("switch", "published", "sound", "encoder", "note"):
-            try:
-                table[name] = [float(text or "nan") for text in table[name]]
-            except ValueError as error:
-                raise InputError(f"{path}: column '{name}' must hold numbers ({error})") from error
+    table = read_table(path)
+    if table.empty:
+        raise InputError(f"{path} lacks rows; make it anew with 'otoscope ablate'")
     return table.sort_values("number", kind="stable", ignore_index=True)
 
 
 def switch_findings(table: pd.DataFrame) -> list[Finding]:
     """Say for each headline number which rules move it most, and how many do not; from the table alone."""
     means = over_encoders(table)
-    alone = means[(means["number"] > 0) & ~means["all"]]
-    sound = means[means["all"]]
+    alone, sound = means[means["role"] == "switch"], means[means["role"] == "sound"]
     found = []
     for headline in HEADLINES:
         column, change = headline.column, f"d_{headline.column}"
@@ -157,8 +141,8 @@ def over_encoders(table: pd.DataFrame) -> pd.DataFrame:
     # a table of an ablation that was broken off has no last row, the whole sound protocol
     numbers = [name for headline in HEADLINES for name in (headline.column, f"d_{headline.column}")]
     groups = table.groupby("number", sort=True)
-    found = groups[["switch", "published", "sound", "note"]].first().join(groups[numbers].mean())
-    return found.assign(all=found["switch"].str.startswith(SOUND)).reset_index()
+    names = ["role", "switch", "published", "sound", "note"]
+    return groups[names].first().join(groups[numbers].mean()).reset_index()
 
 
 def switched_table(table: pd.DataFrame) -> Table:
@@ -169,13 +153,13 @@ def switched_table(table: pd.DataFrame) -> Table:
     for row in means.to_dict("records"):
         if row["note"] and pd.isna(row[f"d_{HEADLINES[0].column}"]):
             continue
-        ends = row["number"] == 0 or row["all"]
+        ends = row["role"] != "switch"
         marked += [len(rows)] if ends else []
         cells = [
             _value(row[h.column], h) if ends else _change(row[f"d_{h.column}"], h, loud=True)
             for h in HEADLINES
         ]
-        if row["all"]:
+        if row["role"] == "sound":
             cells = [f"{cell} ({_change(row[f'd_{h.column}'], h)})" for cell, h in zip(cells, HEADLINES)]
         rows.append([_rule(row, numbered=not ends), row["published"], row["sound"], *cells])
     columns = ["rule", "published", "turned to", *(headline.name for headline in HEADLINES)]
@@ -208,7 +192,7 @@ def each_encoder(table: pd.DataFrame) -> Table | None:
 def not_switched(table: pd.DataFrame) -> Table | None:
     """Return the rules that could not be turned, with the reason."""
     rows = [
-        [_rule(row), row["published"], row["sound"], row["note"].removeprefix("n/a: ")]
+        [_rule(row), row["published"], row["sound"], row["note"]]
         for row in table[table["note"] != ""].drop_duplicates(["number", "note"]).to_dict("records")
     ]
     columns = ["rule", "published", "sound", "why it cannot show (n/a)"]

@@ -15,9 +15,6 @@ from otoscope.report.drawing import BLUE, HUES, INK, MUTED, NARROW_IN, WIDE_IN, 
 if TYPE_CHECKING:
     from otoscope.report.switches import Headline
 
-SOUND = "sound protocol"
-"""How the row is called that turns every rule at once."""
-
 
 def switches_figure(
     table: pd.DataFrame, headlines: Sequence[Headline], *, stacked: bool = False
@@ -45,8 +42,8 @@ def switches_figure(
 
 @styled
 def _draw(turned: pd.DataFrame, headlines: Sequence[Headline], *, stacked: bool) -> Figure:
-    names = turned.sort_values("number").drop_duplicates("number").set_index("number")["switch"].to_dict()
-    together = {number: name.startswith(SOUND) for number, name in names.items()}
+    rules = turned.sort_values("number").drop_duplicates("number").set_index("number")
+    names, together = rules["switch"].to_dict(), (rules["role"] == "sound").to_dict()
     places = {number: i + 0.6 * together[number] for i, number in enumerate(names)}
     encoders = list(dict.fromkeys(turned["encoder"]))
     panel_in = 0.6 + 0.2 * len(names)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from otoscope.report import wording
+from otoscope import wording
 from otoscope.report.cells import LONG, Table, change, representation_name, short_metric, whole, with_interval
 from otoscope.report.headlines import (
     best_factors,
@@ -15,6 +15,7 @@ from otoscope.report.headlines import (
 )
 from otoscope.report.rules import metric_of, r2_kind, unequal_selection
 from otoscope.report.runs import Run, over_seeds
+from otoscope.results import NULLS
 
 
 def result_tables(run: Run) -> list[Table]:
@@ -57,7 +58,7 @@ def _layers(run: Run) -> Table | None:
     if table is None:
         return None
     metric = metric_of(run)
-    points = over_seeds(table, "accuracy", by=("encoder", "layer"), low="accuracy_low", high="accuracy_high")
+    points = over_seeds(table, "score", by=("encoder", "layer"), low="score_low", high="score_high")
     balanced = _balanced(table, points, ["encoder", "layer"])
     several = points["encoder"].nunique() > 1
     best = {encoder: chosen_layer(run, str(encoder)) for encoder in points["encoder"].unique()}
@@ -77,7 +78,7 @@ def _codes(run: Run) -> Table | None:
     by = ("encoder", "layer", "sparsity")
     parts = []
     if probes is not None:
-        points = over_seeds(probes, "accuracy", by=by, low="accuracy_low", high="accuracy_high")
+        points = over_seeds(probes, "score", by=by, low="score_low", high="score_high")
         parts.append(points.set_index(list(by)))
     if errors is not None:
         means = errors.groupby(list(by), sort=False)[["k", "mse", "fvu", "l0", "dead_fraction"]].mean()
@@ -151,9 +152,7 @@ def _representations(run: Run) -> Table | None:
         columns,
         rows,
         note,
-        tuple(
-            i for i, r in enumerate(both.itertuples()) if r.representation not in ("dense", *wording.NULLS)
-        ),
+        tuple(i for i, r in enumerate(both.itertuples()) if r.representation not in ("dense", *NULLS)),
         folded=len(rows) > 2 * LONG,
     )
 
@@ -194,7 +193,7 @@ def _factors(run: Run) -> Table | None:
 
 def _balanced(table: pd.DataFrame | None, points: pd.DataFrame, by: list[str]) -> list[list[str]]:
     """Return the balanced accuracy of each point, as a cell; no cells where the run has none."""
-    if table is None or "balanced_accuracy" not in table or table["balanced_accuracy"].isna().all():
+    if table is None or table["balanced_accuracy"].isna().all():
         return [[] for _ in range(len(points))]
     means = points[by].merge(table.groupby(by)["balanced_accuracy"].mean().reset_index(), on=by, how="left")
     return [[wording.percent(value)] for value in means["balanced_accuracy"]]

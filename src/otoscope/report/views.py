@@ -11,19 +11,21 @@ from markupsafe import Markup
 
 from otoscope.report import figures
 from otoscope.report.captions import Caption, caption
-from otoscope.report.headlines import SPARSITY, entropy_points, main_selection
+from otoscope.report.headlines import entropy_points, main_selection
 from otoscope.report.published import beside
 from otoscope.report.rules import (
-    entropy_column,
+    entropy_of,
     error_measure,
     in_sample,
     metric_of,
     min_r2,
     r2_kind,
+    score_of,
     unequal_selection,
 )
-from otoscope.report.runs import Run, codes_of
+from otoscope.report.runs import Run
 from otoscope.report.saving import inline_svg, save
+from otoscope.results import trained_codes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -90,7 +92,7 @@ def _draw1(run: Run, stacked: bool) -> Figure | None:
 
 def _draw2(run: Run, stacked: bool) -> Figure | None:
     summary = run.table("disentanglement_summary")
-    if summary is None or codes_of(summary).empty:
+    if summary is None or trained_codes(summary).empty:
         return None
     return figures.figure2(
         summary,
@@ -106,11 +108,13 @@ def _draw3(run: Run, stacked: bool) -> Figure | None:
     factors, entropy = run.table("disentanglement"), run.table("factor_entropy")
     if factors is None or entropy is None:
         return None
-    column = entropy_column(run)
-    if entropy_points(factors, entropy, sparsity=SPARSITY, column=column).empty:
+    column = entropy_of(run)
+    if entropy_points(factors, entropy, column=column).empty:
         return None
     floor = None if in_sample(run) else min_r2(run)
-    return figures.figure3(factors, entropy, min_r2=floor, column=column, stacked=stacked)
+    return figures.figure3(
+        factors, entropy, min_r2=floor, score=score_of(run), column=column, stacked=stacked
+    )
 
 
 def _draw4(run: Run, stacked: bool) -> Figure | None:

@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 from otoscope.report import write_report
-from otoscope.report.published import COLUMNS, comparison, comparison_summary, published_table
+from otoscope.report.published import comparison, comparison_summary, published_table
 from otoscope.report.runs import read_run
+from otoscope.results import TABLES
 
 
 @pytest.fixture(scope="module")
@@ -22,13 +23,13 @@ def table(folder) -> pd.DataFrame:
 
 
 def test_columns_and_number_of_rows(table):
-    assert tuple(table) == COLUMNS
-    counts = table["what"].value_counts()
-    assert counts["probe accuracy, layer"] == 52
-    assert counts["probe accuracy, codes"] == 48
-    assert counts["MSE of the codes"] == 48
-    assert counts["mean R², ten best"] == counts["mean completeness, as published"] == 56
-    assert counts["factors of pitch among the ten best"] == 48
+    assert tuple(table) == TABLES["published_comparison"].names
+    counts = table["quantity"].value_counts()
+    assert counts["probe_layers"] == 52
+    assert counts["probe_codes"] == 48
+    assert counts["mse"] == 48
+    assert counts["r2_top10"] == counts["completeness_published"] == 56
+    assert counts["n_pitch"] == 48
     assert not table[["published", "ours", "source"]].isna().any().any()
     assert np.allclose(table["difference"], table["ours"] - table["published"])
 
@@ -37,9 +38,9 @@ def test_numbers_are_those_of_both_sides(folder, table):
     ours = pd.read_csv(folder / "results" / "layer_probing.csv").query(
         "encoder == 'mert-v1-95m' and layer == 7"
     )
-    row = table.query("what == 'probe accuracy, layer' and encoder == 'mert-v1-95m' and layer == 7").iloc[0]
+    row = table.query("quantity == 'probe_layers' and encoder == 'mert-v1-95m' and layer == 7").iloc[0]
     assert row["published"] == 0.762
-    assert row["ours"] == pytest.approx(ours["accuracy"].iloc[0])
+    assert row["ours"] == pytest.approx(ours["score"].iloc[0])
     assert row["source"] == "Table 1"
 
 
@@ -47,7 +48,7 @@ def test_completeness_is_of_the_published_selections(folder, table):
     summary = pd.read_csv(folder / "results" / "disentanglement_summary.csv").query(
         "encoder == 'ast' and layer == 6"
     )
-    rows = table.query("what == 'mean completeness, as published' and encoder == 'ast' and layer == 6")
+    rows = table.query("quantity == 'completeness_published' and encoder == 'ast' and layer == 6")
     dense = summary.query("representation == 'dense' and selection == 'top10_r2'")
     codes = summary.query(
         "representation == 'topk' and sparsity == 0.9 and selection == 'top10_completeness'"
@@ -57,14 +58,14 @@ def test_completeness_is_of_the_published_selections(folder, table):
 
 
 def test_both_ambiguous_values_have_a_row(table):
-    rows = table.query("what == 'probe accuracy, codes' and encoder == 'hubert-base' and layer == 3")
+    rows = table.query("quantity == 'probe_codes' and encoder == 'hubert-base' and layer == 3")
     assert sorted(rows.loc[rows["sparsity"] == 0.75, "published"]) == [0.665, 0.7]
 
 
 def test_summary_has_means_and_the_largest_difference(table):
-    summary = comparison_summary(table).set_index(["what", "encoder"])
-    here = table.query("what == 'MSE of the codes' and encoder == 'ast'")
-    row = summary.loc[("MSE of the codes", "ast")]
+    summary = comparison_summary(table).set_index(["quantity", "encoder"])
+    here = table.query("quantity == 'mse' and encoder == 'ast'")
+    row = summary.loc[("mse", "ast")]
     assert row["n"] == 12
     assert row["published"] == pytest.approx(
         published_table("reconstruction").query("encoder == 'ast'")["mse"].mean()
@@ -76,7 +77,7 @@ def test_summary_has_means_and_the_largest_difference(table):
 def test_a_run_of_other_data_has_nothing_to_compare(make_run):
     table = comparison(make_run())
     assert table.empty
-    assert tuple(table) == COLUMNS
+    assert tuple(table) == TABLES["published_comparison"].names
     assert comparison_summary(table).empty
 
 

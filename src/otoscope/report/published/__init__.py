@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from otoscope.report.published.compare import COLUMNS, comparison, comparison_summary
+from otoscope.report.published.compare import QUANTITIES, comparison, comparison_summary
 from otoscope.report.published.reference import CITATION, Published, beside, published_name, published_table
 
 __all__ = [
     "CITATION",
-    "COLUMNS",
+    "QUANTITIES",
     "Published",
     "beside",
     "comparison",

@@ -2,18 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from otoscope.report.drawing import FAMILIES
 from otoscope.report.published.reference import beside
-from otoscope.report.runs import Run, codes_of, read_run
+from otoscope.report.rules import metric_of
+from otoscope.report.runs import Run, read_run
+from otoscope.results import DENSE, FAMILIES, TABLES, trained_codes
 
-COLUMNS = ("what", "encoder", "layer", "sparsity", "published", "ours", "difference", "source")
 KEY = ["encoder", "layer", "sparsity"]
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A kind of number that was published.
+
+    Attributes
+    ----------
+    name : str
+        As the column ``quantity`` of published_comparison.csv has it.
+    label : str
+        As a person reads it.
+    table, column : str
+        Where the published values stand.
+    written : {"accuracy", "r2", "mse", "count"}
+        How its values are written.
+    """
+
+    name: str
+    label: str
+    table: str
+    column: str
+    written: str
+
+
+QUANTITIES = {
+    quantity.name: quantity
+    for quantity in (
+        Quantity("probe_layers", "probe accuracy, layer", "layer_probing", "score", "accuracy"),
+        Quantity("probe_codes", "probe accuracy, codes", "sae_probing", "score", "accuracy"),
+        Quantity("mse", "MSE of the codes", "reconstruction", "mse", "mse"),
+        Quantity("r2_top10", "mean R², ten best", "disentanglement", "top10_r2", "r2"),
+        Quantity(
+            "completeness_published",
+            "mean completeness, as published",
+            "disentanglement",
+            "top10_completeness",
+            "r2",
+        ),
+        *(
+            Quantity(
+                f"n_{family}", f"factors of {family} among the ten best", "factor_families", family, "count"
+            )
+            for family in FAMILIES
+        ),
+    )
+}
+"""By name, in the order they are shown."""
 
 
 def comparison(run: Run | str | Path) -> pd.DataFrame:
@@ -30,81 +78,74 @@ def comparison(run: Run | str | Path) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        ``what, encoder, layer, sparsity, published, ours, difference, source``; the sparsity of a dense layer is NaN,
-        ``difference`` is ours minus published, and ours are means over seeds. Where the paper has two values of one
-        place, a row for each. Empty unless the run is of the paper's data set, label and encoders.
+        ``quantity`` (see `QUANTITIES`), ``encoder, layer, sparsity, published, ours, difference, source``; the sparsity
+        of a dense layer is NaN, ``difference`` is ours minus published, and ours are means over seeds. Where the paper
+        has two values of one place, a row for each. Empty unless it is of the paper's data set, label and encoders.
     """
     run = run if isinstance(run, Run) else read_run(run)
     published = beside(run)
+    columns = list(TABLES["published_comparison"].names)
     parts = []
-    for what, name, column, ours in _ours(run):
+    for name, ours in _ours(run).items():
         if not published or ours is None:
             continue
-        theirs = published[name].reindex(columns=[*KEY, column, "source"])
+        quantity = QUANTITIES[name]
+        theirs = published[quantity.table].reindex(columns=[*KEY, quantity.column, "source"])
         ours = ours.groupby(KEY, dropna=False, sort=False)["ours"].mean().reset_index()
-        both = (
-            theirs.rename(columns={column: "published"})
-            .merge(ours, on=KEY)
-            .dropna(subset=["published", "ours"])
-        )
-        parts.append(both.assign(what=what, difference=both["ours"] - both["published"]))
+        both = theirs.rename(columns={quantity.column: "published"}).merge(ours, on=KEY)
+        both = both.dropna(subset=["published", "ours"])
+        parts.append(both.assign(quantity=name, difference=both["ours"] - both["published"]))
     if not parts:
-        return pd.DataFrame(columns=list(COLUMNS))
-    both = pd.concat(parts, ignore_index=True)[list(COLUMNS)]
+        return pd.DataFrame(columns=columns)
+    both = pd.concat(parts, ignore_index=True)[columns]
     encoders = (
         list(dict.fromkeys(run.tables["layer_probing"]["encoder"])) if "layer_probing" in run.tables else []
     )
-    rank = {name: i for i, name in enumerate([*both["what"].unique(), *encoders])}
-    keys = both[["what", "encoder", "layer", "sparsity"]].assign(
-        what=both["what"].map(rank), encoder=both["encoder"].map(rank), sparsity=both["sparsity"].fillna(-1.0)
+    rank = {name: i for i, name in enumerate([*QUANTITIES, *encoders])}
+    keys = both[["quantity", *KEY]].assign(
+        quantity=both["quantity"].map(rank),
+        encoder=both["encoder"].map(rank),
+        sparsity=both["sparsity"].fillna(-1.0),
     )
     return both.loc[keys.sort_values(list(keys), kind="stable").index].reset_index(drop=True)
 
 
 def comparison_summary(table: pd.DataFrame) -> pd.DataFrame:
-    """Return ``what, encoder, n, published, ours, difference, largest``: `comparison` in a row per kind and encoder.
+    """Return ``quantity, encoder, n, published, ours, difference, largest``, a row per quantity and encoder.
 
-    Means over layers and sparsities; ``largest`` is the largest absolute difference. Family counts are left out: their
-    mean says nothing.
+    Of a `comparison`: means over layers and sparsities; ``largest`` is the largest absolute difference. Family counts
+    are left out: their mean says nothing.
     """
-    kept = table[~table["what"].str.startswith("factors of ")]
+    counts = [name for name, quantity in QUANTITIES.items() if quantity.written == "count"]
+    kept = table[~table["quantity"].isin(counts)]
     rows = []
-    for (what, encoder), here in kept.groupby(["what", "encoder"], sort=False):
+    for (name, encoder), here in kept.groupby(["quantity", "encoder"], sort=False):
         means = here[["published", "ours", "difference"]].astype(float).mean()
         largest = here["difference"].astype(float).abs().max()
-        rows.append({"what": what, "encoder": encoder, "n": len(here), **means, "largest": largest})
-    return pd.DataFrame(rows, columns=["what", "encoder", "n", "published", "ours", "difference", "largest"])
+        rows.append({"quantity": name, "encoder": encoder, "n": len(here), **means, "largest": largest})
+    columns = ["quantity", "encoder", "n", "published", "ours", "difference", "largest"]
+    return pd.DataFrame(rows, columns=columns)
 
 
-def _ours(run: Run) -> Iterator[tuple[str, str, str, pd.DataFrame | None]]:
-    """Yield (what it is, published table and column, our rows of it)."""
-    if str(run.summary.get("metric") or "accuracy") == "accuracy":
-        yield (
-            "probe accuracy, layer",
-            "layer_probing",
-            "accuracy",
-            _rows(run.table("layer_probing"), "accuracy"),
-        )
-        yield "probe accuracy, codes", "sae_probing", "accuracy", _rows(run.table("sae_probing"), "accuracy")
-    yield "MSE of the codes", "reconstruction", "mse", _rows(run.table("reconstruction"), "mse")
+def _ours(run: Run) -> dict[str, pd.DataFrame | None]:
+    """Return the name of each quantity -> our rows of it, None where the run has none."""
+    found: dict[str, pd.DataFrame | None] = {}
+    if metric_of(run) == "accuracy":
+        found["probe_layers"] = _rows(run.table("layer_probing"), "score")
+        found["probe_codes"] = _rows(run.table("sae_probing"), "score")
+    found["mse"] = _rows(run.table("reconstruction"), "mse")
     summary = run.table("disentanglement_summary")
     if summary is not None:
         by_r2 = summary[summary["selection"] == "top10_r2"]
-        by_completeness = codes_of(summary[summary["selection"] == "top10_completeness"])
-        dense = by_r2[by_r2["representation"] == "dense"]
-        both = pd.concat([dense, codes_of(by_r2)])
-        yield "mean R², ten best", "disentanglement", "top10_r2", _rows(both, "r2_mean")
+        by_completeness = trained_codes(summary[summary["selection"] == "top10_completeness"])
+        dense = by_r2[by_r2["representation"] == DENSE]
+        found["r2_top10"] = _rows(pd.concat([dense, trained_codes(by_r2)]), "r2_mean")
         both = pd.concat([dense, by_completeness])
-        yield (
-            "mean completeness, as published",
-            "disentanglement",
-            "top10_completeness",
-            _rows(both, "completeness_mean"),
-        )
+        found["completeness_published"] = _rows(both, "completeness_mean")
     families = run.table("factor_families")
-    for family in FAMILIES:
-        ours = None if families is None else _rows(codes_of(families), family)
-        yield f"factors of {family} among the ten best", "factor_families", family, ours
+    if families is not None:
+        found |= {f"n_{family}": _rows(trained_codes(families), family) for family in FAMILIES}
+    return found
 
 
 def _rows(table: pd.DataFrame | None, value: str) -> pd.DataFrame | None:

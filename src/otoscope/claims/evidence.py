@@ -13,9 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-HEADLINE = 0.95
-"""Codes of the sparsity nearest to this are compared with nulls and between layers, as in the paper's figures."""
-NOT_CODES = ("dense", "untrained", "pca", "random", "shuffled")
+from otoscope.results import at_nearest_sparsity, r2_column, trained_codes
+
 FEWEST_FACTORS = 3
 """A mean over fewer factors is compared with nothing."""
 
@@ -26,9 +25,10 @@ Tables = Mapping[str, pd.DataFrame]
 
 @dataclass(frozen=True)
 class Rules:
-    """What counts in this run; see `otoscope.experiment.claims.claims`."""
+    """What counts in this run; see `otoscope.claims.claims`."""
 
-    held_out: bool
+    score: str
+    """The column of the R2 that counts."""
     entropy_column: str
     top: int
     chance: float | None
@@ -37,9 +37,9 @@ class Rules:
     seed: int
 
     @property
-    def score(self) -> str:
-        """The column of the R2 that counts."""
-        return "r2_cv" if self.held_out else "r2"
+    def held_out(self) -> bool:
+        """Whether that R2 is of groups that were not fitted."""
+        return self.score == r2_column("held_out")
 
 
 class Untestable(Exception):
@@ -71,37 +71,21 @@ def by_place(table: pd.DataFrame) -> Iterator[tuple[Place, pd.DataFrame]]:
         yield (str(encoder), layer), own
 
 
-def depth(layer: Any) -> float:
-    """Return where a layer comes; "final" is the last."""
-    return float(layer) if str(layer).isdigit() else float("inf")
-
-
 def lasso_rows(tables: Tables, rules: Rules, *columns: str) -> pd.DataFrame:
-    """Return the factors' rows of disentanglement.csv, `ranked` as booleans."""
+    """Return the Lasso's rows of disentanglement.csv."""
     columns = ("encoder", "layer", "representation", "sparsity", "seed", "factor", rules.score, *columns)
-    table = needed(tables, "disentanglement", *columns, "completeness", "effective_dims")
-    if "importance" in table:
-        table = table[table.importance == "lasso"]
+    table = needed(
+        tables, "disentanglement", *columns, "importance", "ranked", "completeness", "effective_dims"
+    )
+    table = table[table.importance == "lasso"]
     if table[rules.score].isna().all():
         raise Untestable(f"disentanglement.csv has no {rules.score}")
-    ranked = (
-        table.ranked.astype(str).str.lower() == "true" if "ranked" in table else table[rules.score].notna()
-    )
-    return table.assign(ranked=ranked)
-
-
-def codes_of(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of trained codes, whatever their kind is called."""
-    return rows[~rows.representation.isin(NOT_CODES) & rows.sparsity.notna()]
+    return table
 
 
 def headline(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of codes of the sparsity nearest to `HEADLINE`."""
-    codes = codes_of(rows)
-    if codes.empty:
-        return codes
-    distance = (codes.sparsity - HEADLINE).abs()
-    return codes[distance == distance.min()]
+    """Return the rows of the codes that are compared with nulls and between layers, as in the paper's figures."""
+    return at_nearest_sparsity(trained_codes(rows))
 
 
 def best(

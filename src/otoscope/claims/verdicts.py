@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from otoscope.experiment.claims.evidence import Difference, Place, Rules, headline
+from otoscope import wording
+from otoscope.claims.evidence import Difference, Place, Rules, headline
 
 YES, NO, IN_PART = "yes", "no", "in part"
 AS_PUBLISHED, NOT_TESTED = "as published, not held out", "not tested"
@@ -85,11 +86,6 @@ def of(outcomes: Mapping[Any, bool], noun: str = "layer") -> str:
     return f"{sum(outcomes.values())} of {len(outcomes)} {noun}{'s' if len(outcomes) > 1 else ''}"
 
 
-def listing(items: Sequence[str]) -> str:
-    """Join with commas and an "and"."""
-    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
-
-
 def name(place: Place) -> str:
     """Write an encoder's layer."""
     return f"{place[0]} layer {place[1]}"
@@ -119,7 +115,7 @@ def scope(places: Collection[Place], *more: str) -> str:
 def headline_scope(table: pd.DataFrame) -> str:
     """Write which codes stand for all of them."""
     sparsities = np.unique(np.round(headline(table).sparsity, 6))
-    return f"codes of {listing([percent(s) for s in sparsities])} sparsity" if len(sparsities) else ""
+    return f"codes of {wording.listing([percent(s) for s in sparsities])} sparsity" if len(sparsities) else ""
 
 
 def fit_scope(rules: Rules) -> str:

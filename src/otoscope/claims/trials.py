@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from otoscope.experiment.claims import evidence, verdicts
-from otoscope.experiment.claims.evidence import (
+from otoscope import wording
+from otoscope.claims import evidence, verdicts
+from otoscope.claims.evidence import (
     FEWEST_FACTORS,
     Difference,
     Place,
@@ -18,7 +19,8 @@ from otoscope.experiment.claims.evidence import (
     enough,
     headline,
 )
-from otoscope.experiment.claims.verdicts import Found, of, percent, span
+from otoscope.claims.verdicts import Found, of, percent, span
+from otoscope.results import CODES, DENSE, NULL_LABELS, layer_order, trained_codes
 
 SPEARMAN = 0.9
 """Rank correlation of sparsity and error from which the error is said to grow."""
@@ -28,7 +30,8 @@ UP_TO = 0.95
 """Sparsity up to which probing and R2 are said to be kept."""
 LEVEL = 0.05
 FEWEST_SPARSITIES, FEWEST_RANKED = 3, 5
-NULLS = {"untrained": "an untrained SAE", "random": "a random projection"}
+TO_BEAT = {name: wording.with_article(NULL_LABELS[name]) for name in ("untrained", "random")}
+"""The nulls that codes must beat."""
 
 
 def error_grows(tables: Tables, rules: Rules) -> Found:
@@ -58,7 +61,7 @@ def probing_kept(tables: Tables, rules: Rules) -> Found:
     numbers = ["difference", "difference_low", "difference_high"]
     columns = ("encoder", "layer", "comparison", "sparsity", *numbers)
     table = evidence.needed(tables, "comparisons", *columns)
-    table = table[(table.comparison == "codes minus dense") & (table.sparsity <= UP_TO + 1e-6)]
+    table = table[(table.comparison == CODES) & (table.sparsity <= UP_TO + 1e-6)]
     at_chance = _at_chance(tables, rules)
     found: dict[Place, dict[float, Difference]] = {}
     nothing_to_keep = []
@@ -88,8 +91,8 @@ def r2_kept(tables: Tables, rules: Rules) -> Found:
     found: dict[Place, dict[float, Difference]] = {}
     levels = []
     for place, own in by_place(evidence.lasso_rows(tables, rules)):
-        dense = best(own[own.representation == "dense"], rules)
-        codes = evidence.codes_of(own)
+        dense = best(own[own.representation == DENSE], rules)
+        codes = trained_codes(own)
         codes = codes[codes.sparsity <= UP_TO + 1e-6]
         if not enough(dense) or codes[rules.score].isna().all():
             continue
@@ -119,11 +122,11 @@ def r2_kept(tables: Tables, rules: Rules) -> Found:
 def completeness_above(tables: Tables, rules: Rules) -> Found:
     """Test that completeness of codes is above that of the dense layer and of both nulls."""
     table = evidence.lasso_rows(tables, rules)
-    wins: dict[str, dict[Place, bool]] = {name: {} for name in ("dense", *NULLS)}
+    wins: dict[str, dict[Place, bool]] = {name: {} for name in (DENSE, *TO_BEAT)}
     passed: dict[Place, bool] = {}
     levels, unequal = {}, []
     for place, own in by_place(table):
-        codes, dense = best(headline(own), rules), best(own[own.representation == "dense"], rules)
+        codes, dense = best(headline(own), rules), best(own[own.representation == DENSE], rules)
         if not enough(codes, dense):
             continue
         others = {name: own[own.representation == name] for name in wins}
@@ -140,10 +143,10 @@ def completeness_above(tables: Tables, rules: Rules) -> Found:
     if not levels:
         raise Untestable(f"no layer has {FEWEST_FACTORS} ranked factors both dense and in codes")
     measured = f"{verdicts.levels(list(levels.values()), 2)}; codes above "
-    called = {"dense": "dense"} | NULLS
-    measured += verdicts.listing([f"{called[name]} in {of(own)}" for name, own in wins.items() if own])
+    called = {DENSE: "dense"} | TO_BEAT
+    measured += wording.listing([f"{called[name]} in {of(own)}" for name, own in wins.items() if own])
     missing = [called[name] for name, own in wins.items() if not own]
-    measured += f"; {verdicts.listing(missing)} could not be compared" if missing else ""
+    measured += f"; {wording.listing(missing)} could not be compared" if missing else ""
     if not rules.held_out:
         measured += f"; by the published, unequal selections codes minus dense is {np.mean(unequal):+.2f}"
     where = (verdicts.headline_scope(table), verdicts.fit_scope(rules))
@@ -161,14 +164,14 @@ def fewer_dimensions(tables: Tables, rules: Rules) -> Found:
     fewer, no_worse = {}, {}
     levels = []
     for place, own in by_place(table):
-        codes, dense = best(headline(own), rules), best(own[own.representation == "dense"], rules)
+        codes, dense = best(headline(own), rules), best(own[own.representation == DENSE], rules)
         if not enough(codes, dense):
             continue
         as_many = best(headline(own), rules, n=len(dense), ranked=False)
         fewer[place] = difference(codes, dense, "effective_dims", rules).high < 0
         no_worse[place] = difference(as_many, dense, rules.score, rules).low > -MARGIN
-        nulls = {name: best(own[own.representation == name], rules) for name in NULLS}
-        sides = {"codes": codes, "dense": dense} | nulls
+        nulls = {name: best(own[own.representation == name], rules) for name in TO_BEAT}
+        sides = {"codes": codes, DENSE: dense} | nulls
         levels.append({name: side.effective_dims.mean() for name, side in sides.items()})
     if not levels:
         raise Untestable(f"no layer has {FEWEST_FACTORS} ranked factors both dense and in codes")
@@ -214,7 +217,7 @@ def families_by_depth(tables: Tables, rules: Rules) -> Found:
     found: dict[str, dict[str, Difference]] = {"pitch": {}, "formants": {}}
     pairs = []
     for encoder, own in table.groupby("encoder", sort=False):
-        layers = sorted(own.layer.unique(), key=evidence.depth)
+        layers = sorted(own.layer.unique(), key=layer_order)
         if len(layers) < 2:
             continue
         early, late = (headline(own[own.layer == layer]) for layer in (layers[0], layers[-1]))
@@ -243,13 +246,13 @@ def families_by_depth(tables: Tables, rules: Rules) -> Found:
     holds = verdicts.overall(outcomes)
     if not all(found.values()) and holds == verdicts.YES:  # half of the claim is open
         holds = verdicts.IN_PART
-    where = f"layers {verdicts.listing(pairs)}, {verdicts.headline_scope(table)}, {verdicts.fit_scope(rules)}"
+    where = f"layers {wording.listing(pairs)}, {verdicts.headline_scope(table)}, {verdicts.fit_scope(rules)}"
     return verdicts.as_fitted(Found("; ".join(parts), holds, where), rules)
 
 
 def _at_chance(tables: Tables, rules: Rules) -> set[Place]:
     """Return the layers whose dense probe is not shown to beat a constant answer."""
     table = tables.get("layer_probing")
-    if rules.chance is None or table is None or "accuracy_low" not in table:
+    if rules.chance is None or table is None or "score_low" not in table:
         return set()
-    return {place for place, own in by_place(table) if own.accuracy_low.mean() <= rules.chance}
+    return {place for place, own in by_place(table) if own.score_low.mean() <= rules.chance}

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
-from otoscope.experiment.claims import claims, evidence
+from otoscope.claims import claims, evidence
+from otoscope.results import BEST_LAYER, CODES
 
 SPARSITIES = (0.75, 0.9, 0.95)
 PUBLISHED = "as published, not held out"
@@ -82,10 +83,8 @@ def test_seeds_are_averaged_before_errors_are_ranked():
 def differences(*rows: tuple[int, float, float, float, float]) -> dict[str, pd.DataFrame]:
     """Of (layer, sparsity, difference, low, high)."""
     columns = ["layer", "sparsity", "difference", "difference_low", "difference_high"]
-    table = pd.DataFrame(rows, columns=columns).assign(encoder="ast", comparison="codes minus dense", seed=0)
-    other = table.iloc[:1].assign(
-        comparison="best layer minus layer 0", difference=-0.9, difference_high=-0.8
-    )
+    table = pd.DataFrame(rows, columns=columns).assign(encoder="ast", comparison=CODES, seed=0)
+    other = table.iloc[:1].assign(comparison=BEST_LAYER, difference=-0.9, difference_high=-0.8)
     return {"comparisons": pd.concat([table, other])}
 
 
@@ -129,9 +128,7 @@ def test_probing_kept(rows, holds, measured):
 
 def test_a_probe_at_chance_has_nothing_to_keep():
     tables = differences((3, 0.95, *KEPT), (6, 0.95, *LOST))
-    low = pd.DataFrame(
-        {"encoder": "ast", "layer": [3, 6], "accuracy": [0.4, 0.2], "accuracy_low": [0.3, 0.05]}
-    )
+    low = pd.DataFrame({"encoder": "ast", "layer": [3, 6], "score": [0.4, 0.2], "score_low": [0.3, 0.05]})
     tables["layer_probing"] = low
     found = verdict(tables, "probing_kept", chance=0.1)
     assert found.holds == "yes"
@@ -462,7 +459,7 @@ def test_tables_come_from_files_as_well(tmp_path):
 
 def test_the_interval_is_that_of_a_plain_bootstrap_over_factors():
     rng = np.random.default_rng(0)
-    rules = evidence.Rules(True, "entropy_knn_bits", 10, None, 4000, 10, 0)
+    rules = evidence.Rules("r2_cv", "entropy_knn_bits", 10, None, 4000, 10, 0)
     a = factors("topk", r2=list(rng.random(6)))
     b = factors("dense", r2=list(rng.random(6)), names=[f"f{i}" for i in range(2, 8)])  # four in both
     found = evidence.difference(a, b, "r2", rules)

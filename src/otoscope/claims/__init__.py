@@ -12,11 +12,10 @@ from typing import Literal
 
 import pandas as pd
 
-from otoscope.experiment.claims.evidence import Rules, Untestable
-from otoscope.experiment.claims.takeaways import TAKEAWAYS
-from otoscope.experiment.claims.verdicts import NOT_TESTED, Found
-
-COLUMNS = ("claim", "protocol", "statement", "measured", "holds", "rule", "scope")
+from otoscope.claims.evidence import Rules, Untestable
+from otoscope.claims.takeaways import TAKEAWAYS
+from otoscope.claims.verdicts import NOT_TESTED, Found
+from otoscope.results import TABLES, entropy_column, r2_column
 
 
 def claims(
@@ -58,8 +57,8 @@ def claims(
         part", "as published, not held out" or "not tested"; `scope` is what it was tested on.
     """
     rules = Rules(
-        held_out=fit == "held_out",
-        entropy_column="entropy_hist_bits" if entropy == "histogram" else "entropy_knn_bits",
+        score=r2_column(fit),
+        entropy_column=entropy_column(entropy),
         top=top,
         chance=chance,
         n_bootstrap=n_bootstrap,
@@ -74,4 +73,4 @@ def claims(
             found = Found(str(reason), NOT_TESTED, "")
         said = (takeaway.name, protocol, takeaway.statement, found.measured, found.holds)
         rows.append((*said, takeaway.rule, found.scope))
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    return pd.DataFrame(rows, columns=list(TABLES["claims"].names))

@@ -1,28 +1,12 @@
-"""How numbers and names are written: one place, so that page, figures and sentences agree."""
+"""How numbers and names are written: one place, so that pages, figures, sentences and verdicts agree."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 NBSP = "\u00a0"
 """Keeps a number and its unit on one line."""
-
-METRICS = {
-    "accuracy": "probe accuracy",
-    "r2": "probe R²",
-    "macro average precision": "macro average precision of the probe",
-}
-"""The metrics a probe is scored by, as an axis says them."""
-
-NULLS = {
-    "untrained": "untrained SAE",
-    "random": "random projection",
-    "pca": "PCA",
-    "shuffled": "shuffled factors",
-}
-"""How each null is called."""
-SHORT_NULLS = {"untrained": "untrained", "random": "random", "pca": "PCA", "shuffled": "shuffled"}
-"""The same, where there is little room."""
 
 
 def percent(fraction: float, digits: int = 1) -> str:
@@ -88,7 +72,12 @@ def count(n: int, noun: str, plural: str | None = None) -> str:
     return f"{int(n):,}\u00a0{noun if int(n) == 1 else plural or noun + 's'}"
 
 
-def listing(items: list[str]) -> str:
+def with_article(noun: str) -> str:
+    """``a random projection``, ``an untrained SAE``."""
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+
+
+def listing(items: Sequence[str]) -> str:
     """``a``, ``a and b``, ``a, b and c``."""
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}" if items else ""
 

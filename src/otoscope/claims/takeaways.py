@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from otoscope.experiment.claims import trials
-from otoscope.experiment.claims.evidence import HEADLINE, Rules, Tables
-from otoscope.experiment.claims.trials import LEVEL, MARGIN, SPEARMAN, UP_TO
-from otoscope.experiment.claims.verdicts import Found, percent
+from otoscope.claims import trials
+from otoscope.claims.evidence import Rules, Tables
+from otoscope.claims.trials import LEVEL, MARGIN, SPEARMAN, UP_TO
+from otoscope.claims.verdicts import Found, percent
+from otoscope.results import HEADLINE_SPARSITY
 
 
 @dataclass(frozen=True)
@@ -21,9 +22,7 @@ class Takeaway:
     test: Callable[[Tables, Rules], Found]
 
 
-_SAME = (
-    f"the best-predicted ranked factors of each side, codes of the sparsity nearest to {percent(HEADLINE)}"
-)
+_SAME = f"the best-predicted ranked factors of each side, codes of the sparsity nearest to {percent(HEADLINE_SPARSITY)}"
 _BY_FACTORS = "intervals (95 %) by bootstrap over factors"
 
 TAKEAWAYS = (
@@ -66,7 +65,7 @@ TAKEAWAYS = (
         "entropy_lowers_completeness",
         "Factors of higher entropy have lower completeness.",
         f"Spearman over ranked factors is below 0, one-sided p by permutation below {LEVEL} after Holm's correction "
-        f"over layers; codes of the sparsity nearest to {percent(HEADLINE)}.",
+        f"over layers; codes of the sparsity nearest to {percent(HEADLINE_SPARSITY)}.",
         trials.entropy_lowers_completeness,
     ),
     Takeaway(
@@ -74,7 +73,7 @@ TAKEAWAYS = (
         "Pitch is predicted best in early layers, formants in late ones.",
         "Mean R2 of the family's factors, earliest minus latest studied layer of an encoder for pitch, the reverse for "
         "formants, has an interval above 0 (one factor must be ranked in either); codes of the sparsity nearest to "
-        f"{percent(HEADLINE)}; {_BY_FACTORS}.",
+        f"{percent(HEADLINE_SPARSITY)}; {_BY_FACTORS}.",
         trials.families_by_depth,
     ),
 )
