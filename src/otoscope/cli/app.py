@@ -160,7 +160,7 @@ def _run(
 
 def _print_published(root: Path) -> None:
     """Print the run's numbers beside the published ones, where there are any to compare with."""
-    from otoscope.report.published import comparison, comparison_summary
+    from otoscope.report.numbers.published import comparison, comparison_summary
 
     means = comparison_summary(comparison(root))
     if len(means):
