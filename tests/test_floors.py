@@ -13,10 +13,11 @@ import otoscope
 
 PACKAGE = Path(otoscope.__file__).parent
 FLOORS = [
-    {"errors", "registry", "audio", "clips", "compute", "files"},
+    {"errors", "registry", "audio", "clips", "compute", "files", "results", "wording"},
     {"encoders", "datasets", "factors"},
     {"saes", "activations"},
     {"probing", "disentanglement", "latents", "interventions"},
+    {"claims"},  # judges what the rooms below have measured
     {"experiment"},
     {"report", "explorer"},
     {"cli"},

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from otoscope import files
+from otoscope import files, results
 from otoscope.errors import InputError, ProvenanceError
 
 if TYPE_CHECKING:
@@ -129,7 +129,8 @@ class RunDirectory:
             finally:
                 self._making = outer
             seconds = round(time.perf_counter() - started, 2)
-            done = {"fingerprint": stage.fingerprint, "seconds": seconds, "outputs": stage.outputs}
+            done = {"fingerprint": stage.fingerprint, "schema": results.SCHEMA, "seconds": seconds}
+            done |= {"outputs": stage.outputs}
             self.write_text(
                 record.relative_to(self.root), json.dumps(done | {"files": stage.files}, indent=2) + "\n"
             )
@@ -137,15 +138,16 @@ class RunDirectory:
         self.stages.append({"stage": name, "seconds": seconds, "status": status})
 
     def write_table(self, name: str, table: pd.DataFrame) -> None:
-        """Write ``results/<name>.csv``, whole or not at all."""
-        self.write_text(Path("results") / f"{name}.csv", table.to_csv(index=False, float_format="%.10g"))
+        """Write ``results/<name>.csv``, one of `otoscope.results.TABLES`, whole or not at all."""
+        self.write_text(Path("results") / f"{name}.csv", results.to_csv(name, table))
 
-    def table(self, name: str, *, text: Sequence[str] = ()) -> pd.DataFrame:
-        """Read ``results/<name>.csv``; the columns in `text` stay as written (a class may be called 01 or NA)."""
-        import pandas as pd
+    def has_table(self, name: str) -> bool:
+        """Whether there is a ``results/<name>.csv``."""
+        return (self.root / "results" / f"{name}.csv").is_file()
 
-        path = self.root / "results" / f"{name}.csv"
-        return pd.read_csv(path, dtype=dict.fromkeys(text, str), keep_default_na=not text)
+    def table(self, name: str) -> pd.DataFrame:
+        """Read ``results/<name>.csv``, each column as `otoscope.results.TABLES` says what it holds."""
+        return results.read_table(self.root / "results" / f"{name}.csv")
 
     def write_frame(self, name: str, table: pd.DataFrame) -> None:
         """Write ``<name>.parquet`` at the top of the run, whole or not at all."""
@@ -208,8 +210,12 @@ def _read_record(path: Path) -> dict[str, Any]:
 
 
 def _holds(root: Path, record: dict[str, Any], fingerprint: str) -> bool:
-    """Whether a stage was made from these inputs, and what it made is still there."""
+    """Whether a stage was made from these inputs, what it made is still there, and its tables are of today's schema."""
     if record.get("fingerprint") != fingerprint or "files" not in record:
+        return False
+    if record.get("schema") != results.SCHEMA and any(
+        file.startswith("results/") for file in record["files"]
+    ):
         return False
     return all((root / file).exists() for file in record["files"])
 

@@ -41,7 +41,7 @@ def run(
     Returns
     -------
     RunDirectory
-        With ``.root`` and ``.table("layer_probing")``; ``otoscope.write_report(run.root)`` makes figures and a page.
+        With ``.root`` and ``.table("layer_probing")``; ``otoscope.write_report(run)`` makes figures and a page.
 
     Raises
     ------
@@ -60,12 +60,12 @@ def run(
             say(line)
     factors = stages.factors(directory, clips)  # before the hours of extraction: a missing package shows now
     heard = stages.activations(directory, clips)
-    chosen = stages.layer_probing(directory, clips, heard)
-    saes = stages.saes(directory, heard, chosen)
-    stages.sae_probing(directory, clips, heard, saes)
+    best, studied = stages.layer_probing(directory, clips, heard)
+    saes = stages.saes(directory, heard, studied)
+    stages.sae_probing(directory, clips, heard, saes, best)
     stages.disentanglement(directory, heard, saes, factors)
     stages.claims(directory, clips)
-    summary = stages.summary(directory, clips, heard)
+    summary = stages.summary(directory, clips, heard, best, studied)
     directory.write_text("run.json", json.dumps(summary, indent=2) + "\n")
     left_out = summary["summary"]["n_left_out"]
     if left_out:

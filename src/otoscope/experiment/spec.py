@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 import yaml
@@ -16,11 +16,18 @@ import yaml
 from otoscope.errors import SpecError, nearest
 from otoscope.experiment import protocols
 from otoscope.files import read_mapping
+from otoscope.results import HEADLINE_SPARSITY, NULLS
 
 RECIPES = Path(__file__).parent / "recipes"
 DEFAULT_ENCODER = "otoscope-mini"
 ROW_PER_CROP = ("mean", "paper")
 """Ways to pool that make one row of a crop."""
+
+
+def _null(name: str) -> str:
+    if name not in NULLS:
+        raise ValueError(f"there is no null '{name}'{nearest(name, NULLS)} ({', '.join(NULLS)})")
+    return name
 
 
 class _Section(pydantic.BaseModel):
@@ -160,14 +167,9 @@ class DisentanglementSpec(_Section):
     """Measure also by random forests (dense, codes at `null_sparsity`, nulls); slow."""
     top: int = pydantic.Field(default=10, ge=1)
     """How many factors a summary averages over."""
-    nulls: list[Literal["untrained", "pca", "random", "shuffled"]] = [
-        "untrained",
-        "pca",
-        "random",
-        "shuffled",
-    ]
+    nulls: list[Annotated[str, pydantic.AfterValidator(_null)]] = list(NULLS)
     """Representations of equal width that no training shaped, measured beside the codes."""
-    null_sparsity: float = 0.95
+    null_sparsity: float = HEADLINE_SPARSITY
     """The sparsity (nearest trained one) whose width and k the nulls share."""
     entropy_neighbours: int = pydantic.Field(default=3, ge=1)
     """Neighbours of the Kozachenko-Leonenko entropy."""

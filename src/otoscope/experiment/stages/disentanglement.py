@@ -15,6 +15,7 @@ from otoscope.experiment.run_directory import RunDirectory
 from otoscope.experiment.stages.data import heard_as
 from otoscope.experiment.stages.rows import Heard, View, codes_of
 from otoscope.experiment.stages.saes import load
+from otoscope.results import DENSE, nearest_sparsity, r2_column
 
 if TYPE_CHECKING:
     from otoscope.disentanglement import Disentanglement
@@ -113,7 +114,7 @@ def _append(found: dict, where: dict, result: Disentanglement, settings: Disenta
     """Append one representation's rows to every table."""
     from otoscope.disentanglement import family_counts, summarise
 
-    score = {"held_out": "r2_cv", "in_sample": "r2"}[settings.fit]
+    score = r2_column(settings.fit)
     summary = summarise(result, score=score, n=settings.top)
     families = family_counts(result, score=score, n=settings.top)
     for name, table in zip(TABLES, (result.factors, summary, result.latents, families)):
@@ -135,8 +136,9 @@ def _forests(
     """Measure the dense layer, the codes at one sparsity and the nulls by random forests as well."""
     from otoscope.disentanglement import measure_forest, summarise
 
+    nearest = nearest_sparsity((item.sparsity for item in items), settings.null_sparsity)
     for item in items:
-        if item.sparsity not in (None, _nearest(items, settings)):
+        if item.sparsity not in (None, nearest):
             continue
         result = measure_forest(
             item.codes,
@@ -148,12 +150,6 @@ def _forests(
         )
         _add(found["disentanglement"], where | item.about, result.factors)
         _add(found["forest_summary"], where | item.about, summarise(result, n=settings.top))
-
-
-def _nearest(items: list[Representation], settings: DisentanglementSpec) -> float:
-    return min(
-        (item.sparsity for item in items if item.sparsity), key=lambda s: abs(s - settings.null_sparsity)
-    )
 
 
 def _representations(
@@ -168,12 +164,12 @@ def _representations(
     from otoscope.saes import build_sae
 
     dense = view.layer(layer)
-    yield Representation("dense", None, 0, dense, factors)
+    yield Representation(DENSE, None, 0, dense, factors)
     for sae in saes:
         yield Representation(
             sae.config.kind, sae.config.sparsity_target, sae.seed, codes_of(sae, dense), factors
         )
-    nearest = min((sae.config.sparsity_target for sae in saes), key=lambda s: abs(s - settings.null_sparsity))
+    nearest = nearest_sparsity((sae.config.sparsity_target for sae in saes), settings.null_sparsity)
     if "pca" in settings.nulls:  # nothing is drawn, so once for all seeds
         train = (view.rows.split == "train").to_numpy()
         codes = pca_codes(dense, saes[0].n_latents, train=train if train.any() else None)

@@ -16,6 +16,7 @@ from otoscope.experiment.run_directory import RunDirectory
 from otoscope.experiment.stages.data import heard_as
 from otoscope.experiment.stages.rows import Heard, codes_of
 from otoscope.experiment.stages.saes import describe, load
+from otoscope.results import BEST_LAYER, CODES, DENSE, nearest_sparsity, pick_column
 
 if TYPE_CHECKING:
     from otoscope.experiment.stages.saes import Trained
@@ -23,17 +24,21 @@ if TYPE_CHECKING:
     from otoscope.saes import SparseAutoencoder
 
 
-def layer_probing(run: RunDirectory, clips: pd.DataFrame, heard: dict[str, Heard]) -> dict[str, list[int]]:
+def layer_probing(
+    run: RunDirectory, clips: pd.DataFrame, heard: dict[str, Heard]
+) -> tuple[dict[str, int], dict[str, list[int]]]:
     """Probe every layer and write layer_probing.csv, predictions and the best layer's confusion.
 
     Returns
     -------
-    dict of encoder -> list of int
+    best : dict of encoder -> int
+        The layer each encoder is judged by.
+    studied : dict of encoder -> list of int
         The layers to split into latents.
     """
     from otoscope.probing import best_layer, confusion_table, probe_row
 
-    pick = {"valid": "valid_accuracy", "test": "accuracy"}[run.spec.probing.pick_layer]
+    pick = pick_column(run.spec.probing.pick_layer)
     with run.stage("layer_probing", _settings(run), after=["clips", *_heard(heard)]) as stage:
         if stage.needed:
             rows, predictions, confusions, best = [], [], [], {}
@@ -58,13 +63,19 @@ def layer_probing(run: RunDirectory, clips: pd.DataFrame, heard: dict[str, Heard
                 run.write_table("confusion", pd.concat(confusions, ignore_index=True))
             stage.outputs = {"best": best}
     asked = dict(zip(heard, (encoder.layers for encoder in run.spec.encoders)))
-    return {
-        encoder: _chosen(asked[encoder], stage.outputs["best"][encoder], own.layers)
-        for encoder, own in heard.items()
+    best = stage.outputs["best"]
+    return best, {
+        encoder: _studied(asked[encoder], best[encoder], own.layers) for encoder, own in heard.items()
     }
 
 
-def sae_probing(run: RunDirectory, clips: pd.DataFrame, heard: dict[str, Heard], trained: Trained) -> None:
+def sae_probing(
+    run: RunDirectory,
+    clips: pd.DataFrame,
+    heard: dict[str, Heard],
+    trained: Trained,
+    best: dict[str, int],
+) -> None:
     """Probe the codes of every autoencoder; write sae_probing.csv and, for classes, two tables more."""
     from otoscope.probing import probe_row
 
@@ -74,7 +85,7 @@ def sae_probing(run: RunDirectory, clips: pd.DataFrame, heard: dict[str, Heard],
     ) as stage:
         if not stage.needed:
             return
-        layers = run.table("predictions", text=["truth", "predicted"])
+        layers = run.table("predictions")
         kind = label_kind(clips[run.spec.dataset.label])
         rows, comparisons, few = [], [], []
         total = sum(len(folders) for found in trained.values() for folders in found.values())
@@ -83,7 +94,7 @@ def sae_probing(run: RunDirectory, clips: pd.DataFrame, heard: dict[str, Heard],
                 own = heard[encoder]
                 correct = _correct_by_layer(layers[layers.encoder == encoder]) if kind == "class" else {}
                 if correct:
-                    comparisons.append(_layer_comparison(run, encoder, correct, own.probed))
+                    comparisons.append(_layer_comparison(run, encoder, best[encoder], correct, own.probed))
                 for layer, saes, fitted in _code_probes(run, own, found, bar):
                     for sae in saes:
                         where = {"encoder": encoder, "layer": layer, **describe(sae)}
@@ -182,8 +193,9 @@ def _few_latents(
         return []
     dense, table = heard.layer(where["layer"]), heard.probed
     wanted = run.spec.disentanglement.null_sparsity
-    nearest = min((sae.config.sparsity_target for sae in saes), key=lambda s: abs(s - wanted))
-    representations = [({"representation": "dense", "sparsity": None, "seed": 0}, dense)]
+    nearest = nearest_sparsity((sae.config.sparsity_target for sae in saes), wanted)
+    about: dict[str, Any] = {"representation": DENSE, "sparsity": None, "seed": 0}
+    representations = [(about, dense)]
     representations += [
         ({"representation": sae.config.kind, "sparsity": nearest, "seed": sae.seed}, codes_of(sae, dense))
         for sae in saes
@@ -204,7 +216,7 @@ def _few_latents(
     return found
 
 
-def _chosen(asked: list, best: int, known: list[int]) -> list[int]:
+def _studied(asked: list, best: int, known: list[int]) -> list[int]:
     """Return the layers asked for, "best" and "last" resolved, each once."""
     last = max(known)
     layers = list(dict.fromkeys({"best": best, "last": last}.get(layer, layer) for layer in asked))
@@ -229,43 +241,26 @@ def _predictions(where: dict, table: pd.DataFrame, fitted: Probe) -> pd.DataFram
 
 def _correct_by_layer(predictions: pd.DataFrame) -> dict[int, np.ndarray]:
     """Return layer -> 1.0 where the probe was right, in the order of the test rows."""
-    right = predictions.assign(
-        right=(predictions.truth.astype(str) == predictions.predicted.astype(str)).astype(float)
-    )
+    right = predictions.assign(right=(predictions.truth == predictions.predicted).astype(float))
     return {int(layer): own.right.to_numpy() for layer, own in right.groupby("layer", sort=False)}
 
 
 def _layer_comparison(
-    run: RunDirectory, encoder: str, correct: dict[int, np.ndarray], table: pd.DataFrame
+    run: RunDirectory, encoder: str, best: int, correct: dict[int, np.ndarray], table: pd.DataFrame
 ) -> dict:
     """Return the row best layer minus layer 0."""
-    probes = run.table("layer_probing")
-    own = probes[probes.encoder == encoder]
-    pick = {"valid": "valid_accuracy", "test": "accuracy"}[run.spec.probing.pick_layer]
-    best = int(own.layer[own[pick].idxmax()])
-    names = {
-        "encoder": encoder,
-        "comparison": "best layer minus layer 0",
-        "a": f"layer {best}",
-        "b": "layer 0",
-    }
-    return names | _difference(run, correct[best], correct[0], table) | {"layer": best, "sparsity": None}
+    where: dict[str, Any] = {"encoder": encoder, "layer": best, "sae": "", "sparsity": None, "seed": None}
+    sides = {"comparison": BEST_LAYER, "side": "best_layer", "against": "layer_0"}
+    return where | sides | _difference(run, correct[best], correct[0], table)
 
 
 def _code_comparison(
     run: RunDirectory, where: dict, correct: np.ndarray, dense: np.ndarray, table: pd.DataFrame
 ) -> dict:
     """Return the row codes minus dense."""
-    layer, sparsity, seed = where["layer"], where["sparsity"], where["seed"]
-    names = {
-        "encoder": where["encoder"],
-        "comparison": "codes minus dense",
-        "a": f"layer {layer} codes {100 * sparsity:g}% seed {seed}",
-        "b": f"layer {layer} dense",
-    }
-    return (
-        names | _difference(run, correct, dense, table) | {"layer": layer, "sparsity": sparsity, "seed": seed}
-    )
+    where = {name: where[name] for name in ("encoder", "layer", "sae", "sparsity", "seed")}
+    sides = {"comparison": CODES, "side": "codes", "against": DENSE}
+    return where | sides | _difference(run, correct, dense, table)
 
 
 def _difference(run: RunDirectory, a: np.ndarray, b: np.ndarray, table: pd.DataFrame) -> dict:

@@ -9,15 +9,20 @@ import pandas as pd
 from otoscope.clips import label_kind
 from otoscope.experiment.run_directory import RunDirectory
 from otoscope.experiment.stages.claims import chance
+from otoscope.results import METRICS, SCHEMA
 
 if TYPE_CHECKING:
     from otoscope.experiment.stages.rows import Heard
 
-METRICS = {"class": "accuracy", "number": "r2", "multi": "macro average precision"}
 
-
-def summary(run: RunDirectory, clips: pd.DataFrame, heard: dict[str, Heard]) -> dict[str, Any]:
-    """Return the counts, the label's classes and chance level, the stages' times, and what was left out."""
+def summary(
+    run: RunDirectory,
+    clips: pd.DataFrame,
+    heard: dict[str, Heard],
+    best: dict[str, int],
+    studied: dict[str, list[int]],
+) -> dict[str, Any]:
+    """Return what ``run.json`` holds: counts, classes, chance, the layers chosen, times, and what was left out."""
     label = run.spec.dataset.label
     kind = label_kind(clips[label])
     sides = clips.split.value_counts()
@@ -28,6 +33,8 @@ def summary(run: RunDirectory, clips: pd.DataFrame, heard: dict[str, Heard]) -> 
             left_out += [f"{path}: {reason}" for path, reason in zip(skipped.path, skipped.reason)]
     left_out = list(dict.fromkeys(left_out))
     return {
+        "schema": SCHEMA,
+        "layers": {encoder: {"best": best[encoder], "studied": studied[encoder]} for encoder in heard},
         "summary": {
             "n_clips": len(clips),
             "n_groups": int(clips.group.str.removesuffix(" (valid)").nunique()),  # of single clips held out
