@@ -118,7 +118,7 @@ def published(options: argparse.Namespace) -> pd.DataFrame:
         contenders: dict[str, Callable[[], None]] = {
             "published": lambda name=name, clips=clips: as_published(name, clips)
         }
-        for dtype in ("float32", "auto", "int8"):
+        for dtype in ("float32", "auto"):
             encoder = load(name, dtype)
             way = dtype if dtype == encoder.dtype else f"{dtype} ({encoder.dtype})"
             contenders[way] = lambda encoder=encoder, clips=clips, layers=layers: extracted(
@@ -186,7 +186,7 @@ def precision(options: argparse.Namespace) -> pd.DataFrame:
     rows = []
     for name in options.models:
         exact, found = None, {}
-        for dtype in ("float32", "bfloat16", "int8"):
+        for dtype in ("float32", "bfloat16"):
             encoder = load(name, dtype)
             sound = np.stack(
                 [read_audio(p, sample_rate=encoder.sample_rate, stop_s=CROP_S)[0] for p in recordings(1).path]
@@ -225,7 +225,7 @@ def probes(options: argparse.Namespace) -> pd.DataFrame:
     with tempfile.TemporaryDirectory() as folder:
         clips = otoscope.load_clips("synthsing", root=f"{folder}/synthsing")
         test = (clips.split == "test").to_numpy()
-        for dtype in ("float32", "bfloat16", "int8"):
+        for dtype in ("float32", "bfloat16"):
             encoder = otoscope.load_encoder("otoscope-mini", device="cpu", dtype=dtype)
             store = otoscope.extract(clips, encoder, out=f"{folder}/{dtype}", progress=False)
             row: dict[str, object] = {"dtype": dtype}

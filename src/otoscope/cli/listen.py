@@ -26,7 +26,7 @@ def extract(
     ] = "full",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     dtype: Annotated[
-        str, typer.Option(help="What the model computes in: auto, float32, bfloat16, int8.")
+        str, typer.Option(help="What the model computes in: auto, float32, bfloat16.")
     ] = "auto",
     store_dtype: Annotated[str, typer.Option(help="What is stored: float32 or float16.")] = "float32",
     batch_size: Annotated[

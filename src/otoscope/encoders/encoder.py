@@ -52,7 +52,7 @@ class Encoder:
     widths : dict of layer -> int
         Features of each layer, "final" included.
     dtype : str
-        What the blocks compute in: "float32", "bfloat16", "float16" or "int8". States are float32 always.
+        What the blocks compute in: "float32", "bfloat16" or "float16". States are float32 always.
     reentrant : bool
         Whether several threads may run the module at once, that is, it keeps nothing from one pass to the next.
     """

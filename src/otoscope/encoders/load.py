@@ -82,9 +82,8 @@ def load_encoder(
     device : str
         "auto", "cpu", "cuda", ...
     dtype : str
-        What the model computes in: "float32", the numbers of transformers to 1e-5; "bfloat16" or "float16"; "int8",
-        the fastest on a CPU and the least exact, whose large matrix products take whole numbers; or "auto", the
-        fastest that was measured to keep the numbers close on this kind of processor (never int8).
+        What the model computes in: "float32", the numbers of transformers to 1e-5; "bfloat16" or "float16"; or
+        "auto", the fastest that was measured to keep the numbers close on this kind of processor.
     revision : str, optional
         Branch, tag or commit of a hub model.
     as_family : str, optional

@@ -81,7 +81,7 @@ class ExtractionSpec(_Section):
     device: str = "auto"
     """Where the encoder runs."""
     precision: str = "float32"
-    """Of the encoder's arithmetic: float32, bfloat16, int8, or auto (a measured table)."""
+    """Of the encoder's arithmetic: float32, bfloat16, or auto (a measured table)."""
 
 
 class ProbingSpec(_Section):
