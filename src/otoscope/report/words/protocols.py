@@ -39,7 +39,9 @@ def switch_findings(table: pd.DataFrame) -> list[Finding]:
             text += f"; most of all {wording.listing(named)}." if len(moved) > 1 else f": {named[0]}."
             total = known[change].sum()
             if last is not None and abs(total - last[change]) >= headline.small:
-                text += f" One by one the changes add up to {write_change(total, headline)}, not to that of all "
+                text += (
+                    f" One by one the changes add up to {write_change(total, headline)}, not to that of all "
+                )
                 text += "together: rules act on one another, and the sound protocol has rules of its own beside these."
         found.append(Finding(wording.sentence_case(headline.name), text))
     n = int((alone["note"] != "").sum())
