@@ -116,6 +116,10 @@ HEADLINE_SPARSITY = 0.95
 BEST_LAYER, CODES = "best_layer_minus_layer_0", "codes_minus_dense"
 """The values of ``comparison`` in comparisons.csv."""
 
+YES, NO, IN_PART = "yes", "no", "in part"
+AS_PUBLISHED, NOT_TESTED = "as published, not held out", "not tested"
+"""The values of ``holds`` in claims.csv."""
+
 _LAYER = (*_text("encoder"), Column("layer", "layer"))
 _REPRESENTATION = (
     *_LAYER,

@@ -7,6 +7,7 @@ from itertools import permutations
 import numpy as np
 import pandas as pd
 import pytest
+from said import numbers_in, says
 from scipy.stats import spearmanr
 
 from otoscope.claims import claims, evidence
@@ -32,38 +33,38 @@ def errors(**by_encoder: list[float]) -> dict[str, pd.DataFrame]:
 @pytest.mark.parametrize(
     ("tables", "holds", "measured"),
     [
-        (errors(ast=[1, 2, 3]), "yes", "Spearman 1.00; at least 0.9 in 1 of 1 layer"),
+        (errors(ast=[1, 2, 3]), "yes", (1, 0.9, 1, 1)),
         (
             errors(ast=[3, 2, 1]),
             "no",
-            "Spearman -1.00; at least 0.9 in 0 of 1 layer (below: ast layer 3 -1.00)",
+            (-1, 0.9, 0, 1, 3, -1),
         ),
-        (errors(ast=[1, 3, 2]), "no", "Spearman 0.50"),
-        (errors(ast=[1, 1, 1]), "no", "Spearman 0.00"),
+        (errors(ast=[1, 3, 2]), "no", (0.5,)),
+        (errors(ast=[1, 1, 1]), "no", (0,)),
         (
             errors(ast=[1, 2, 3], mert=[2, 1, 3]),
             "in part",
-            "at least 0.9 in 1 of 2 layers (below: mert layer 3 0.50)",
+            (0.9, 1, 2, 3, 0.5),
         ),
         (
             errors(ast=[1, 2, 3], **{"wavlm-base-plus": [3, 1, 2]}),
             "yes",
-            "WavLM, which the paper excepts: -0.50",
+            (-0.5,),
         ),
         (
             errors(wavlm=[1, 2, 3]),
             "not tested",
-            "only WavLM was run, which the paper excepts (Spearman 1.00)",
+            (1,),
         ),
-        (errors(ast=[1, 2]), "not tested", "no layer has 3 sparsities"),
-        (errors(ast=[1, 2, np.nan]), "not tested", "no layer has 3 sparsities"),
-        ({}, "not tested", "the run has no table reconstruction.csv"),
+        (errors(ast=[1, 2]), "not tested", (3,)),
+        (errors(ast=[1, 2, np.nan]), "not tested", (3,)),
+        ({}, "not tested", ()),
     ],
 )
 def test_error_grows(tables, holds, measured):
     found = verdict(tables, "error_grows")
     assert found.holds == holds
-    assert measured in found.measured
+    assert says(found.measured, *measured)
     # Nothing is fitted on what it is scored on, so the protocol's fit does not matter.
     assert verdict(tables, "error_grows", fit="in_sample").holds == holds
 
@@ -98,31 +99,31 @@ SMALL = (-0.03, -0.06, -0.01)  # a loss is shown, but it may be within the margi
         (
             [(3, 0.75, *KEPT), (3, 0.95, *KEPT)],
             "yes",
-            "kept in 1 of 1 layer; worst +0.0 (-4.0 to +3.0), ast layer 3",
+            (1, 1, 0, -4, 3, 3),
         ),
-        ([(3, 0.95, *KEPT), (3, 0.99, *LOST)], "yes", "kept in 1 of 1"),  # 99 % is beyond the claim
+        ([(3, 0.95, *KEPT), (3, 0.99, *LOST)], "yes", (1, 1)),  # 99 % is beyond the claim
         (
             [(3, 0.75, *KEPT), (3, 0.95, *LOST)],
             "no",
-            "lost in 1; worst -10.0 (-15.0 to -2.0), ast layer 3 at 95 %",
+            (1, -10, -15, -2, 3, 95),
         ),
         (
             [(3, 0.95, *KEPT), (6, 0.95, *LOST)],
             "in part",
-            "-10.0 to +0.0 points; kept in 1 of 2 layers, lost in 1",
+            (-10, 0, 1, 2, 1),
         ),
-        ([(3, 0.95, *KEPT), (6, 0.95, *OPEN)], "in part", "kept in 1 of 2 layers, open in 1"),
-        ([(3, 0.95, *LOST), (6, 0.95, *OPEN)], "no", "kept in 0 of 2 layers, lost in 1, open in 1"),
-        ([(3, 0.95, *OPEN)], "not tested", "open in 1 (neither is shown)"),
-        ([(3, 0.95, *SMALL)], "not tested", "open in 1 (neither is shown)"),
-        ([(3, 0.95, 0.0, np.nan, np.nan)], "not tested", "no codes up to 95 % are compared"),
-        ([(3, 0.99, *KEPT)], "not tested", "no codes up to 95 % are compared"),
+        ([(3, 0.95, *KEPT), (6, 0.95, *OPEN)], "in part", (1, 2, 1)),
+        ([(3, 0.95, *LOST), (6, 0.95, *OPEN)], "no", (0, 2, 1, 1)),
+        ([(3, 0.95, *OPEN)], "not tested", (1,)),
+        ([(3, 0.95, *SMALL)], "not tested", (1,)),
+        ([(3, 0.95, 0.0, np.nan, np.nan)], "not tested", (95,)),
+        ([(3, 0.99, *KEPT)], "not tested", (95,)),
     ],
 )
 def test_probing_kept(rows, holds, measured):
     found = verdict(differences(*rows), "probing_kept")
     assert found.holds == holds
-    assert measured in found.measured
+    assert says(found.measured, *measured)
     assert verdict(differences(*rows), "probing_kept", fit="in_sample").holds == holds
 
 
@@ -182,34 +183,34 @@ DENSE = factors("dense")
         (
             [DENSE, factors("topk", r2=0.58)],
             "yes",
-            "mean R2 0.60 dense and 0.58 in the sparsest of these codes",
+            (0.6, 0.58),
         ),
         (
             [DENSE, factors("topk", r2=0.5)],
             "no",
-            "-0.10; kept in 0 of 1 layer, lost in 1; worst -0.10 (-0.10 to -0.10)",
+            (-0.1, 0, 1, 1, -0.1, -0.1, -0.1),
         ),
-        ([DENSE, factors("topk", r2=0.6), factors("topk", r2=0.1, sparsity=0.99)], "yes", "kept in 1 of 1"),
+        ([DENSE, factors("topk", r2=0.6), factors("topk", r2=0.1, sparsity=0.99)], "yes", (1, 1)),
         (
             [DENSE, factors("topk"), factors("dense", layer=6), factors("topk", layer=6, r2=0.4)],
             "in part",
-            "kept in 1 of 2 layers, lost in 1; worst -0.20",
+            (1, 2, 1, -0.2),
         ),
         # The mean is 0.03 down, but one factor in six lost 0.18: resampled, that is up to 0.09.
-        ([DENSE, factors("topk", r2=[0.6] * 5 + [0.42])], "not tested", "open in 1"),
+        ([DENSE, factors("topk", r2=[0.6] * 5 + [0.42])], "not tested", (1,)),
         (
             [factors("dense", ranked=False), factors("topk")],
             "not tested",
-            "no layer has 3 factors ranked dense",
+            (3,),
         ),
-        ([factors("dense", names=["a", "b"]), factors("topk")], "not tested", "no layer has 3 factors"),
-        ([DENSE], "not tested", "no layer has 3 factors ranked dense and codes up to 95 %"),
+        ([factors("dense", names=["a", "b"]), factors("topk")], "not tested", (3,)),
+        ([DENSE], "not tested", (3, 95)),
     ],
 )
 def test_r2_kept(parts, holds, measured):
     found = verdict(disentanglement(*parts), "r2_kept")
     assert found.holds == holds
-    assert measured in found.measured
+    assert says(found.measured, *measured)
     in_sample = verdict(disentanglement(*parts), "r2_kept", fit="in_sample")
     assert in_sample.holds == (PUBLISHED if holds == "yes" else holds)
 
@@ -220,7 +221,7 @@ def test_factors_that_codes_no_longer_hold_count():
     codes["ranked"] = codes.r2_cv > 0.1
     found = verdict(disentanglement(DENSE, codes), "r2_kept")
     assert found.holds == "no"
-    assert "0.60 dense and 0.23 in" in found.measured
+    assert says(found.measured, 0.60, 0.23)
 
 
 def null(name: str, completeness: float, **options) -> pd.DataFrame:
@@ -237,8 +238,7 @@ BEATEN = [DENSE, null("untrained", 0.6), null("random", 0.4)]
         (
             [*BEATEN, GOOD],
             "yes",
-            "codes 0.80, dense 0.50, untrained 0.60, random 0.40; codes above dense in 1 of 1 layer, an untrained SAE "
-            "in 1 of 1 layer and a random projection in 1 of 1 layer",
+            (0.8, 0.5, 0.6, 0.4, 1, 1, 1, 1, 1, 1),
         ),
         (
             [
@@ -248,36 +248,36 @@ BEATEN = [DENSE, null("untrained", 0.6), null("random", 0.4)]
                 GOOD,
             ],  # dense beaten, the untrained SAE not
             "no",
-            "codes above dense in 1 of 1 layer, an untrained SAE in 0 of 1 layer and",
+            (1, 1, 0, 1),
         ),
         (
             [*BEATEN, factors("topk", completeness=0.5)],
             "no",
-            "codes above dense in 0 of 1 layer",
+            (0, 1),
         ),  # equal is not above
         (
             [*BEATEN, GOOD, *(p.assign(layer=6) for p in BEATEN), GOOD.assign(layer=6, completeness=0.55)],
             "in part",
-            "dense in 2 of 2 layers, an untrained SAE in 1 of 2 layers",
+            (2, 2, 1, 2),
         ),
-        ([DENSE, GOOD], "not tested", "an untrained SAE and a random projection could not be compared"),
+        ([DENSE, GOOD], "not tested", ()),
         (
             [DENSE, factors("topk", completeness=0.4)],
             "no",
-            "above dense in 0 of 1",
+            (0, 1),
         ),  # no null needed to refute it
         (
             [DENSE, null("untrained", 0.99, ranked=False), null("random", 0.4), GOOD],
             "yes",
-            "an untrained SAE in 1 of 1",
+            (1, 1),
         ),
-        ([factors("dense", ranked=False), GOOD], "not tested", "no layer has 3 ranked factors both"),
+        ([factors("dense", ranked=False), GOOD], "not tested", (3,)),
     ],
 )
 def test_completeness_above(parts, holds, measured):
     found = verdict(disentanglement(*parts), "completeness_above")
     assert found.holds == holds
-    assert measured in found.measured
+    assert says(found.measured, *measured)
     in_sample = verdict(disentanglement(*parts), "completeness_above", fit="in_sample")
     assert in_sample.holds == (PUBLISHED if holds == "yes" else holds)
 
@@ -287,8 +287,8 @@ def test_the_same_selection_for_all_beside_the_published_one():
     codes = factors("topk", r2=[0.9, 0.9, 0.9, 0.2, 0.2, 0.2], completeness=[0.3, 0.3, 0.3, 1.0, 1.0, 1.0])
     found = verdict(disentanglement(*BEATEN, codes), "completeness_above", fit="in_sample", top=3)
     assert found.holds == "no"
-    assert "codes 0.30, dense 0.50" in found.measured
-    assert "by the published, unequal selections codes minus dense is +0.50" in found.measured
+    assert says(found.measured, 0.30, 0.50)
+    assert numbers_in(found.measured)[-1] == 0.50  # by the published selections
     assert found.scope == "1 layer of 1 encoder, codes of 95 % sparsity, in-sample R2, nothing held out"
 
 
@@ -298,30 +298,30 @@ def test_the_same_selection_for_all_beside_the_published_one():
         (
             [DENSE, factors("topk", dims=4.0)],
             "yes",
-            "codes 4.0, dense 10.0; fewer than dense in 1 of 1 layer",
+            (4, 10, 1, 1),
         ),
         (
             [DENSE, factors("topk", dims=4.0, r2=0.5)],
             "no",
-            "fewer than dense in 1 of 1 layer, held-out R2 no worse in 0",
+            (1, 1, 0),
         ),
         (
             [DENSE, factors("topk", dims=12.0)],
             "no",
-            "fewer than dense in 0 of 1 layer, held-out R2 no worse in 1 of 1",
+            (0, 1, 1, 1),
         ),
         (
             [DENSE, factors("topk", dims=4.0), DENSE.assign(layer=6), factors("topk", layer=6)],
             "in part",
-            "both in 1 of 2 layers",
+            (1, 2),
         ),
-        ([DENSE], "not tested", "no layer has 3 ranked factors"),
+        ([DENSE], "not tested", (3,)),
     ],
 )
 def test_fewer_dimensions(parts, holds, measured):
     found = verdict(disentanglement(*parts), "fewer_dimensions")
     assert found.holds == holds
-    assert measured in found.measured
+    assert says(found.measured, *measured)
     in_sample = verdict(disentanglement(*parts), "fewer_dimensions", fit="in_sample")
     assert in_sample.holds == "not tested"
     assert "nothing was held out" in in_sample.measured
@@ -342,18 +342,18 @@ FALLING = factors("topk", completeness=[0.9, 0.8, 0.7, 0.6, 0.5, 0.4])
 @pytest.mark.parametrize(
     ("parts", "holds", "measured"),
     [
-        ([FALLING], "yes", "Spearman -1.00; below 0 beyond chance in 1 of 1 layer"),
-        ([FALLING.assign(completeness=FALLING.completeness[::-1].to_numpy())], "no", "Spearman +1.00"),
-        ([FALLING.assign(completeness=0.5)], "no", "Spearman +0.00"),
-        ([FALLING, FALLING.assign(layer=6, completeness=[1, 3, 2, 3, 1, 2])], "in part", "in 1 of 2 layers"),
-        ([FALLING.iloc[:4]], "not tested", "no layer has 5 ranked factors"),
-        ([FALLING.assign(ranked=False)], "not tested", "no layer has 5 ranked factors"),
+        ([FALLING], "yes", (-1, 0, 1, 1)),
+        ([FALLING.assign(completeness=FALLING.completeness[::-1].to_numpy())], "no", (1,)),
+        ([FALLING.assign(completeness=0.5)], "no", (0,)),
+        ([FALLING, FALLING.assign(layer=6, completeness=[1, 3, 2, 3, 1, 2])], "in part", (1, 2)),
+        ([FALLING.iloc[:4]], "not tested", (5,)),
+        ([FALLING.assign(ranked=False)], "not tested", (5,)),
     ],
 )
 def test_entropy_lowers_completeness(parts, holds, measured):
     found = verdict(with_entropy(*parts), "entropy_lowers_completeness")
     assert found.holds == holds
-    assert measured in found.measured
+    assert says(found.measured, *measured)
     in_sample = verdict(with_entropy(*parts), "entropy_lowers_completeness", fit="in_sample")
     assert in_sample.holds == (PUBLISHED if holds == "yes" else holds)
 
@@ -380,34 +380,33 @@ def two_layers(pitch: tuple[float, float], formants: tuple[float, float]) -> lis
         (
             two_layers((0.8, 0.6), (0.3, 0.4)),
             "yes",
-            "R2 of pitch, early minus late: +0.20, above 0 in 1 of 1 encoder; R2 of formants, late minus early: +0.10, "
-            "above 0 in 1 of 1 encoder",
+            (0.2, 0, 1, 1, 0.1, 0, 1, 1),
         ),
-        (two_layers((0.6, 0.8), (0.4, 0.3)), "no", "early minus late: -0.20, above 0 in 0 of 1 encoder"),
-        (two_layers((0.8, 0.6), (0.4, 0.4)), "in part", "late minus early: +0.00, above 0 in 0 of 1"),
+        (two_layers((0.6, 0.8), (0.4, 0.3)), "no", (-0.2, 0, 0, 1)),
+        (two_layers((0.8, 0.6), (0.4, 0.4)), "in part", (0, 0, 0, 1)),
         (
             two_layers((0.8, 0.6), (0.3, 0.4))[::2],
             "in part",
-            "formants not tested (fewer than 3 factors, or none ranked)",
+            (3,),
         ),
-        (two_layers((0.6, 0.8), (0.3, 0.4))[::2], "no", "formants not tested"),
+        (two_layers((0.6, 0.8), (0.3, 0.4))[::2], "no", ()),
         (
             [part.assign(ranked=False) for part in two_layers((0.0, 0.0), (0.0, 0.0))],
             "not tested",
-            "with one ranked in either layer",
+            (),
         ),
-        (two_layers((0.8, 0.6), (0.3, 0.4))[:2], "not tested", "no encoder has two studied layers"),
+        (two_layers((0.8, 0.6), (0.3, 0.4))[:2], "not tested", ()),
         (
             [GOOD.assign(family="mfcc"), GOOD.assign(family="mfcc", layer=6)],
             "not tested",
-            "no encoder has 3 factors",
+            (3,),
         ),
     ],
 )
 def test_families_by_depth(parts, holds, measured):
     found = verdict(disentanglement(*parts), "families_by_depth")
     assert found.holds == holds
-    assert measured in found.measured
+    assert says(found.measured, *measured)
     in_sample = verdict(disentanglement(*parts), "families_by_depth", fit="in_sample")
     assert in_sample.holds == (PUBLISHED if holds == "yes" else holds)
     assert found.holds == "not tested" or found.scope.startswith("layers ast 6 and 12, codes of 95 %")
@@ -418,13 +417,13 @@ def test_a_mean_that_one_factor_makes_is_not_above_0():
     parts[0] = parts[0].assign(r2_cv=[0.45, 0.45, 0.8])  # pitch, early: +0.07 on average
     found = verdict(disentanglement(*parts), "families_by_depth")
     assert found.holds == "in part"
-    assert "early minus late: +0.07, above 0 in 0 of 1" in found.measured
+    assert says(found.measured, 0.07, 0, 0, 1)
 
 
 def test_codes_nearest_to_95_percent_stand_for_all():
     others = [GOOD.assign(sparsity=s, completeness=0.99, effective_dims=1.0) for s in (0.75, 0.99)]
     found = verdict(disentanglement(*BEATEN, *others, GOOD), "completeness_above")
-    assert "codes 0.80" in found.measured
+    assert numbers_in(found.measured)[0] == 0.80
     found = verdict(disentanglement(*BEATEN, *others), "completeness_above")  # 99 % is nearer than 75 %
     assert found.scope == "1 layer of 1 encoder, codes of 99 % sparsity, held-out R2"
 

@@ -14,8 +14,8 @@ import pandas as pd
 
 from otoscope.claims.evidence import Rules, Untestable
 from otoscope.claims.takeaways import TAKEAWAYS
-from otoscope.claims.verdicts import NOT_TESTED, Found
-from otoscope.results import TABLES, entropy_column, r2_column
+from otoscope.claims.verdicts import Found
+from otoscope.results import NOT_TESTED, TABLES, entropy_column, r2_column
 
 
 def claims(

@@ -20,7 +20,7 @@ from otoscope.claims.evidence import (
     headline,
 )
 from otoscope.claims.verdicts import Found, of, percent, span
-from otoscope.results import CODES, DENSE, NULL_LABELS, layer_order, trained_codes
+from otoscope.results import CODES, DENSE, IN_PART, NOT_TESTED, NULL_LABELS, YES, layer_order, trained_codes
 
 SPEARMAN = 0.9
 """Rank correlation of sparsity and error from which the error is said to grow."""
@@ -151,7 +151,7 @@ def completeness_above(tables: Tables, rules: Rules) -> Found:
         measured += f"; by the published, unequal selections codes minus dense is {np.mean(unequal):+.2f}"
     where = (verdicts.headline_scope(table), verdicts.fit_scope(rules))
     if not passed:
-        return Found(measured, verdicts.NOT_TESTED, verdicts.scope(levels, *where))
+        return Found(measured, NOT_TESTED, verdicts.scope(levels, *where))
     result = Found(measured, verdicts.overall(passed.values()), verdicts.scope(passed, *where))
     return verdicts.as_fitted(result, rules)
 
@@ -244,8 +244,8 @@ def families_by_depth(tables: Tables, rules: Rules) -> Found:
         size = span([d.mean for d in own.values()], signed=True)
         parts.append(f"R2 of {family}, {orders[family]}: {size}, above 0 in {of(above, 'encoder')}")
     holds = verdicts.overall(outcomes)
-    if not all(found.values()) and holds == verdicts.YES:  # half of the claim is open
-        holds = verdicts.IN_PART
+    if not all(found.values()) and holds == YES:  # half of the claim is open
+        holds = IN_PART
     where = f"layers {wording.listing(pairs)}, {verdicts.headline_scope(table)}, {verdicts.fit_scope(rules)}"
     return verdicts.as_fitted(Found("; ".join(parts), holds, where), rules)
 

@@ -10,9 +10,7 @@ import pandas as pd
 
 from otoscope import wording
 from otoscope.claims.evidence import Difference, Place, Rules, headline
-
-YES, NO, IN_PART = "yes", "no", "in part"
-AS_PUBLISHED, NOT_TESTED = "as published, not held out", "not tested"
+from otoscope.results import AS_PUBLISHED, IN_PART, NO, NOT_TESTED, YES
 
 
 class Found(NamedTuple):

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from otoscope.errors import InputError
+from otoscope.errors import InputError, ProvenanceError
 from otoscope.report import write_report
 from otoscope.results import TABLES
 
@@ -224,6 +224,10 @@ def test_refuses_what_is_no_run(tmp_path, make_run):
     names = TABLES["layer_probing"].names
     path.write_text(",".join(names) + "\nmini,0,0,high" + "," * (len(names) - 4) + "\n")
     with pytest.raises(InputError, match="column 'score' must hold numbers"):
+        write_report(folder)
+    record = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(record | {"schema": 1}))
+    with pytest.raises(ProvenanceError, match=r"schema 1, .*otoscope run"):
         write_report(folder)
     (folder / "spec.yaml").write_text("a: [")
     path.unlink()

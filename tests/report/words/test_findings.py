@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from said import numbers_in, says
 from scipy import stats
 
 from otoscope.report.numbers.headlines import entropy_points, headlines, spearman
@@ -31,29 +32,29 @@ def test_best_layer_and_its_interval(make_run):
     folder = make_run()
     row = table(folder, "layer_probing").set_index("layer").loc[3]
     text = said(folder)["Best layer"]
-    assert text.startswith("Layer 3 holds the label “technique” best")
-    assert f"{100 * row.score:.1f}\u00a0% (95\u00a0% interval {100 * row.score_low:.1f} to" in text
-    assert "commonest class would get 10.0\u00a0%" in text
-    assert "not shown to do better" not in text
+    interval = [round(100 * value, 1) for value in (row.score, row.score_low, row.score_high)]
+    assert says(text, 3, interval[0], 95, *interval[1:], 10.0)  # the layer, its score, and chance
+    assert "technique" in text
+    assert "not shown" not in text
     rewrite(folder, "layer_probing", lambda t: t.assign(score_low=0.05))
-    assert "not shown to do better" in said(folder)["Best layer"]
+    assert "not shown" in said(folder)["Best layer"]
 
 
 def test_layer_is_the_one_the_run_chose_not_the_best_on_test(make_run):
     folder = make_run()
     rewrite(folder, "layer_probing", lambda t: t.assign(score=t.score.where(t.layer != 1, 0.8)))
     text = said(folder)["Best layer"]
-    assert text.startswith("Layer 3 was picked for the label “technique”, without the test clips")
-    assert "Layer 1 would have done better on them (80.0\u00a0%)" in text
+    assert numbers_in(text)[0] == 3
+    assert says(text, 1, 80.0)
 
 
 @pytest.mark.parametrize(
     ("low", "high", "claim"),
     [
-        (0.02, 0.12, "The interval is above 0: the blocks add something"),
-        (-0.02, 0.12, "The interval includes 0: that the blocks add anything for this label is not shown"),
-        (-0.12, -0.02, "The interval is below 0: for this label the blocks lose something"),
-        (float("nan"), float("nan"), "No interval was computed, so nothing is claimed"),
+        (0.02, 0.12, "above 0"),
+        (-0.02, 0.12, "includes 0"),
+        (-0.12, -0.02, "below 0"),
+        (float("nan"), float("nan"), "nothing is claimed"),
     ],
 )
 def test_gain_claims_only_what_its_interval_allows(make_run, low, high, claim):
@@ -70,39 +71,33 @@ def test_codes_against_dense(make_run):
     codes = table(folder, "sae_probing").groupby(["layer", "sparsity"]).score.mean()
     change = 100 * (codes - dense.reindex(codes.index, level="layer"))
     usual = change[3][change[3].index <= 0.95]
-    text = said(folder)["What the codes keep"].replace("−", "-").replace("\u00a0", " ")
-    assert (
-        f"changes the score by {usual.min():+.1f} to {usual.max():+.1f} points at 75 % to 95 % sparsity"
-        in text
-    )
+    text = said(folder)["What the codes keep"]
+    assert says(text, round(usual.min(), 1), round(usual.max(), 1), 75, 95)
     layer, sparsity = change.idxmin()
-    assert (
-        f"largest drop of all is {-change.min():.1f} points (layer {layer} at {100 * sparsity:.0f} %" in text
-    )
-    assert "In none of these 5 cases does the interval of the difference exclude 0" in text
+    assert says(text, round(-change.min(), 1), layer, 100 * sparsity)
+    assert says(text, 5, 0)  # in none of 5 cases is the interval beside 0
     rewrite(folder, "comparisons", lambda t: t.assign(difference_low=-0.3, difference_high=0.1))
-    assert "not shown to be more than chance" in said(folder)["What the codes keep"]
+    assert "chance" in said(folder)["What the codes keep"]
     rewrite(folder, "comparisons", lambda t: t.assign(difference_low=-0.3, difference_high=-0.1))
-    assert "In 5 of these 5\u00a0cases the interval" in said(folder)["What the codes keep"]
+    assert says(said(folder)["What the codes keep"], 5, 5, 0)
 
 
 def test_layer_0_is_not_compared_with_itself(make_run):
     folder = make_run()
     rewrite(folder, "comparisons", lambda t: t.assign(layer=t.layer.where(t.comparison != BEST_LAYER, 0)))
-    assert said(folder)["What the blocks add"].startswith("For otoscope-mini layer 0 itself was picked")
+    assert numbers_in(said(folder)["What the blocks add"]) == [0, 0]
 
 
 def test_reconstruction_says_whether_the_loss_rises(make_run):
     folder = make_run()
     fvu = table(folder, "reconstruction").query("layer == 3").set_index("sparsity").fvu
     text = said(folder)["What the codes lose"]
-    assert f"lacks {100 * fvu[0.75]:.1f}\u00a0%" in text
-    assert f"and {100 * fvu[0.99]:.1f}\u00a0% at 99\u00a0%" in text
-    assert "rises with every step of sparsity in every layer" in text
+    assert says(text, round(100 * fvu[0.75], 1), 75, round(100 * fvu[0.99], 1), 99)
+    assert "every step" in text
     rewrite(folder, "reconstruction", lambda t: t.assign(fvu=t.fvu.where(t.sparsity != 0.85, 0.04)))
-    assert "though not at every step" in said(folder)["What the codes lose"]
+    assert "not at every step" in said(folder)["What the codes lose"]
     rewrite(folder, "reconstruction", lambda t: t.assign(fvu=1 - t.sparsity * t.layer / 10))
-    assert "in 0 of 2 layers" in said(folder)["What the codes lose"]
+    assert numbers_in(said(folder)["What the codes lose"])[-2:] == [0, 2]
 
 
 def test_best_predicted_factors(make_run):
@@ -112,8 +107,8 @@ def test_best_predicted_factors(make_run):
     text = said(folder)["Which properties of the sound are there"]
     places = [text.index(f"{factor} ({r2:.2f};") for factor, r2 in best.head(3).items()]
     assert places == sorted(places)
-    assert f"Of 14\u00a0factors, {(best >= 0.7).sum()} reach 0.70" in text
-    assert "shimmer stays below 0.10 everywhere" in text
+    assert says(text, 14, (best >= 0.7).sum(), 0.70, 0.10)
+    assert "; shimmer " in text  # the one below 0.10
     in_sample = said(make_run(protocol="paper"))["Which properties of the sound are there"]
     assert "in-sample R²; nothing was held out" in in_sample
 
@@ -123,13 +118,15 @@ def test_disentanglement_beside_nulls(make_run):
     rows = table(folder, "disentanglement_summary").query("layer == 3")
     codes = rows.query("representation == 'topk' and sparsity == 0.95")
     text = said(folder)["How disentangled the codes are"]
-    assert f"mean completeness is {codes.completeness_mean.mean():.2f} in the codes at 95\u00a0%" in text
-    assert f"takes {codes.effective_dims_mean.mean():.1f} effective dimensions in the codes" in text
+    dense = rows.query("representation == 'dense'")
+    assert says(text, round(codes.completeness_mean.mean(), 2), 95, round(dense.completeness_mean.mean(), 2))
+    dims = [round(side.effective_dims_mean.mean(), 1) for side in (codes, dense)]
+    assert says(text, dims[0])
     for name, shown in (("untrained", "untrained SAE"), ("pca", "PCA"), ("random", "random projection")):
         null = rows.query(f"representation == '{name}'")
         assert f"{shown} {null.completeness_mean.mean():.2f} (R² {null.r2_mean.mean():.2f})" in text
-    assert "3\u00a0seeds" in text
-    assert "do not beat" not in text
+    assert numbers_in(text)[-1] == 3  # seeds
+    assert "not beat" not in text
     rewrite(
         folder,
         "disentanglement_summary",
@@ -137,7 +134,7 @@ def test_disentanglement_beside_nulls(make_run):
             completeness_mean=t.completeness_mean.where(t.representation != "untrained", 0.99)
         ),
     )
-    assert "Codes do not beat untrained SAE" in said(folder)["How disentangled the codes are"]
+    assert "not beat untrained SAE" in said(folder)["How disentangled the codes are"]
 
 
 def test_entropy_and_spearman(make_run):
@@ -151,7 +148,7 @@ def test_entropy_and_spearman(make_run):
     rho = stats.spearmanr(here.entropy, here.completeness).statistic
     assert spearman(here.entropy, here.completeness) == pytest.approx(rho, abs=1e-12)
     text = said(folder)["Entropy"]
-    assert f"ρ = −{-rho:.2f} over 13\u00a0predicted factors" in text
+    assert says(text, round(rho, 2), 13)
     assert "lower completeness" in text
     rng = np.random.default_rng(0)
     rewrite(folder, "factor_entropy", lambda t: t.assign(entropy_knn_bits=rng.permutation(len(t))))

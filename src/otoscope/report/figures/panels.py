@@ -18,7 +18,7 @@ from otoscope.report.figures.curves import (
 )
 from otoscope.report.figures.style import MUTED, PAPER, Look, label_ends, score_axis, sparsity_axis
 from otoscope.report.numbers.means import curves_of, over_seeds, rows_of
-from otoscope.results import METRIC_LABELS, NULL_LABELS, NULLS, trained_codes
+from otoscope.results import DENSE, METRIC_LABELS, NULL_LABELS, NULLS, trained_codes
 
 _DASHES = ((0, (1, 1.2)), (0, (4, 1.5)), (0, (6, 1.5, 1, 1.5)), "solid", (0, (3, 1, 1, 1, 1, 1)), (0, (8, 2)))
 """Of the grey lines of nulls, in the order of `otoscope.results.NULLS`."""
@@ -147,7 +147,7 @@ def codes_dense_nulls(
     nulls = {null: rows[rows["representation"] == null] for null in NULLS}
     for null, part in nulls.items():
         _null_line(axes, part, value, null)
-    dense = rows[rows["representation"] == "dense"].groupby(["encoder", "layer"], sort=False)[value].mean()
+    dense = rows[rows["representation"] == DENSE].groupby(["encoder", "layer"], sort=False)[value].mean()
     column = dense_levels(axes, codes["sparsity"], dense.to_dict(), styles, apart=published is not None)
     if published is not None:
         published_curves(axes, published, value, styles, column)

@@ -114,9 +114,9 @@ def figure2(
     right_rows = rows
     if unequal:
         others = summary[
-            (summary["selection"] == "top10_completeness") & (summary["representation"] != "dense")
+            (summary["selection"] == "top10_completeness") & (summary["representation"] != DENSE)
         ]
-        right_rows = pd.concat([rows[rows["representation"] == "dense"], others])
+        right_rows = pd.concat([rows[rows["representation"] == DENSE], others])
     styles, published = curve_styles(rows), published or {}
     theirs = published.get("disentanglement")
     if theirs is not None:

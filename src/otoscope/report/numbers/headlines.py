@@ -126,9 +126,9 @@ def representations(run: Run, encoder: str, layer: int | str | None) -> pd.DataF
     if summary is None:
         return pd.DataFrame(columns=names)
     here = summary[(summary["encoder"] == encoder) & (summary["layer"] == layer)]
-    unequal = here[(here["selection"] == "top10_completeness") & (here["representation"] != "dense")]
+    unequal = here[(here["selection"] == "top10_completeness") & (here["representation"] != DENSE)]
     here = here[here["selection"] == main_selection(summary)]
-    unequal = pd.concat([unequal, here[here["representation"] == "dense"]])
+    unequal = pd.concat([unequal, here[here["representation"] == DENSE]])
     codes = trained_codes(here)
     kept = [at_nearest_sparsity(codes)]
     kept += [here[here["representation"] == name] for name in (DENSE, *NULLS)]
@@ -220,7 +220,7 @@ def headlines(run: Run) -> pd.DataFrame:
         )
         row["fvu"] = _fvu(run, best.encoder, layer)
         table = representations(run, best.encoder, layer)
-        codes, dense = trained_codes(table), table[table["representation"] == "dense"]
+        codes, dense = trained_codes(table), table[table["representation"] == DENSE]
         row["r2"] = codes["r2"].mean()
         row["completeness_gain"] = codes["completeness"].mean() - dense["completeness"].mean()
         rows.append(row)

@@ -17,7 +17,7 @@ from otoscope.report.run import Run, metric_of, r2_kind, unequal_selection
 from otoscope.report.tables.cells import Table, change, with_interval
 from otoscope.report.tables.claims import claims_beside
 from otoscope.report.words.findings import findings
-from otoscope.results import NULL_LABELS, trained_codes
+from otoscope.results import DENSE, NULL_LABELS, trained_codes
 
 _ASKED = ("data set", "label", "encoders")
 """Where these differ, the runs ask different questions."""
@@ -82,11 +82,12 @@ def headline_numbers(runs: list[Run]) -> list[Table]:
     columns = ["", *(f"{run.name} (“{run.protocol}”)" for run in runs)]
     tables = []
     for encoder in dict.fromkeys(encoder for rows in found for encoder in rows):
-        lines = [_lines(run, rows[encoder]) if encoder in rows else {} for run, rows in zip(runs, found)]
-        if sum(map(bool, lines)) < 2:
+        here = [(run, rows[encoder]) if encoder in rows else None for run, rows in zip(runs, found)]
+        if sum(map(bool, here)) < 2:
             continue
-        titles = list(dict.fromkeys(title for line in lines for title in line))
-        titles.sort(key=lambda title: title.startswith("effective"))
+        parts = [[write(*own) if own else {} for own in here] for write in (_lines, _dimensions)]
+        titles = list(dict.fromkeys(title for part in parts for line in part for title in line))
+        lines = [first | second for first, second in zip(*parts)]
         cells = [
             [title, *(line.get(title, "n/a" if line else "not in this run") for line in lines)]
             for title in titles
@@ -166,16 +167,24 @@ def _lines(run: Run, row: Any) -> dict[str, str]:
     }
     table = representations(run, row.encoder, row.studied)
     codes = trained_codes(table)
-    for null, what in (("dense", "the dense state"), *NULL_LABELS.items()):
+    for null, what in ((DENSE, "the dense state"), *NULL_LABELS.items()):
         part = table[table["representation"] == null]
         if len(part):
             gain = _mean(codes, "completeness") - _mean(part, "completeness")
             lines[f"completeness of codes minus {what}"] = wording.signed(gain)
     if unequal_selection(run):
-        dense = table[table["representation"] == "dense"]
+        dense = table[table["representation"] == DENSE]
         gain = _mean(codes, "completeness_published") - _mean(dense, "completeness_published")
         lines["the same against dense, by the published selections"] = wording.signed(gain)
-    for name, part in (("codes", codes), ("the dense state", table[table["representation"] == "dense"])):
-        if len(part):
-            lines[f"effective dimensions of {name}"] = wording.number(_mean(part, "effective_dims"), 1)
     return lines
+
+
+def _dimensions(run: Run, row: Any) -> dict[str, str]:
+    """Return title -> value of the dimensions a factor takes."""
+    table = representations(run, row.encoder, row.studied)
+    dense = table[table["representation"] == DENSE]
+    return {
+        f"effective dimensions of {name}": wording.number(_mean(part, "effective_dims"), 1)
+        for name, part in (("codes", trained_codes(table)), ("the dense state", dense))
+        if len(part)
+    }

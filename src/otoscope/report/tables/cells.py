@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from otoscope import wording
 from otoscope.results import METRIC_LABELS, NULL_LABELS, NULLS
@@ -25,6 +27,36 @@ class Table:
     marked: tuple[int, ...] = ()
     folded: bool = False
     wraps: bool = False
+
+
+Column = tuple[str, Callable[[Any], str]]
+"""A heading, and how a row's cell is written."""
+
+ENCODER: Column = ("encoder", lambda row: str(row.encoder))
+LAYER: Column = ("layer", lambda row: str(row.layer))
+OF: Column = ("of", lambda row: representation_name(str(row.representation), row.sparsity))
+
+
+def laid_out(
+    title: str,
+    columns: Sequence[Column],
+    rows: Iterable[Any],
+    *,
+    note: str = "",
+    marked: Callable[[Any], bool] = lambda row: False,
+    folded: bool = False,
+    wraps: bool = False,
+) -> Table:
+    """Return a table: each of `rows` written by each of `columns`; rows that are `marked` are set in bold."""
+    rows = list(rows)
+    cells = [[write(row) for _, write in columns] for row in rows]
+    bold = tuple(i for i, row in enumerate(rows) if marked(row))
+    return Table(title, [heading for heading, _ in columns], cells, note, bold, folded, wraps)
+
+
+def where(condition: object, *columns: Column) -> tuple[Column, ...]:
+    """Return the columns, none of them where the condition does not hold."""
+    return columns if condition else ()
 
 
 def representation_name(name: str, sparsity: float) -> str:

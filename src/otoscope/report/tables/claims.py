@@ -5,10 +5,12 @@ from __future__ import annotations
 import pandas as pd
 from markupsafe import Markup
 
+from otoscope.report.numbers.means import rows_of
 from otoscope.report.run import Run
-from otoscope.report.tables.cells import Table
+from otoscope.report.tables.cells import Column, Table, laid_out
+from otoscope.results import AS_PUBLISHED, NO
 
-LOUD = ("no", "as published, not held out")
+LOUD = (NO, AS_PUBLISHED)
 """Verdicts set in bold: a claim that falls, and one that stands only where nothing is held out."""
 
 
@@ -17,13 +19,13 @@ def claims_table(run: Run) -> Table | None:
     claims = run.table("claims")
     if claims is None:
         return None
-    rows = []
-    for row in claims.to_dict("records"):
-        rule, scope = row.get("rule", ""), row.get("scope", "")
-        claim = row["statement"] + _small("Rule: ", rule)
-        rows.append([claim, verdict(row["holds"]), row["measured"] + _small("Tested on: ", scope)])
+    columns: list[Column] = [
+        ("claim", lambda r: r.statement + _small("Rule: ", r.rule)),
+        ("holds?", lambda r: verdict(r.holds)),
+        ("measured", lambda r: r.measured + _small("Tested on: ", r.scope)),
+    ]
     title = f"Tested by protocol “{run.protocol}”"
-    return Table(title, ["claim", "holds?", "measured"], rows, _tally(claims), wraps=True)
+    return laid_out(title, columns, rows_of(claims), note=_tally(claims), wraps=True)
 
 
 def claims_beside(runs: list[Run]) -> Table | None:
@@ -72,7 +74,7 @@ def _tally(claims: pd.DataFrame) -> str:
     counts = claims["holds"].value_counts(sort=False)
     said = ", ".join(f"{n} “{name}”" for name, n in counts.items())
     text = f"Of {len(claims)} claims: {said}."
-    if "as published, not held out" in counts:
+    if AS_PUBLISHED in counts:
         text += " “As published, not held out”: true of the numbers that the published rules give, but not shown on "
         text += "clips that the fit has not seen."
     return text

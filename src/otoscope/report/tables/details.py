@@ -6,9 +6,10 @@ import pandas as pd
 
 from otoscope import wording
 from otoscope.report.numbers.details import BY, SHARE, free_shares, latents_needed, problem_counts
+from otoscope.report.numbers.headlines import main_selection
 from otoscope.report.numbers.means import rows_of
 from otoscope.report.run import Run, r2_kind
-from otoscope.report.tables.cells import Table, representation_name, whole
+from otoscope.report.tables.cells import ENCODER, LAYER, OF, Column, Table, laid_out, whole
 from otoscope.results import DENSE, NULLS, layer_order
 
 
@@ -22,20 +23,25 @@ def _few_latents(run: Run) -> Table | None:
     needed = latents_needed(run)
     if needed is None:
         return None
-    classes = list(dict.fromkeys(needed["class"]))
-    rows = []
-    for key, here in needed.groupby(BY, dropna=False, sort=False):
-        ks = here.set_index("class")["k_needed"]
-        cells = [f"{ks[name]:.0f}" if name in ks else "n/a" for name in classes]
-        rows.append([*_place(key), whole(ks.median()), *cells])
+    wide = needed.set_index([*BY, "class"])["k_needed"].unstack("class", sort=False)
+    classes = list(wide.columns)
+    rows = rows_of(wide.reset_index()[BY].assign(ks=wide.to_dict("records")))
+    columns: list[Column] = [
+        ENCODER,
+        LAYER,
+        OF,
+        ("median", lambda r: whole(pd.Series(r.ks).median())),
+        *(
+            (str(name), lambda r, name=name: f"{r.ks[name]:.0f}" if r.ks[name] == r.ks[name] else "n/a")
+            for name in classes
+        ),
+    ]
     note = (
         f"The least number of latents (or dense dimensions), of those tried, whose average precision reaches "
         f"{wording.sparsity(SHARE)} of that of the whole code, on test clips; latents are ranked on training clips. "
         "A few means that single latents stand for the class; the width means that nothing less is enough."
     )
-    title = "How few latents does a class need?"
-    columns = ["encoder", "layer", "of", "median", *classes]
-    return Table(title, columns, rows, note, folded=True)
+    return laid_out("How few latents does a class need?", columns, rows, note=note, folded=True)
 
 
 def _other_scores(run: Run) -> Table | None:
@@ -48,78 +54,71 @@ def _other_scores(run: Run) -> Table | None:
         rows = summary[summary["selection"] == summary["selection"].iloc[0]]
         parts.append(_means(rows, {"disentanglement": "disentanglement (Lasso)"}))
     if forest is not None:
-        rows = forest[
-            forest["selection"]
-            == ("top10_r2" if "top10_r2" in set(forest["selection"]) else forest["selection"].iloc[0])
-        ]
+        rows = forest[forest["selection"] == main_selection(forest)]
         named = {"r2_mean": f"{r2_kind(run)} R² (forest)", "completeness_mean": "completeness (forest)"}
         parts.append(_means(rows, named | {"disentanglement": "disentanglement (forest)"}))
     if gaps is not None:
         parts.append(_means(gaps, {"mig": "MIG", "sap": "SAP"}))
-    if not parts:
+    if not sum(len(part.columns) for part in parts):
         return None
     both = pd.concat(parts, axis=1)
     both = both.loc[sorted(both.index, key=_order)]
-    rows = [
-        [*_place(key), *(wording.number(value) for value in row)]
-        for key, row in zip(both.index, both.to_numpy())
+    lines = rows_of(both.reset_index()[BY].assign(values=both.to_dict("records")))
+    columns: list[Column] = [
+        ENCODER,
+        LAYER,
+        OF,
+        *((name, lambda r, name=name: wording.number(r.values[name])) for name in both.columns),
     ]
     note = (
-        "Disentanglement: 1 if each latent serves one factor. Forest: importance by random forests "
-        "instead of the Lasso; "
-        "a forest gives every latent a little, so its completeness runs lower: compare forests with "
-        "forests. MIG and SAP: "
-        "the gap between the two latents that tell most of a factor, by mutual information and by R², "
-        "means over factors. "
-        "Means over seeds; n/a: not measured."
+        "Disentanglement: 1 if each latent serves one factor. Forest: importance by random forests instead of the "
+        "Lasso; a forest gives every latent a little, so its completeness runs lower: compare forests with forests. "
+        "MIG and SAP: the gap between the two latents that tell most of a factor, by mutual information and by R², "
+        "means over factors. Means over seeds; n/a: not measured."
     )
-    return Table(
-        "Other scores of the same codes", ["encoder", "layer", "of", *both.columns], rows, note, folded=True
-    )
+    return laid_out("Other scores of the same codes", columns, lines, note=note, folded=True)
 
 
 def _not_unique(run: Run) -> Table | None:
     shares = free_shares(run)
     if shares is None or not (shares["share"] > 0).any():
         return None
-    rows = [
-        [*_place(tuple(getattr(row, name) for name in BY)), wording.percent(row.share, 0)]
-        for row in rows_of(shares)
+    columns: list[Column] = [
+        ENCODER,
+        LAYER,
+        OF,
+        ("factors without a unique solution", lambda r: wording.percent(r.share, 0)),
     ]
     note = (
-        "Share of factors whose Lasso solution is not the only one: where columns of a code are "
-        "collinear, as of latents "
-        "that fire for a single clip, other weights fit as well, with another completeness. Codes of high sparsity "
-        "suffer most."
+        "Share of factors whose Lasso solution is not the only one: where columns of a code are collinear, as of "
+        "latents that fire for a single clip, other weights fit as well, with another completeness. Codes of high "
+        "sparsity suffer most."
     )
-    columns = ["encoder", "layer", "of", "factors without a unique solution"]
-    return Table("Where completeness is not unique", columns, rows, note, folded=True)
+    return laid_out("Where completeness is not unique", columns, rows_of(shares), note=note, folded=True)
 
 
 def _problems(run: Run) -> Table | None:
-    counts = problem_counts(run)
     table = run.table("factor_problems")
     if table is None:
         return None
-    rows = []
-    for reason, n in counts:
+
+    def clips(reason: str) -> str:
         names = list(dict.fromkeys(table.loc[table["problem"] == reason, "clip_id"]))
-        more = f" and {n - 5} more" if n > 5 else ""
-        rows.append([reason, str(n), ", ".join(names[:5]) + more])
+        return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+    columns: list[Column] = [
+        ("why", lambda row: row[0]),
+        ("clips", lambda row: str(row[1])),
+        ("which", lambda row: clips(row[0])),
+    ]
     note = "What could not be measured is missing (never 0), and left out of the factors it concerns."
-    n_clips = table["clip_id"].nunique()
-    title = f"Clips with factors that could not be measured: {n_clips:,}"
-    return Table(title, ["why", "clips", "which"], rows, note, folded=True, wraps=True)
+    title = f"Clips with factors that could not be measured: {table['clip_id'].nunique():,}"
+    return laid_out(title, columns, problem_counts(run), note=note, folded=True, wraps=True)
 
 
 def _means(table: pd.DataFrame, names: dict[str, str]) -> pd.DataFrame:
     there = {name: title for name, title in names.items() if table[name].notna().any()}
     return table.groupby(BY, dropna=False, sort=False)[list(there)].mean().rename(columns=there)
-
-
-def _place(key: tuple) -> list[str]:
-    encoder, layer, representation, sparsity = key
-    return [str(encoder), str(layer), representation_name(str(representation), sparsity)]
 
 
 def _order(key: tuple) -> tuple:

@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pandas as pd
 
 from otoscope import wording
-from otoscope.report.numbers.protocols import HEADLINES, over_encoders
-from otoscope.report.tables.cells import Table
+from otoscope.report.numbers.protocols import HEADLINES, Headline, over_encoders
+from otoscope.report.tables.cells import Column, Table, laid_out
 from otoscope.report.words.protocols import write_change, write_least, write_value
 
 
 def switched_table(table: pd.DataFrame) -> Table:
     """Return what each rule changes, a mean over encoders; rules that could not be turned are left out."""
     means = over_encoders(table)
-    rows: list[list[str]] = []
-    marked: list[int] = []
-    for row in means.to_dict("records"):
-        if row["note"] and pd.isna(row[f"d_{HEADLINES[0].column}"]):
-            continue
-        ends = row["role"] != "switch"
-        marked += [len(rows)] if ends else []
-        cells = [
-            write_value(row[h.column], h) if ends else write_change(row[f"d_{h.column}"], h, loud=True)
-            for h in HEADLINES
-        ]
-        if row["role"] == "sound":
-            cells = [f"{cell} ({write_change(row[f'd_{h.column}'], h)})" for cell, h in zip(cells, HEADLINES)]
-        rows.append([_rule(row, numbered=not ends), row["published"], row["sound"], *cells])
-    columns = ["rule", "published", "turned to", *(headline.name for headline in HEADLINES)]
+    means = means[(means["note"] == "") | means[f"d_{HEADLINES[0].column}"].notna()]
+    columns: list[Column] = [
+        ("rule", lambda row: _rule(row, numbered=row["role"] == "switch")),
+        ("published", lambda row: row["published"]),
+        ("turned to", lambda row: row["sound"]),
+        *((headline.name, _switched(headline)) for headline in HEADLINES),
+    ]
     n = table["encoder"].nunique()
     note = (
         "First and last row: the numbers themselves; between them: the change against the first row "
@@ -37,33 +31,60 @@ def switched_table(table: pd.DataFrame) -> Table:
         "place in the list "
         "of differences between the paper's text and its code."
     )
-    return Table("Each rule turned alone", columns, rows, note, tuple(marked), wraps=True)
+    return laid_out(
+        "Each rule turned alone",
+        columns,
+        means.to_dict("records"),
+        note=note,
+        marked=lambda row: row["role"] != "switch",
+        wraps=True,
+    )
 
 
 def each_encoder(table: pd.DataFrame) -> Table | None:
     """Return the changes of every encoder, None where there is one only."""
     if table["encoder"].nunique() < 2:
         return None
-    rows = []
-    for row in table.to_dict("records"):
-        if row["note"]:
-            continue
-        cells = [
-            f"{write_value(row[h.column], h)} ({write_change(row[f'd_{h.column}'], h)})" for h in HEADLINES
-        ]
-        rows.append([_rule(row), row["encoder"], *cells])
-    columns = ["rule", "encoder", *(headline.name for headline in HEADLINES)]
-    return Table("Every encoder", columns, rows, "In brackets: the change.", folded=True)
+    columns: list[Column] = [
+        ("rule", _rule),
+        ("encoder", lambda row: row["encoder"]),
+        *((headline.name, _with_change(headline)) for headline in HEADLINES),
+    ]
+    rows = table[table["note"] == ""].to_dict("records")
+    return laid_out("Every encoder", columns, rows, note="In brackets: the change.", folded=True)
 
 
 def not_switched(table: pd.DataFrame) -> Table | None:
     """Return the rules that could not be turned, with the reason."""
-    rows = [
-        [_rule(row), row["published"], row["sound"], row["note"]]
-        for row in table[table["note"] != ""].drop_duplicates(["number", "note"]).to_dict("records")
+    rows = table[table["note"] != ""].drop_duplicates(["number", "note"]).to_dict("records")
+    columns: list[Column] = [
+        ("rule", _rule),
+        ("published", lambda row: row["published"]),
+        ("sound", lambda row: row["sound"]),
+        ("why it cannot show", lambda row: row["note"]),
     ]
-    columns = ["rule", "published", "sound", "why it cannot show (n/a)"]
-    return Table("Listed, but not turned", columns, rows, wraps=True) if rows else None
+    return laid_out("Listed, but not turned", columns, rows, wraps=True) if rows else None
+
+
+def _switched(headline: Headline) -> Callable[[dict], str]:
+    """Write the number itself at both ends, and its change between them."""
+
+    def write(row: dict) -> str:
+        if row["role"] == "switch":
+            return write_change(row[f"d_{headline.column}"], headline, loud=True)
+        if row["role"] == "sound":
+            return _with_change(headline)(row)
+        return write_value(row[headline.column], headline)
+
+    return write
+
+
+def _with_change(headline: Headline) -> Callable[[dict], str]:
+    def write(row: dict) -> str:
+        change = write_change(row[f"d_{headline.column}"], headline)
+        return f"{write_value(row[headline.column], headline)} ({change})"
+
+    return write
 
 
 def _rule(row: dict, *, numbered: bool = True) -> str:

@@ -16,7 +16,7 @@ from otoscope.report.numbers.headlines import (
 from otoscope.report.numbers.means import rows_of
 from otoscope.report.run import Run, empty_counts, entropy_of, in_sample, min_r2, score_of
 from otoscope.report.words.finding import Finding, place_of
-from otoscope.results import NULL_LABELS, NULLS, nearest_sparsity, trained_codes
+from otoscope.results import DENSE, NULL_LABELS, NULLS, nearest_sparsity, trained_codes
 
 
 def factor_findings(run: Run) -> list[Finding | None]:
@@ -30,7 +30,7 @@ def _factors(run: Run) -> Finding | None:
         return None
     named = []
     for row in rows_of(best.head(3)):
-        source = "dense" if row.representation == "dense" else f"codes at {wording.sparsity(row.sparsity)}"
+        source = "dense" if row.representation == DENSE else f"codes at {wording.sparsity(row.sparsity)}"
         place = wording.place(row.encoder, row.layer, encoders=table["encoder"].nunique())
         named.append(f"{row.factor} ({wording.number(row.score)}; {place}, {source})")
     how = "on groups that were held out (cross-validated R²)"
@@ -57,7 +57,7 @@ def _disentanglement(run: Run) -> Finding | None:
         return None
     table = representations(run, *place).dropna(subset=["completeness"])
     rows = {row.representation: row for row in rows_of(table)}
-    codes, dense = next(iter(rows_of(trained_codes(table))), None), rows.get("dense")
+    codes, dense = next(iter(rows_of(trained_codes(table))), None), rows.get(DENSE)
     if codes is None or dense is None:
         return None
     text = f"In {place_of(run, *place)}, mean completeness is {wording.number(codes.completeness)} in the codes at "

@@ -19,7 +19,7 @@ from otoscope.report.numbers.means import curves_of, over_seeds
 from otoscope.report.run import Run, metric_of, picked_on_test
 from otoscope.report.words.factor_findings import factor_findings
 from otoscope.report.words.finding import Finding, place_of
-from otoscope.results import METRIC_LABELS, at_nearest_sparsity, trained_codes
+from otoscope.results import DENSE, METRIC_LABELS, at_nearest_sparsity, trained_codes
 
 
 def findings(run: Run) -> list[Finding]:
@@ -141,7 +141,7 @@ def _few_latents(run: Run) -> Finding | None:
     if needed is None or place is None:
         return None
     here = needed[(needed["encoder"] == place[0]) & (needed["layer"] == place[1])]
-    codes, dense = trained_codes(here), here[here["representation"] == "dense"]
+    codes, dense = trained_codes(here), here[here["representation"] == DENSE]
     codes = at_nearest_sparsity(codes)
     if codes.empty:
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from otoscope import wording
@@ -45,8 +46,8 @@ def intro(run: Run) -> str:
     return " ".join(said)
 
 
-def tiles(run: Run) -> list[tuple[str, str, str]]:
-    """Return (number, what it is, remark) of what a reader looks for first."""
+def tiles(run: Run) -> list[list[str]]:
+    """Return [number, what it is, remark] of what a reader looks for first."""
     table = headlines(run)
     if table.empty:
         return []
@@ -55,15 +56,26 @@ def tiles(run: Run) -> list[tuple[str, str, str]]:
     codes = f"layer {row['studied']} at about 95\u00a0% sparsity"
     found = [
         (
+            row["score"],
             wording.score(row["score"], metric),
             f"best probe: {best}",
             wording.score_interval(row["low"], row["high"], metric),
         ),
-        (wording.difference(row["code_change"], metric), "codes against dense", f"probes on {codes}"),
-        (wording.percent(row["fvu"]), "lost by the codes", f"FVU of {codes}"),
-        (wording.number(row["r2"]), f"mean {r2_kind(run)} R²", "best-predicted factors, same codes"),
+        (
+            row["code_change"],
+            wording.difference(row["code_change"], metric),
+            "codes against dense",
+            f"probes on {codes}",
+        ),
+        (row["fvu"], wording.percent(row["fvu"]), "lost by the codes", f"FVU of {codes}"),
+        (
+            row["r2"],
+            wording.number(row["r2"]),
+            f"mean {r2_kind(run)} R²",
+            "best-predicted factors, same codes",
+        ),
     ]
-    return [tile for tile in found if tile[0] != "n/a"]
+    return [tile for value, *tile in found if not math.isnan(value)]
 
 
 def settings(run: Run) -> list[tuple[str, str]]:
