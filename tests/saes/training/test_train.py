@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
+from otoscope.activations import Activations
 from otoscope.errors import InputError
 from otoscope.saes import TopKConfig, diagnose_activations, make_config, reconstruction_metrics, train_saes
 from otoscope.saes.base import build_sae
@@ -226,8 +227,16 @@ def test_history_goes_to_tensorboard_where_it_is_installed(tmp_path):
     assert list(tmp_path.glob("events.out.tfevents.*"))
 
 
+class Chunked(np.ndarray):
+    """Rows in chunks, as of Zarr."""
+
+    chunks = (16, 1)
+
+
 class Store:
     """What training uses of an activations store, with gaps between stretches of rows as skipped clips leave."""
+
+    batches = Activations.batches
 
     def __init__(self, x, spans):
         self._x = x
@@ -237,7 +246,7 @@ class Store:
         self.provenance = {"encoder": "test"}
 
     def array(self, layer):
-        return self._x
+        return self._x.view(Chunked)
 
     def layer(self, layer):
         return np.concatenate([self._x[first:stop] for first, stop in self.spans])
@@ -257,8 +266,8 @@ def test_stores_train_like_arrays_in_memory():
 def test_streams_show_every_row_once_an_epoch(monkeypatch):
     from otoscope.saes.training import rows as source
 
-    monkeypatch.setattr(source, "CHUNK_ROWS", 16)
     monkeypatch.setattr(source, "BLOCK_ROWS", 64)
+    monkeypatch.setattr(source, "STREAMED_ROWS", 32)
     store = Store(np.arange(300, dtype=np.float32)[:, None], [(0, 120), (150, 300)])
     kept = np.arange(270) % 3 > 0
     rows = source.StoreRows(store, [3], kept, torch.from_numpy, "training")
@@ -321,6 +330,7 @@ def test_rows_that_are_not_finite_name_the_clip():
         ({0: data()}, {"rows": np.ones(7, bool)}, "mask of 7 entries"),
         ({0: data()}, {"crop": np.zeros(3)}, "crop has 3 entries"),
         ({0: data()}, {"decay_fraction": 2.0}, "decay_fraction"),
+        ({0: data()}, {"epoch": 3}, "no option 'epoch'; did you mean 'epochs'"),
     ],
 )
 def test_bad_input_is_refused_with_the_reason(activations, options, message):

@@ -13,7 +13,6 @@ from otoscope.errors import InputError
 from otoscope.saes.base import SparseAutoencoder, build_sae
 from otoscope.saes.training.rows import Block, Layer
 
-NORMALISATIONS = ("none", "center", "scale", "whiten")
 SHRINK = 1e-4
 """Variances are raised by this share of their mean, so that constant dimensions do not explode."""
 
@@ -43,8 +42,6 @@ def fit_normalisers(kind: str, blocks: Iterator[Block]) -> dict[Layer, Normalise
         ``"center"``: subtract the mean. ``"scale"``: divide by each dimension's standard deviation too.
         ``"whiten"``: rotate and scale to unit covariance (ZCA).
     """
-    if kind not in NORMALISATIONS:
-        raise InputError(f"normalise must be one of {', '.join(NORMALISATIONS)}, got '{kind}'")
     sums: dict[Layer, tuple[int, Tensor, Tensor]] = {}
     for block in blocks:
         for layer, rows in block.items():
