@@ -129,7 +129,7 @@ def _hearing_time(spec: Spec, load: Load) -> float | None:
     from otoscope.encoders import load_encoder
 
     asked = load.encoder
-    place = {"device": spec.extraction.device, "dtype": spec.extraction.precision}
+    place = {"device": spec.extraction.device, "precision": spec.extraction.precision}
     try:
         model = load_encoder(asked.name, revision=asked.revision, as_family=asked.as_family, **place)
     except OtoscopeError:  # the stage that needs it says what is wrong
