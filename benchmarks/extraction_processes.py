@@ -37,7 +37,7 @@ def memory(n_clips: int) -> dict[str, float]:
     clips = pd.concat([unlike] * (n_clips // 20), ignore_index=True)
     clips["clip_id"] = clips["group"] = [str(i) for i in range(len(clips))]
     clips["stop_s"] = 4.0 + np.arange(len(clips)) % 3 / 2  # three lengths
-    encoder = otoscope.load_encoder("otoscope-mini", device="cpu", dtype="auto")
+    encoder = otoscope.load_encoder("otoscope-mini", device="cpu", precision="auto")
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
         otoscope.extract(

@@ -13,7 +13,7 @@ import otoscope
 
 PACKAGE = Path(otoscope.__file__).parent
 FLOORS = [
-    {"errors", "registry", "audio", "clips", "compute", "files", "results", "wording"},
+    {"errors", "registry", "audio", "clips", "compute", "files", "hub", "results", "wording"},
     {"encoders", "datasets", "factors"},
     {"saes", "activations"},
     {"probing", "disentanglement", "latents", "interventions"},

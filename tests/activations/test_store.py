@@ -81,7 +81,7 @@ from otoscope.activations import plan
 torch.set_num_threads(1)
 plan.SHARD_CROPS = 1
 clips = pd.read_csv({str(tmp_path / "clips.csv")!r}, dtype={{"clip_id": str}})
-encoder = otoscope.load_encoder({str(model_folder(encoder, tmp_path))!r}, device="cpu", dtype="float32")
+encoder = otoscope.load_encoder({str(model_folder(encoder, tmp_path))!r}, device="cpu", precision="float32")
 import time
 encoder.module.register_forward_pre_hook(lambda *_: time.sleep(0.1))
 print("go", flush=True)
@@ -96,7 +96,7 @@ otoscope.extract(clips, encoder, out={str(tmp_path / "store")!r})
     done = Store(tmp_path / "store").done()
     assert 2 <= len(done) < 12
     del code
-    loaded = otoscope.load_encoder(model_folder(encoder, tmp_path), device="cpu", dtype="float32")
+    loaded = otoscope.load_encoder(model_folder(encoder, tmp_path), device="cpu", precision="float32")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plan, "SHARD_CROPS", 1)
         resumed = otoscope.extract(clips, loaded, out=tmp_path / "store")
@@ -189,22 +189,23 @@ class TestProvenance:
     def test_what_it_records(self, clips, encoder, tmp_path) -> None:
         found = otoscope.extract(clips, encoder, out=tmp_path / "store").provenance
         assert {"model", "weights_sha256", "versions", "layer_convention", "sample_rate", "crop", "pool", "dtype",
-                "compute_dtype", "clips"} <= set(found)  # fmt: skip
+                "precision", "clips"} <= set(found)  # fmt: skip
 
-    def test_dtype_auto_is_kept_on_resume(self, clips, encoder, tmp_path, monkeypatch) -> None:
+    def test_precision_auto_is_kept_on_resume(self, clips, encoder, tmp_path, monkeypatch) -> None:
         folder = model_folder(encoder, tmp_path)
         monkeypatch.setattr(precision, "_cpu_features", lambda: ["avx512_bf16"])
-        begun = otoscope.load_encoder(folder, device="cpu", dtype="auto")
-        assert begun.dtype == "bfloat16"
+        begun = otoscope.load_encoder(folder, device="cpu", precision="auto")
+        assert begun.precision == "bfloat16"
         otoscope.extract(clips, begun, out=tmp_path / "store", shard="1/2")
         monkeypatch.setattr(precision, "_cpu_features", list)  # it goes on on another machine
-        resuming = otoscope.load_encoder(folder, device="cpu", dtype="auto")
-        assert resuming.dtype == "float32"
+        resuming = otoscope.load_encoder(folder, device="cpu", precision="auto")
+        assert resuming.precision == "float32"
         store = otoscope.extract(clips, resuming, out=tmp_path / "store")
-        assert resuming.dtype == store.provenance["compute_dtype"] == "bfloat16"
+        assert store.provenance["precision"] == "bfloat16"
+        assert resuming.precision == "float32"  # the caller's encoder is as it was
         whole = otoscope.extract(clips, begun, out=tmp_path / "whole")
         np.testing.assert_array_equal(store.layer(2), whole.layer(2))
-        with pytest.raises(ProvenanceError, match="compute_dtype_asked"):
+        with pytest.raises(ProvenanceError, match="precision_asked"):
             otoscope.extract(clips, encoder, out=tmp_path / "store")
 
     def test_a_folder_with_other_files_is_left_alone(self, clips, encoder, tmp_path) -> None:
@@ -329,7 +330,7 @@ torch.set_num_threads(1)
 plan.SHARD_CROPS = 5
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 clips = pd.read_csv({str(tmp_path / "clips.csv")!r}, dtype={{"clip_id": str}})
-encoder = otoscope.load_encoder({str(model_folder(encoder, tmp_path))!r}, device="cpu", dtype="float32")
+encoder = otoscope.load_encoder({str(model_folder(encoder, tmp_path))!r}, device="cpu", precision="float32")
 otoscope.extract(clips, encoder, out={str(tmp_path / "store")!r}, pool="frames", shard="1/3")
 resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
 try:
@@ -341,7 +342,7 @@ except otoscope.OtoscopeError as error:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "the disk is full; free some space. Complete shards are kept" in done.stdout, done.stderr
     assert Store(tmp_path / "store").done() == {"00000"}
-    loaded = otoscope.load_encoder(model_folder(encoder, tmp_path), device="cpu", dtype="float32")
+    loaded = otoscope.load_encoder(model_folder(encoder, tmp_path), device="cpu", precision="float32")
     resumed = otoscope.extract(clips, loaded, out=tmp_path / "store", pool="frames")
     whole = otoscope.extract(clips, loaded, out=tmp_path / "whole", pool="frames")
     np.testing.assert_array_equal(resumed.layer(1), whole.layer(1))

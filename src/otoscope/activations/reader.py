@@ -80,9 +80,23 @@ class Activations:
     def rows(self) -> pd.DataFrame:
         """What each row is: clip_id, crop, start_s, stop_s; with frames also time_s, with frequency patches band.
 
-        `start_s` and `stop_s` are in the file's time. A frame's stretch is one hop around its centre `time_s`.
+        `start_s` and `stop_s` are in the file's time. A frame spans one hop around its centre `time_s`,
+        less at the ends of its crop.
         """
         return self._rows.drop(columns="array_row")
+
+    def labelled(self, clips: pd.DataFrame) -> pd.DataFrame:
+        """Return `rows` in their order, with the split, group and labels of each one's clip beside them.
+
+        ``rows=store.labelled(clips).split == "train"`` has `train_saes` learn from training clips only.
+
+        Parameters
+        ----------
+        clips : DataFrame
+            The clips table that the store was made from, or a part of it: what rows of other clips lack is empty.
+        """
+        about = clips.drop(columns=["path", "start_s", "stop_s"])
+        return self.rows.merge(about, on="clip_id", how="left", validate="many_to_one")
 
     @cached_property
     def skipped(self) -> pd.DataFrame:
@@ -160,7 +174,7 @@ class Activations:
 
     @cached_property
     def spans(self) -> list[tuple[int, int]]:
-        """Stretches (first, stop) of the arrays that hold rows, in order."""
+        """Ranges (first, stop) of the arrays that hold rows, in order."""
         index = self._rows.array_row.to_numpy()
         breaks = np.flatnonzero(np.diff(index) != 1) + 1
         return [(int(part[0]), int(part[-1]) + 1) for part in np.split(index, breaks) if len(part)]

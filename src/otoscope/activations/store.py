@@ -13,7 +13,7 @@ import os
 import platform
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import fsspec
 import numpy as np
@@ -22,10 +22,12 @@ import zarr
 from fsspec.implementations.local import LocalFileSystem
 from zarr.storage import FsspecStore, LocalStore
 
-from otoscope.activations.plan import Plan, Shard
-from otoscope.encoders.tokens import Layer
 from otoscope.errors import InputError, OtoscopeError, ProvenanceError
 from otoscope.files import flush, put_bytes, whole_folder, write_bytes
+
+if TYPE_CHECKING:
+    from otoscope.activations.plan import Plan, Shard
+    from otoscope.encoders.tokens import Layer
 
 ATTRIBUTE = "otoscope"
 
@@ -204,9 +206,14 @@ def check_same(found: dict[str, Any], wanted: dict[str, Any], url: str, *, compl
     """Raise ProvenanceError where a store was made with other settings.
 
     Library versions matter only as long as shards are missing: a store is never made with two versions. Files left out
-    of the clips table before are no part of it.
+    of the clips table before are no part of it, nor is where the model's weights lie.
     """
-    ignored = {"left_out", "versions"} if complete else {"left_out"}
+    if found.get("format") != wanted["format"]:
+        raise ProvenanceError(
+            f"{url} was made by another version of Otoscope (format {found.get('format')} there, "
+            f"{wanted['format']} now). It can be read, but not added to: name another folder"
+        )
+    ignored = {"left_out", "folder"} | ({"versions"} if complete else set())
     for key in [*wanted, *(key for key in found if key not in wanted)]:
         if key not in ignored and found.get(key) != wanted.get(key):
             raise ProvenanceError(

@@ -12,7 +12,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "encoder": ["Encoder", "Layer"],
-        "load": ["ENCODERS", "load_encoder"],
+        "load": ["ENCODERS", "load_encoder", "load_recorded"],
         "tokens": ["Tokens"],
     },
 )

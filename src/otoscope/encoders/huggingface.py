@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -16,7 +17,6 @@ from torch import nn
 from otoscope.compute import pick_device
 from otoscope.encoders.encoder import Encoder
 from otoscope.encoders.families import FAMILIES, Family
-from otoscope.encoders.precision import compute_dtype
 from otoscope.errors import ModelError, nearest
 from otoscope.files import read_mapping
 
@@ -30,7 +30,7 @@ def load_folder(
     name: str,
     source: Mapping[str, Any] | None = None,
     device: str = "auto",
-    dtype: str = "float32",
+    precision: str = "float32",
     as_family: str | None = None,
 ) -> Encoder:
     """Load the model in `folder`; see `otoscope.load_encoder` for what can go wrong.
@@ -53,16 +53,12 @@ def load_folder(
     if as_family is not None:
         source = {**source, "as_family": as_family}
     return Encoder(
+        replace(fitting, family=model_type, reentrant=family.reentrant),
         name=name,
-        sample_rate=settings["sampling_rate"],
-        family=model_type,
-        reentrant=family.reentrant,
         device=place,
-        dtype=compute_dtype(dtype, model_type, place),
-        dtype_asked=dtype,
+        precision=precision,
         source=source,
         skipped_weights=skipped,
-        **vars(fitting),
     )
 
 

@@ -22,8 +22,8 @@ Forward = Callable[[torch.Tensor], torch.Tensor]
 _WAVLM_ATTENTION = "torch_multi_head_self_attention"
 
 
-def install(module: nn.Module, dtype: str, device: torch.device) -> None:
-    """Give the layers of `module` the kernels for `dtype`; weights and names stay as they are.
+def install(module: nn.Module, precision: str, device: torch.device) -> None:
+    """Give the layers of `module` the kernels for `precision`; weights and names stay as they are.
 
     Called again, it replaces what it did before.
     """
@@ -33,22 +33,22 @@ def install(module: nn.Module, dtype: str, device: torch.device) -> None:
     if device.type != "cpu":
         return
     for child in module.modules():
-        forward = _faster(child, dtype)
+        forward = _faster(child, precision)
         if forward is not None:
             vars(child)["forward"] = forward
         elif hasattr(child, _WAVLM_ATTENTION):
             vars(child)[_WAVLM_ATTENTION] = partial(_attend_with_bias, child)
 
 
-def autocasting(dtype: str, device: torch.device) -> AbstractContextManager:
-    """Return the context in which a model computes in `dtype`: it covers what has no kernel of ours."""
-    if dtype == "float32":
+def autocasting(precision: str, device: torch.device) -> AbstractContextManager:
+    """Return the context in which a model computes in `precision`: it covers what has no kernel of ours."""
+    if precision == "float32":
         return nullcontext()
-    return torch.autocast(device.type, getattr(torch, dtype))
+    return torch.autocast(device.type, getattr(torch, precision))
 
 
-def _faster(child: nn.Module, dtype: str) -> Forward | None:
-    kind = getattr(torch, dtype)
+def _faster(child: nn.Module, precision: str) -> Forward | None:
+    kind = getattr(torch, precision)
     if type(child) is nn.Linear:
         return _linear(child, kind)
     if isinstance(child, nn.Conv1d | nn.Conv2d) and child.padding_mode == "zeros":

@@ -12,7 +12,7 @@ import torch
 
 from otoscope.errors import InputError
 
-DTYPES = ("float32", "bfloat16", "float16")
+PRECISIONS = ("float32", "bfloat16", "float16")
 
 _SPEECH = ("hubert", "mert_model", "wav2vec2", "wavlm")
 
@@ -26,19 +26,19 @@ MEASURED: dict[tuple[str, str], str] = {
 """(family, feature of the processor) -> the fastest. What is not here computes in float32."""
 
 
-def compute_dtype(asked: str, family: str, device: torch.device) -> str:
-    """Return the dtype that `asked` means for a family on a device; "auto" looks it up in `MEASURED`.
+def compute_precision(asked: str, family: str, device: torch.device) -> str:
+    """Return the precision that `asked` means for a family on a device; "auto" looks it up in `MEASURED`.
 
     Raises
     ------
     InputError
-        If `asked` is neither "auto" nor one of `DTYPES`.
+        If `asked` is neither "auto" nor one of `PRECISIONS`.
     """
     if asked == "auto":
         found = (MEASURED.get((family, feature)) for feature in processor_features(device))
-        return next((dtype for dtype in found if dtype is not None), "float32")
-    if asked not in DTYPES:
-        raise InputError(f"dtype must be auto, {', '.join(DTYPES)}; got '{asked}'")
+        return next((precision for precision in found if precision is not None), "float32")
+    if asked not in PRECISIONS:
+        raise InputError(f"precision must be auto, {', '.join(PRECISIONS)}; got '{asked}'")
     return asked
 
 

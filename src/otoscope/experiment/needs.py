@@ -15,8 +15,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from otoscope import hub
 from otoscope.activations.crops import cut, parse_crop
-from otoscope.encoders.load import ENCODERS, WEIGHTS, Hub, Mini, cached
+from otoscope.encoders.load import ENCODERS, SETTINGS, WEIGHTS, Hub, Mini
 from otoscope.errors import InputError
 from otoscope.experiment.hearing import hearings
 from otoscope.experiment.spec import ROW_PER_CROP, EncoderSpec, Spec
@@ -194,7 +195,7 @@ def _place(encoder: EncoderSpec) -> tuple[str | None, Path | None]:
     repo = entry.repo_id if isinstance(entry, Hub) else encoder.name
     if (entry is not None and not isinstance(entry, Hub)) or repo.count("/") != 1:
         return None, None  # of another package, or a wrong name: loading it says more
-    return repo, cached(repo, encoder.revision)
+    return repo, hub.cached(repo, SETTINGS, one_of=WEIGHTS, revision=encoder.revision)
 
 
 def _shape(folder: Path) -> Shape | None:

@@ -34,7 +34,8 @@ def encode_rows(
     Returns
     -------
     pandas.DataFrame
-        clip_id, start_s, stop_s, latent, value: a row for every active latent, in the order of the rows.
+        clip_id, start_s, stop_s, latent, value: a row for every active latent, in the order of the rows. Where the
+        store has frames or frequency patches, also time_s and band, before latent.
 
     Raises
     ------
@@ -62,7 +63,8 @@ def encode_rows(
             latents.append(latent.numpy())
             values.append(z[row, latent].float().numpy())
     index = np.concatenate(found) if found else np.empty(0, dtype=int)
-    keys = table[["clip_id", "start_s", "stop_s"]].iloc[index].reset_index(drop=True)
+    columns = [c for c in ("clip_id", "start_s", "stop_s", "time_s", "band") if c in table]
+    keys = table[columns].iloc[index].reset_index(drop=True)
     return keys.assign(
         latent=np.concatenate(latents) if latents else np.empty(0, dtype=int),
         value=np.concatenate(values) if values else np.empty(0, dtype=np.float32),

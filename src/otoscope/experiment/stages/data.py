@@ -114,7 +114,7 @@ def _extract(
         revision=wanted["revision"],
         as_family=wanted["as_family"],
         device=settings["device"],
-        dtype=settings["precision"],
+        precision=settings["precision"],
     )
     layers = [*range(encoder.n_layers + 1), *beside]
     made_from = digest(

@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from otoscope import hub
 from otoscope.errors import ModelError
 
 
@@ -22,8 +23,6 @@ def download(source: str, *, revision: str | None = None) -> Path:
     ModelError
         If there is no such repository or folder, or it cannot be reached.
     """
-    from huggingface_hub import snapshot_download
-
     owner, _, rest = str(source).partition("/")
     name, _, folder = rest.partition("/")
     if not name or str(source).startswith((".", "/", "~")):
@@ -32,11 +31,9 @@ def download(source: str, *, revision: str | None = None) -> Path:
         [f"{folder}/*", "config.json"] if folder else ["*.json", "*.safetensors", "*.csv", "*.md", "ae.pt"]
     )
     try:
-        root = snapshot_download(f"{owner}/{name}", revision=revision, allow_patterns=files)
-    except Exception as error:  # its HTTP library, whose errors these may be, changes between versions
-        reason = str(error).strip().splitlines()[0]
-        raise ModelError(f"{source} is no directory, and not to be had from the Hub: {reason}") from error
-    directory = Path(root) / folder
+        directory = hub.fetch(f"{owner}/{name}", files, revision=revision) / folder
+    except ModelError as error:
+        raise ModelError(f"{source} is no directory, and not to be had from the Hub: {error}") from error
     if not directory.is_dir():
         raise ModelError(f"{owner}/{name} has no folder '{folder}'")
     return directory
