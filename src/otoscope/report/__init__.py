@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from otoscope.report.page import write_report
-from otoscope.report.switches import write_switches_page
+import lazy_loader
 
-__all__ = ["write_report", "write_switches_page"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -2,16 +2,6 @@
 
 from __future__ import annotations
 
-from otoscope.report.published.compare import COLUMNS, comparison, comparison_summary
-from otoscope.report.published.reference import CITATION, Published, beside, published_name, published_table
+import lazy_loader
 
-__all__ = [
-    "CITATION",
-    "COLUMNS",
-    "Published",
-    "beside",
-    "comparison",
-    "comparison_summary",
-    "published_name",
-    "published_table",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

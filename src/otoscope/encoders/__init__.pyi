@@ -1,0 +1,11 @@
+from .encoder import Encoder, Layer
+from .load import ENCODERS, load_encoder
+from .tokens import Tokens
+
+__all__ = [
+    "ENCODERS",
+    "Encoder",
+    "Layer",
+    "Tokens",
+    "load_encoder",
+]
