@@ -128,7 +128,7 @@ def test_one_recording_and_the_state_after_the_last_norm(work, tiny_encoder, cap
     ("arguments", "message"),
     [
         (["probe", "nowhere", "--clips", "synthsing", "--label", "x"], "nowhere"),
-        (["factors", "no-such-set", "--out", "x.csv"], "no data set and no folder"),
+        (["factors", "no-such-set", "--out", "x.csv"], "no data set, folder"),
         (["extract", "missing.csv", "--encoder", "ast", "--out", "s"], "no such table: 'missing.csv'"),
     ],
 )

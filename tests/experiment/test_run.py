@@ -114,11 +114,11 @@ def test_only_what_depends_on_a_change_is_made_again(done, settings, tmp_path):
 
 
 def test_a_run_that_was_killed_ends_with_the_same_tables(done, settings, tmp_path, monkeypatch):
-    from otoscope.experiment import stages
+    from otoscope.experiment.stages import disentanglement, probing
 
     with monkeypatch.context() as patch:
-        patch.setattr(stages, "sae_probing", lambda *args: None)  # never came to it
-        patch.setattr(stages, "disentanglement", lambda *args: 1 / 0)
+        patch.setattr(probing, "sae_probing", lambda *args: None)  # never came to it
+        patch.setattr(disentanglement, "disentanglement", lambda *args: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             run("demo", out=tmp_path / "run", settings=settings)
     resumed = run("demo", out=tmp_path / "run", settings=settings)

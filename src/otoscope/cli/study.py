@@ -46,7 +46,7 @@ def probe(
         split=rows.split.to_numpy(),
         groups=rows.group.to_numpy(),
     )
-    result = pd.DataFrame([{"layer": layer} | probe_row(fitted) for layer, fitted in found.items()])
+    result = pd.DataFrame([{"layer": layer, **probe_row(fitted)} for layer, fitted in found.items()])
     if out is not None:
         write_table(result, out)
     print(result.round(4).to_string(index=False))
@@ -118,6 +118,7 @@ def train(
     )
     measured = "validation rows" if "validation_rows" in options else "the rows it was trained on"
     for sae in saes:
+        assert sae.layer is not None  # of a store
         folder = sae.save_pretrained(out / array_name(sae.layer) / sae.name)
         x = activations.layer(sae.layer)
         metrics = reconstruction_metrics(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from otoscope.errors import InputError, nearest
+from otoscope.errors import InputError
 from otoscope.files import write_bytes, write_text
 
 if TYPE_CHECKING:
@@ -36,44 +35,17 @@ SkipOption = Annotated[
 
 
 def read_clips(clips: str, **options) -> pd.DataFrame:
-    """Return the clips table of a data set (``name`` or ``name:root``), a folder, a recording, or a table on disk."""
-    import pandas as pd
-
-    from otoscope.audio import SUFFIXES
-    from otoscope.clips import check_clips, read_table, split_clips
+    """Return the clips table of what `load_clips` takes; a data set is asked only for options it has."""
     from otoscope.datasets import DATASETS, load_clips
-    from otoscope.datasets.headers import with_durations
 
-    path = Path(clips)
-    name, colon, root = clips.partition(":")
-    if colon and name in DATASETS:
-        known = inspect.signature(DATASETS.get(name)).parameters
-        if options.get("group") is not None and "group" not in known:
+    given = {name: value for name, value in options.items() if value is not None}
+    name = clips.partition(":")[0]
+    if name in DATASETS:
+        known = DATASETS.get(name).options
+        if "group" in given and "group" not in known:
             raise InputError(f"data set '{name}' has groups of its own; leave --group out")
-        own = {option: value for option, value in options.items() if value is not None and option in known}
-        return load_clips(name, root=root, **own)
-    if path.suffix in (".csv", ".parquet"):
-        table = read_table(path)
-        group = options.get("group")
-        if group is not None:
-            if group not in table:
-                raise InputError(
-                    f"'{clips}' has no column '{group}'{nearest(group, table.columns)} for --group"
-                )
-            table["group"] = table[group].astype(str)
-        if "path" in table and not {"start_s", "stop_s"} <= set(table):
-            table = with_durations(table, skip_unreadable=bool(options.get("skip_unreadable")))
-        left_out = table.attrs.get("left_out", [])
-        table = check_clips(table if "split" in table else split_clips(table))
-        table.attrs["left_out"] = left_out
-        return table
-    if path.is_file() and path.suffix.lower() in SUFFIXES:
-        return check_clips(
-            split_clips(with_durations(pd.DataFrame({"clip_id": [path.name], "path": [clips]})))
-        )
-    if path.is_dir():
-        return load_clips(clips, **{name: value for name, value in options.items() if value is not None})
-    return load_clips(clips)
+        given = {option: value for option, value in given.items() if option in known}
+    return load_clips(clips, **given)
 
 
 def rows_of(activations, table: pd.DataFrame) -> pd.DataFrame:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from otoscope.audio import SUFFIXES
 from otoscope.clips import read_table, split_clips
+from otoscope.datasets.dataset import DataSet
 from otoscope.datasets.headers import with_durations
 from otoscope.errors import InputError, nearest
 
@@ -123,3 +124,6 @@ def _from_subfolders(root: Path) -> pd.DataFrame:
 
 def _table_of(root: Path) -> str:
     return str(root / METADATA) if (root / METADATA).exists() else f"'{root}'"
+
+
+DATASET = DataSet(load)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from otoscope.clips import split_clips
+from otoscope.datasets.dataset import DataSet, Published, Source
 from otoscope.datasets.headers import finished
 from otoscope.datasets.places import folder_with
 from otoscope.errors import InputError
@@ -110,3 +111,14 @@ def _notes(folder: Path) -> pd.DataFrame:
     if not rows:
         raise InputError(f"nsynth: {file} lists no notes")
     return pd.DataFrame(rows)
+
+
+DATASET = DataSet(
+    load,
+    source=Source(
+        page="https://magenta.tensorflow.org/datasets/nsynth (take the json/wav archives)",
+        licence="CC BY 4.0",
+        citation="Engel et al.: Neural Audio Synthesis of Musical Notes with WaveNet Autoencoders. ICML 2017",
+    ),
+    published=Published("family"),
+)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from otoscope.audio import SUFFIXES
 from otoscope.clips import check_clips, split_clips
+from otoscope.datasets.dataset import DataSet
 from otoscope.datasets.headers import with_durations
 from otoscope.errors import InputError, nearest
 
@@ -189,3 +190,6 @@ class _Finder:
             f"raven: {table}: the recording {what} is not below '{self.below}'; name the folder of recordings, or the "
             "one recording, with audio=..."
         )
+
+
+DATASET = DataSet(load)

@@ -40,6 +40,8 @@ def load_folder(
     source : mapping, optional
         What provenance says of where the weights are from. Default: the hash of their files.
     """
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"{folder} is no model's folder: it holds no config.json")
     raw_config = read_mapping(folder / "config.json", error=ModelError)
     model_type = _model_type(raw_config, as_family, folder)
     family = FAMILIES[model_type]

@@ -13,7 +13,7 @@ from otoscope.errors import InputError
 from otoscope.probing import scoring
 from otoscope.probing.inputs import check_rows
 from otoscope.probing.models import LogisticModel, standardised, training_folds
-from otoscope.probing.probe import STRENGTHS
+from otoscope.probing.probes import STRENGTHS
 
 KS = (1, 2, 4, 8, 16, 32)
 

@@ -231,5 +231,5 @@ def test_refuses_what_is_no_run(tmp_path, make_run):
         write_report(folder)
     (folder / "spec.yaml").write_text("a: [")
     path.unlink()
-    with pytest.raises(InputError, match=r"spec\.yaml cannot be read"):
+    with pytest.raises(InputError, match=r"spec\.yaml is not valid YAML"):
         write_report(folder)

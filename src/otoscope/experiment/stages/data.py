@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from otoscope.clips import check_label, clips_hash
-from otoscope.datasets import DATASETS, GROUND_TRUTHS, load_clips
+from otoscope.datasets import DATASETS, load_clips
 from otoscope.errors import SpecError, nearest
 from otoscope.experiment.hearing import hearings, splits_of
 from otoscope.experiment.run_directory import RunDirectory, digest
@@ -28,7 +27,7 @@ def clips(run: RunDirectory) -> pd.DataFrame:
     change), "clips" for that and all labels and splits.
     """
     spec = run.spec.dataset
-    loader = inspect.signature(DATASETS.get(spec.name)).parameters
+    loader = DATASETS.get(spec.name).options
     unknown = [name for name in spec.options if name not in loader]
     if unknown:
         raise SpecError(
@@ -141,14 +140,14 @@ def factors(run: RunDirectory, table: pd.DataFrame) -> Factors:
     name = run.spec.factors.name
     dataset = run.spec.dataset.name
     if name == "auto":
-        name = "ground_truth" if dataset in GROUND_TRUTHS else "descriptors"
+        name = "ground_truth" if DATASETS.get(dataset).true_factors else "descriptors"
     options: dict[str, Any] = {"families": run.spec.factors.families} if name == "egemaps" else {}
     clips = table[table.split.isin(splits_of(run.spec, "measure"))].reset_index(drop=True)
     settings = [name, options, clips_hash(clips), _file_state(name)]
     with run.stage("factors", settings, after=["recordings"]) as stage:
         if stage.needed:
             if name == "ground_truth":
-                found = Factors(*GROUND_TRUTHS.get(dataset)(clips))
+                found = Factors(*DATASETS.get(dataset).true_factors(clips))
             elif Path(name).suffix in (".csv", ".parquet"):
                 found = compute_factors("csv", clips, path=name)
             else:

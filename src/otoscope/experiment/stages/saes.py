@@ -15,6 +15,7 @@ from otoscope.experiment.stages.data import heard_as
 from otoscope.experiment.stages.rows import Heard
 
 if TYPE_CHECKING:
+    from otoscope.encoders import Layer
     from otoscope.saes import SparseAutoencoder
 
 Trained = dict[str, dict[int, list[Path]]]
@@ -73,7 +74,7 @@ def _train(
         make_config(settings.kind, n_latents=settings.n_latents, sparsity=s) for s in settings.sparsities
     ]
     valid = heard.evaluate.only("valid")
-    both = [*layers, *settings.beside]
+    both: list[Layer] = [*layers, *settings.beside]
     made = train_saes(
         **_rows(heard, both),
         configs=configs,
@@ -90,7 +91,7 @@ def _train(
     )
     folders: dict[str, list[str]] = {str(layer): [] for layer in layers}
     for sae in made:
-        if sae.layer in settings.beside:
+        if sae.layer is None or sae.layer in settings.beside:
             continue
         sae.about |= {
             "encoder": encoder,

@@ -1,0 +1,149 @@
+"""Data sets by name, and one function for all that can be listened to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from otoscope.audio import SUFFIXES
+from otoscope.clips import check_clips, read_table, split_clips
+from otoscope.errors import InputError, nearest
+from otoscope.registry import Registry
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from otoscope.datasets.dataset import DataSet
+
+TABLES = (".csv", ".parquet")
+
+DATASETS = Registry("data set", "otoscope.datasets")
+"""Objects of `otoscope.datasets.dataset.DataSet`."""
+for _name, (_module, _summary) in {
+    "synthsing": ("synthsing.about", "synthesised singing, ten techniques, true factors known (built in)"),
+    "vocalset": (
+        "vocalset.about",
+        "20 professional singers, ten techniques (otoscope download vocalset DIR)",
+    ),
+    "folder": (
+        "folder",
+        "any folder of recordings; labels from its metadata.csv, or from one subfolder a class",
+    ),
+    "esc50": ("esc50", "2,000 environmental sounds, 50 classes, five folds"),
+    "gtzan": ("gtzan", "1,000 excerpts of music, ten genres (no artists known: scores flatter)"),
+    "speech-commands": ("speech_commands", "105,829 spoken words, 35 words, the official lists"),
+    "fsdd": ("fsdd", "3,000 spoken digits, six speakers, 8 kHz"),
+    "nsynth": ("nsynth", "305,979 musical notes, by instrument family, source and pitch"),
+    "raven": ("raven", "Raven selection tables: marked stretches of long recordings"),
+}.items():
+    DATASETS.add(_name, f"otoscope.datasets.{_module}:DATASET", _summary)
+
+
+def load_clips(source: str | Path, *, root: str | Path | None = None, **options) -> pd.DataFrame:
+    """Return a clips table of a data set, a folder, a table on disk, or one recording.
+
+    Parameters
+    ----------
+    source : str or Path
+        A registered name (``otoscope list datasets``), alone or with its folder (``"vocalset:/data/VocalSet"``); a
+        folder of recordings; a table of clips (.csv, .parquet); or a recording.
+    root : str or Path, optional
+        Where a data set lies, or shall lie; each says what it does without one.
+    **options
+        The data set's own options, such as ``group="speaker"`` for a folder or a table, or ``seed=1`` for synthsing.
+
+    Returns
+    -------
+    DataFrame
+        Columns clip_id, path, start_s, stop_s (seconds), split, group, then the labels. ``.attrs["left_out"]`` lists
+        recordings that could not be read and were left out, where the caller allowed that.
+
+    Raises
+    ------
+    InputError
+        If there is no such data set, folder or file, it has no such option, or it cannot be used as it is.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> table = pd.DataFrame({"path": ["a.wav", "b.wav"], "start_s": 0.0, "stop_s": 1.0, "word": ["yes", "no"]})
+    >>> table.assign(split=["train", "test"], group=["ann", "bob"]).to_csv("clips.csv", index=False)
+    >>> load_clips("clips.csv")[["clip_id", "split", "word"]]
+      clip_id  split word
+    0   a.wav  train  yes
+    1   b.wav   test   no
+    """
+    name, colon, place = str(source).partition(":")
+    if colon and name in DATASETS:
+        if root is not None:
+            raise InputError(f"'{source}' says where the data lie; leave root out")
+        root = place
+    else:
+        name = str(source)
+    path = Path(name)
+    if name in DATASETS:
+        clips = _load(name, options if root is None else {"root": root, **options})
+    elif path.exists() and root is not None:
+        raise InputError(f"'{name}' says where the data lie; leave root out")
+    elif path.is_dir():
+        clips = _load("folder", {"root": name, **options})
+    elif path.suffix.lower() in TABLES:
+        clips = _table(path, **options)
+    elif path.is_file() and path.suffix.lower() in SUFFIXES:
+        clips = _recording(path)
+    else:
+        raise InputError(
+            f"no data set, folder, table or recording is called '{name}'{nearest(name, DATASETS.names())} "
+            f"(data sets: {', '.join(DATASETS.names())})"
+        )
+    left_out = clips.attrs.get("left_out", [])
+    clips = check_clips(clips)
+    clips.attrs["left_out"] = left_out
+    return clips
+
+
+def _load(name: str, options: dict[str, Any]) -> pd.DataFrame:
+    """Call a data set's loader, after a look at what it takes."""
+    dataset: DataSet = DATASETS.get(name)
+    known = dataset.options
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
+        for option in options:
+            if option not in known:
+                raise InputError(
+                    f"data set '{name}' has no option '{option}'{nearest(option, known)} (options: {', '.join(known)})"
+                )
+    root = known.get("root")
+    if root is not None and root.default is root.empty and options.get("root") is None:
+        raise InputError(
+            f"data set '{name}' lies on disk; say where: load_clips('{name}', root='/data/{name}'), "
+            f"--set dataset.root=/data/{name} of a run, {name}:/data/{name} of any other command"
+        )
+    return dataset.load(**options)
+
+
+def _table(
+    path: Path, *, group: str | None = None, label: str | None = None, skip_unreadable: bool = False
+) -> pd.DataFrame:
+    """Return a clips table on disk, with what it leaves out: durations, a split."""
+    from otoscope.datasets.headers import with_durations
+
+    table = read_table(path)
+    for column in (group, label):
+        if column is not None and column not in table:
+            raise InputError(f"'{path}' has no column '{column}'{nearest(column, table.columns)}")
+    if group is not None:
+        table["group"] = table[group].astype(str)
+    if "path" in table and not {"start_s", "stop_s"} <= set(table):
+        table = with_durations(table, skip_unreadable=skip_unreadable)
+    left_out = table.attrs.get("left_out", [])
+    table = table if "split" in table else split_clips(table)
+    table.attrs["left_out"] = left_out
+    return table
+
+
+def _recording(path: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    from otoscope.datasets.headers import with_durations
+
+    return split_clips(with_durations(pd.DataFrame({"clip_id": [path.name], "path": [str(path)]})))
