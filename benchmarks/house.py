@@ -47,8 +47,8 @@ def main() -> None:
     )
     print("longest bodies:", ", ".join(f"{name} {length}" for length, name in bodies[:5]))
     print(f"bodies over 60 lines: {sum(length > 60 for length, _ in bodies)}")
-    for what, annotations in (("", False), (", those for annotations counted", True)):
-        circles = circles_of(arrows(package, annotations=annotations))
+    for what, counted in (("", False), (", those for annotations counted", True)):
+        circles = circles_of(arrows(package, annotations=counted))
         print(f"circles of imports between files{what}: {len(circles)}")
         for circle in circles:
             print("  " + " ".join(sorted(name.removeprefix("otoscope.") for name in circle)))

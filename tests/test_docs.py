@@ -1,0 +1,46 @@
+"""The examples of the documents run: each section of docs/extend.md, and the docstrings of public functions."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from otoscope.datasets import DATASETS
+from otoscope.encoders.families import FAMILIES
+from otoscope.saes import SAES
+
+EXTEND = Path(__file__).parents[1] / "docs" / "extend.md"
+SECTIONS = dict(part.split("\n", 1) for part in EXTEND.read_text(encoding="utf-8").split("\n## ")[1:])
+
+
+@pytest.fixture
+def undone(monkeypatch, tmp_path):
+    """A folder of its own, and registries that are as before afterwards."""
+    monkeypatch.chdir(tmp_path)
+    for registry in (DATASETS, SAES):
+        monkeypatch.setattr(registry, "_own", dict(registry._own))
+    before = dict(FAMILIES)
+    yield
+    FAMILIES.clear()
+    FAMILIES.update(before)
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+@pytest.mark.usefixtures("undone")
+def test_examples_of_extend_run(section):
+    blocks = re.findall(r"```python\n(.*?)```", SECTIONS[section], flags=re.DOTALL)
+    assert blocks
+    code = "\n".join(blocks)
+    if "otoscope import results" in code:
+        pytest.importorskip("otoscope.results")
+    exec(compile(code, f"{EXTEND.name}: {section}", "exec", dont_inherit=True), {"__name__": "__main__"})
+
+
+def test_files_that_extend_names_are_there():
+    pytest.importorskip("otoscope.results")
+    named = set(re.findall(r"`((?:src|tests)/[\w/.]+)`", EXTEND.read_text(encoding="utf-8")))
+    assert len(named) > 8
+    missing = [name for name in named if not (EXTEND.parents[1] / name).exists()]
+    assert missing == []
