@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib
 import re
 from pathlib import Path
 
@@ -13,6 +15,35 @@ from otoscope.saes import SAES
 
 EXTEND = Path(__file__).parents[1] / "docs" / "extend.md"
 SECTIONS = dict(part.split("\n", 1) for part in EXTEND.read_text(encoding="utf-8").split("\n## ")[1:])
+
+SHOWN = """
+otoscope: check_clips split_clips load_clips load_encoder extract compute_factors train_saes TopKCoder
+otoscope.saes: make_config reconstruction_metrics
+otoscope.factors: join_factors
+otoscope.experiment: load_spec
+otoscope.probing: probe probe_all sparse_probes
+otoscope.disentanglement: measure_disentanglement completeness effective_dims lasso_path
+otoscope.disentanglement: knn_entropy histogram_entropy factor_entropy
+"""
+"""The public functions that show an example, by room."""
+NAMES = [
+    f"{room}.{name}"
+    for room, names in (line.split(": ") for line in SHOWN.strip().splitlines())
+    for name in names.split()
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_examples_of_public_functions_run(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    room, _, attribute = name.rpartition(".")
+    thing = getattr(importlib.import_module(room), attribute)
+    own = vars(importlib.import_module(thing.__module__))
+    parser, runner, said = doctest.DocTestParser(), doctest.DocTestRunner(), []
+    test = parser.get_doctest(thing.__doc__, dict(own), name, None, None)
+    assert test.examples
+    runner.run(test, out=said.append)
+    assert runner.failures == 0, "".join(said)
 
 
 @pytest.fixture
