@@ -82,6 +82,17 @@ def extract(
         If `out` was made with other settings.
     OtoscopeError
         If another process makes the same shard, or the disk is full.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import otoscope as oto
+    >>> from otoscope.audio import write_audio
+    >>> write_audio("tone.wav", 0.5 * np.sin(2 * np.pi * 220 * np.arange(16_000) / 16_000), 16_000)
+    >>> encoder = oto.load_encoder("otoscope-mini", device="cpu")
+    >>> store = extract(oto.load_clips("tone.wav"), encoder, layers=[0, 3], out="activations")
+    >>> store.layers, store.layer(3).shape == (1, encoder.widths[3])
+    ([0, 3], True)
     """
     store = Store(out)
     mine = _parse_shard(shard)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from otoscope.audio import audio_info, read_audio
 from otoscope.compute import progress, thread_map
-from otoscope.datasets.dataset import DataSet, Published
+from otoscope.datasets.dataset import DataSet, Findings, Published
 from otoscope.datasets.load import DATASETS, load_clips
 from otoscope.errors import AudioError, OtoscopeError
 
@@ -18,34 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import pandas as pd
-
-
-@dataclass
-class Findings:
-    """What a check found.
-
-    Attributes
-    ----------
-    dataset : str
-        The data set's name.
-    root : Path
-        Where it lies.
-    n_clips : int
-        How many clips it gives.
-    problems : list of str
-        What should be mended: missing, corrupt, unexpected.
-    notes : list of str
-        What is odd but provided for.
-    counts : DataFrame or None
-        Clips by label and split, or what tells more.
-    """
-
-    dataset: str
-    root: Path
-    n_clips: int = 0
-    problems: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    counts: pd.DataFrame | None = None
 
 
 def check_dataset(name: str, root: str | Path, *, decode: bool = True) -> Findings:

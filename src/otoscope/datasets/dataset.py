@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from otoscope.datasets.checks import Findings
 
 
 @dataclass(frozen=True)
@@ -66,6 +65,34 @@ class Published:
     n_clips: int | None = None
     n_classes: int | None = None
     per_class: int | None = None
+
+
+@dataclass
+class Findings:
+    """What a check found.
+
+    Attributes
+    ----------
+    dataset : str
+        The data set's name.
+    root : Path
+        Where it lies.
+    n_clips : int
+        How many clips it gives.
+    problems : list of str
+        What should be mended: missing, corrupt, unexpected.
+    notes : list of str
+        What is odd but provided for.
+    counts : DataFrame or None
+        Clips by label and split, or what tells more.
+    """
+
+    dataset: str
+    root: Path
+    n_clips: int = 0
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    counts: pd.DataFrame | None = None
 
 
 @dataclass(frozen=True)

@@ -66,12 +66,12 @@ def load_clips(source: str | Path, *, root: str | Path | None = None, **options)
     Examples
     --------
     >>> import pandas as pd
-    >>> table = pd.DataFrame({"path": ["a.wav", "b.wav"], "start_s": 0.0, "stop_s": 1.0, "word": ["yes", "no"]})
+    >>> table = pd.DataFrame({"clip_id": ["a", "b"], "path": ["a.wav", "b.wav"], "start_s": 0.0, "stop_s": 1.0})
     >>> table.assign(split=["train", "test"], group=["ann", "bob"]).to_csv("clips.csv", index=False)
-    >>> load_clips("clips.csv")[["clip_id", "split", "word"]]
-      clip_id  split word
-    0   a.wav  train  yes
-    1   b.wav   test   no
+    >>> load_clips("clips.csv")[["clip_id", "split", "group"]]
+      clip_id  split group
+    0       a  train   ann
+    1       b   test   bob
     """
     name, colon, place = str(source).partition(":")
     if colon and name in DATASETS:

@@ -102,6 +102,12 @@ def load_encoder(
     ModelError
         If the model cannot be had (no network and nothing cached), is of a family that is not served, or its
         weights do not fit.
+
+    Examples
+    --------
+    >>> encoder = load_encoder("otoscope-mini", device="cpu")
+    >>> encoder.sample_rate
+    16000
     """
     text = os.fspath(name)
     options: dict[str, Any] = {"device": device, "precision": precision}

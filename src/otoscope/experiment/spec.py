@@ -229,6 +229,11 @@ def load_spec(recipe_or_file: str | Path, *, settings: list[str] | None = None) 
     ------
     SpecError
         If there is no such recipe or file, it is no YAML mapping, or a key or value is wrong.
+
+    Examples
+    --------
+    >>> load_spec("demo", settings=["saes.epochs=10"]).saes.epochs
+    10
     """
     path = _find(recipe_or_file)
     values = read_mapping(path, error=SpecError)

@@ -75,6 +75,16 @@ def probe(
     ------
     InputError
         If lengths differ, a split has no training or test rows, or the training rows have one class only.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> labels, groups = np.tile(["high", "low"], 60), np.repeat(range(12), 10)
+    >>> x = rng.standard_normal((120, 4)) + 3 * (labels == "high")[:, None]
+    >>> split = np.repeat(["train", "valid", "test"], [80, 20, 20])
+    >>> probe(x, labels, split=split, groups=groups).score
+    1.0
     """
     x, labels, split, groups = check_rows(x, labels, split, groups)
     if not len(strengths) or min(strengths) <= 0:
@@ -120,6 +130,18 @@ def probe_all(
         Called with each key once it is probed, in order.
     **options
         Of `probe`: `split` and `groups` are needed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> labels, groups = np.tile(["high", "low"], 60), np.repeat(range(12), 10)
+    >>> noise = rng.standard_normal((120, 4))
+    >>> split = np.repeat(["train", "valid", "test"], [80, 20, 20])
+    >>> layers = {0: noise, 1: noise + 3 * (labels == "high")[:, None]}
+    >>> found = probe_all(layers, labels, split=split, groups=groups)
+    >>> found[1].score > found[0].score
+    True
     """
     results = {}
     with one_thread_each():

@@ -58,6 +58,17 @@ def sparse_probes(
     ------
     InputError
         If the label is a number, or a k is below 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> labels, groups = np.tile(["high", "low"], 60), np.repeat(range(12), 10)
+    >>> codes = np.random.default_rng(0).uniform(size=(120, 6))
+    >>> codes[:, 4] += labels == "high"
+    >>> split = np.repeat(["train", "valid", "test"], [80, 20, 20])
+    >>> found = sparse_probes(codes, labels, split=split, groups=groups, ks=[1])
+    >>> found[(found["class"] == "high") & (found.k == 1)].average_precision.item()
+    1.0
     """
     x, labels, split, groups = check_rows(codes, labels, split, groups)
     kind = kind or label_kind(labels)

@@ -52,6 +52,14 @@ def reconstruction_metrics(
     ------
     InputError
         If `x` has no rows or another width.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from otoscope.saes import TopKConfig, build_sae
+    >>> rows = np.random.default_rng(0).standard_normal((100, 8)).astype(np.float32)
+    >>> reconstruction_metrics(build_sae(TopKConfig(n_latents=32, k=1), n_inputs=8), rows).l0
+    1.0
     """
     x = torch.as_tensor(x)
     if x.ndim != 2 or len(x) == 0:

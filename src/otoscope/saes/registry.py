@@ -45,6 +45,11 @@ def make_config(kind: str, **options: Any) -> SAEConfig:
         If no such kind is registered.
     InputError
         If the kind has no such option, or a value is out of range.
+
+    Examples
+    --------
+    >>> make_config("topk", n_latents=2048, sparsity=0.75).active
+    512
     """
     config_class = SAES.get(kind).config_class
     known = [field.name for field in dataclasses.fields(config_class)]

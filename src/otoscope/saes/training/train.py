@@ -108,6 +108,15 @@ def train_saes(
         If rows are missing or not finite, or an option is out of range or unknown.
     ProvenanceError
         If the checkpoint belongs to other settings or data.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from otoscope.saes import TopKConfig
+    >>> rows = np.random.default_rng(0).standard_normal((256, 8)).astype(np.float32)
+    >>> configs = [TopKConfig(n_latents=32, sparsity=0.75), TopKConfig(n_latents=32, sparsity=0.875)]
+    >>> [sae.name for sae in train_saes({3: rows}, configs, epochs=2, progress=False)]
+    ['topk-32-s0.75-seed0', 'topk-32-s0.875-seed0']
     """
     options = (options or TrainingOptions()).changed(**changes)
     configs = [configs] if isinstance(configs, SAEConfig) else list(configs)
