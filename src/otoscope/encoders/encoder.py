@@ -318,7 +318,7 @@ class Encoder:
     from_module = classmethod(from_module)
 
     def _compute_in(self, precision: str) -> None:
-        """Give the model the kernels for a precision; those it has are kept: packing anew may round otherwise."""
+        """Give the model the kernels for a precision; those it has stay, as packed anew they may round otherwise."""
         if (precision, self.device) == self._kernels:
             return
         self.precision = precision
