@@ -28,12 +28,12 @@ _BUDGET_S = 0.5
 
 @dataclass(frozen=True)
 class Load:
-    """One encoder: its blocks and width, what it will hear (see `needs.heard_by`), and whether it is here."""
+    """One encoder: its blocks and width, what it will hear (see `needs.store_sizes`), and whether it is here."""
 
     encoder: EncoderSpec
     n_blocks: int
     width: int
-    heard: pd.DataFrame
+    stores: pd.DataFrame
     here: bool
 
 
@@ -47,7 +47,7 @@ def stage_times(spec: Spec, clips: pd.DataFrame, loads: Sequence[Load]) -> dict[
         hearing = _hearing_time(spec, load) if load.here else None
         if hearing is not None:
             found["hearing clips"] = found.get("hearing clips", 0.0) + hearing
-        n_rows = int(load.heard.learnt.sum())
+        n_rows = int(load.stores.learnt.sum())
         if spec.extraction.crops == "in_turn":
             n_rows = int((clips.split == "train").sum())
         step = step_s[load.width]
@@ -134,7 +134,7 @@ def _hearing_time(spec: Spec, load: Load) -> float | None:
         model = load_encoder(asked.name, revision=asked.revision, as_family=asked.as_family, **place)
     except OtoscopeError:  # the stage that needs it says what is wrong
         return None
-    stores = [(row.crops, row.sound_s / row.crops) for row in load.heard.itertuples() if row.crops]
+    stores = [(row.crops, row.sound_s / row.crops) for row in load.stores.itertuples() if row.crops]
     return sum(extraction_time(model, n, seconds) for n, seconds in stores)
 
 
