@@ -11,7 +11,7 @@ import pytest
 
 from otoscope.errors import InputError
 from otoscope.experiment import needs as module
-from otoscope.experiment.needs import heard_by, needs
+from otoscope.experiment.needs import needs, store_sizes
 from otoscope.experiment.spec import Spec, resolve
 
 SPLITS = ["train"] * 5 + ["valid"] * 2 + ["test"] * 3
@@ -67,8 +67,8 @@ def test_three_ways_of_cutting_by_the_paper(tiny_encoder, tmp_path):
         protocol="paper",
         extraction={"train_crop": "random:4x1,pad", "evaluate_crop": "first:1,pad", "dtype": "float16"},
     )
-    heard = heard_by(own, own.encoders[0], CLIPS).set_index("roles")
-    assert list(heard.crops) == [17, 5, 3]  # 4 of each training clip but the short one; first seconds; whole
+    stores = store_sizes(own, own.encoders[0], CLIPS).set_index("roles")
+    assert list(stores.crops) == [17, 5, 3]  # 4 of each training clip but the short one; first seconds; whole
     found = needs(own, CLIPS, out=tmp_path / "run")
     with_final, without = (17 + 5) * 4, 3 * 3  # "final" is trained beside, and not measured
     assert found.disk["activations"] == (with_final + without) * 16 * 2
@@ -79,8 +79,8 @@ def test_three_ways_of_cutting_by_the_paper(tiny_encoder, tmp_path):
 
 def test_an_encoders_own_measure_crop_and_all_rows(tiny_encoder):
     own = spec(tiny_encoder, encoders=[{"name": str(tiny_encoder), "measure_crop": "first:2"}])
-    heard = heard_by(own, own.encoders[0], CLIPS)
-    assert heard.to_dict("list") == {
+    stores = store_sizes(own, own.encoders[0], CLIPS)
+    assert stores.to_dict("list") == {
         "crop": ["full", "first:2"],
         "roles": ["train evaluate", "measure"],
         "crops": [10, 10],

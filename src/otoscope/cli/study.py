@@ -148,9 +148,8 @@ def disentangle(
 
     from otoscope.activations import Activations
     from otoscope.disentanglement import measure_all
-    from otoscope.experiment.stages.rows import codes_of
     from otoscope.factors import compute_factors, join_factors
-    from otoscope.saes import SparseAutoencoder
+    from otoscope.saes import SparseAutoencoder, codes_of
 
     activations = Activations.open(store)
     table = read_clips(clips, group=group)

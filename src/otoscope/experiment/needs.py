@@ -19,7 +19,7 @@ from otoscope import hub
 from otoscope.activations.crops import cut, parse_crop
 from otoscope.encoders.load import ENCODERS, SETTINGS, WEIGHTS, Hub, Mini
 from otoscope.errors import InputError
-from otoscope.experiment.hearing import hearings
+from otoscope.experiment.roles import store_plans
 from otoscope.experiment.spec import ROW_PER_CROP, EncoderSpec, Spec
 from otoscope.files import read_mapping
 
@@ -126,11 +126,11 @@ def needs(spec: Spec, clips: pd.DataFrame, *, out: str | os.PathLike) -> Needs:
         if shape is None or not a_row_per_crop:
             unknown.append(encoder.name)
             continue
-        heard = heard_by(spec, encoder, clips)
+        stores = store_sizes(spec, encoder, clips)
         certain += _fewest_layers(encoder) * layer_bytes(spec, shape.width)
-        for what, size in _disk(spec, encoder, shape, heard).items():
+        for what, size in _disk(spec, encoder, shape, stores).items():
             disk[what] = disk.get(what, 0) + size
-        for what, size in _memory(spec, encoder, shape, heard).items():
+        for what, size in _memory(spec, encoder, shape, stores).items():
             memory[what] = max(memory.get(what, 0), size)
     if disk:  # one encoder's at a time
         disk["a checkpoint"] = memory["training autoencoders"] * NUMBERS_PER_WEIGHT_KEPT // NUMBERS_PER_WEIGHT
@@ -145,12 +145,12 @@ def needs(spec: Spec, clips: pd.DataFrame, *, out: str | os.PathLike) -> Needs:
     return Needs(downloads, disk, memory, free, _free_memory(), str(out), unknown)
 
 
-def heard_by(spec: Spec, encoder: EncoderSpec, clips: pd.DataFrame) -> pd.DataFrame:
+def store_sizes(spec: Spec, encoder: EncoderSpec, clips: pd.DataFrame) -> pd.DataFrame:
     """Return ``crop, roles, crops``: a row per store, that is per way in which clips are cut."""
     rows = []
-    for hearing in hearings(spec, encoder):
-        crops = cut(clips[clips.split.isin(hearing.splits)], parse_crop(hearing.crop))
-        rows.append((hearing.crop, " ".join(hearing.roles), len(crops)))
+    for plan in store_plans(spec, encoder):
+        crops = cut(clips[clips.split.isin(plan.splits)], parse_crop(plan.crop))
+        rows.append((plan.crop, " ".join(plan.roles), len(crops)))
     return pd.DataFrame(rows, columns=["crop", "roles", "crops"])
 
 
@@ -160,9 +160,9 @@ def layer_bytes(spec: Spec, width: int) -> int:
     return 4 * len(spec.saes.sparsities) * len(spec.saes.seeds) * (2 * width * n_latents + n_latents)
 
 
-def _disk(spec: Spec, encoder: EncoderSpec, shape: Shape, heard: pd.DataFrame) -> dict[str, int]:
-    beside = np.where(heard.roles == "measure", 0, len(spec.saes.beside))
-    numbers = int((heard.crops * (shape.n_blocks + 1 + beside)).sum()) * shape.width
+def _disk(spec: Spec, encoder: EncoderSpec, shape: Shape, stores: pd.DataFrame) -> dict[str, int]:
+    beside = np.where(stores.roles == "measure", 0, len(spec.saes.beside))
+    numbers = int((stores.crops * (shape.n_blocks + 1 + beside)).sum()) * shape.width
     n_bytes = 2 if spec.extraction.dtype == "float16" else 4
     return {
         "activations": n_bytes * numbers,
@@ -175,9 +175,9 @@ def _fewest_layers(encoder: EncoderSpec) -> int:
     return max(len({layer for layer in encoder.layers if isinstance(layer, int)}), 1)
 
 
-def _memory(spec: Spec, encoder: EncoderSpec, shape: Shape, heard: pd.DataFrame) -> dict[str, int]:
+def _memory(spec: Spec, encoder: EncoderSpec, shape: Shape, stores: pd.DataFrame) -> dict[str, int]:
     n_layers = len(encoder.layers) + len(spec.saes.beside)
-    probed = int(heard.crops[heard.roles.str.contains("train|evaluate")].sum())
+    probed = int(stores.crops[stores.roles.str.contains("train|evaluate")].sum())
     return {
         "the encoder": shape.weight_bytes,
         "probing all layers": 4 * probed * (shape.n_blocks + 1) * shape.width,

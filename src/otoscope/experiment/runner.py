@@ -59,13 +59,13 @@ def run(
         for line in needs(spec, clips, out=directory.root).lines():
             say(line)
     factors = data.factors(directory, clips)  # before the hours of extraction: a missing package shows now
-    heard = data.activations(directory, clips)
-    best, studied = probing.layer_probing(directory, clips, heard)
-    trained = saes.saes(directory, heard, studied)
-    probing.sae_probing(directory, clips, heard, trained, best)
-    disentanglement.disentanglement(directory, heard, trained, factors)
+    views = data.activations(directory, clips)
+    best, studied = probing.layer_probing(directory, clips, views)
+    trained = saes.saes(directory, views, studied)
+    probing.sae_probing(directory, clips, views, trained, best)
+    disentanglement.disentanglement(directory, views, trained, factors)
     claims.claims(directory, clips)
-    told = summary.summary(directory, clips, heard, best, studied)
+    told = summary.summary(directory, clips, views, best, studied)
     directory.write_text("run.json", json.dumps(told, indent=2) + "\n")
     left_out = told["summary"]["n_left_out"]
     if left_out:

@@ -12,9 +12,9 @@ import pandas as pd
 
 from otoscope.compute import progress
 from otoscope.experiment.run_directory import RunDirectory
-from otoscope.experiment.stages.data import heard_as
-from otoscope.experiment.stages.rows import Heard, View, codes_of
+from otoscope.experiment.stages.data import view_name
 from otoscope.experiment.stages.saes import load
+from otoscope.experiment.stages.views import View, Views
 from otoscope.results import DENSE, nearest_sparsity, r2_column
 
 if TYPE_CHECKING:
@@ -43,14 +43,14 @@ class Representation:
         return {"representation": self.name, "sparsity": self.sparsity, "seed": self.seed}
 
 
-def disentanglement(run: RunDirectory, heard: dict[str, Heard], trained: Trained, factors: Factors) -> None:
+def disentanglement(run: RunDirectory, views: dict[str, Views], trained: Trained, factors: Factors) -> None:
     """Write disentanglement.csv, its summary, latents and families, gap_scores.csv and factor_entropy.csv."""
     from otoscope.disentanglement import factor_entropy, gap_scores, measure_all
     from otoscope.factors import join_factors
 
     settings = run.spec.disentanglement
-    needs = ["clips", "factors", *(f"saes-{encoder}" for encoder in heard)]
-    needs += [heard_as(encoder, "measure") for encoder in heard]
+    needs = ["clips", "factors", *(f"saes-{encoder}" for encoder in views)]
+    needs += [view_name(encoder, "measure") for encoder in views]
     with run.stage(
         "disentanglement", [settings.model_dump(), run.spec.factors.whole_clip], after=needs
     ) as stage:
@@ -67,7 +67,7 @@ def disentanglement(run: RunDirectory, heard: dict[str, Heard], trained: Trained
         }
         with progress("disentanglement", _n_representations(run, trained), unit="representations") as bar:
             for encoder, layers in trained.items():
-                view = heard[encoder].measure
+                view = views[encoder].measure
                 values = join_factors(view.rows, factors, whole_clip=run.spec.factors.whole_clip)
                 for layer, folders in layers.items():
                     items = list(_representations(view, layer, values, load(folders), settings))
@@ -161,7 +161,7 @@ def _representations(
 ) -> Iterator[Representation]:
     """Yield the dense layer, every trained code, and the nulls, which share one code's width and k."""
     from otoscope.disentanglement import pca_codes, random_codes, shuffle_factors
-    from otoscope.saes import build_sae
+    from otoscope.saes import build_sae, codes_of
 
     dense = view.layer(layer)
     yield Representation(DENSE, None, 0, dense, factors)

@@ -13,9 +13,9 @@ from otoscope.clips import label_kind
 from otoscope.compute import Progress, progress
 from otoscope.errors import SpecError
 from otoscope.experiment.run_directory import RunDirectory
-from otoscope.experiment.stages.data import heard_as
-from otoscope.experiment.stages.rows import Heard, codes_of
+from otoscope.experiment.stages.data import view_name
 from otoscope.experiment.stages.saes import describe, load
+from otoscope.experiment.stages.views import Views
 from otoscope.results import BEST_LAYER, CODES, DENSE, nearest_sparsity, pick_column
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def layer_probing(
-    run: RunDirectory, clips: pd.DataFrame, heard: dict[str, Heard]
+    run: RunDirectory, clips: pd.DataFrame, views: dict[str, Views]
 ) -> tuple[dict[str, int], dict[str, list[int]]]:
     """Probe every layer and write layer_probing.csv, predictions and the best layer's confusion.
 
@@ -39,11 +39,13 @@ def layer_probing(
     from otoscope.probing import best_layer, confusion_table, probe_row
 
     pick = pick_column(run.spec.probing.pick_layer)
-    with run.stage("layer_probing", _settings(run), after=["clips", *_heard(heard)]) as stage:
+    with run.stage("layer_probing", _settings(run), after=["clips", *_judged(views)]) as stage:
         if stage.needed:
             rows, predictions, confusions, best = [], [], [], {}
-            with progress("probing layers", sum(len(h.layers) for h in heard.values()), unit="layers") as bar:
-                for encoder, own in heard.items():
+            with progress(
+                "probing layers", sum(len(own.layers) for own in views.values()), unit="layers"
+            ) as bar:
+                for encoder, own in views.items():
                     layers = {layer: own.layer(layer) for layer in own.layers}
                     turns = {layer: own.turns(layer) for layer in own.layers}
                     pools = dict.fromkeys(layers, encoder)
@@ -62,24 +64,24 @@ def layer_probing(
             if confusions:
                 run.write_table("confusion", pd.concat(confusions, ignore_index=True))
             stage.outputs = {"best": best}
-    asked = dict(zip(heard, (encoder.layers for encoder in run.spec.encoders)))
+    asked = dict(zip(views, (encoder.layers for encoder in run.spec.encoders)))
     best = stage.outputs["best"]
     return best, {
-        encoder: _studied(asked[encoder], best[encoder], own.layers) for encoder, own in heard.items()
+        encoder: _studied(asked[encoder], best[encoder], own.layers) for encoder, own in views.items()
     }
 
 
 def sae_probing(
     run: RunDirectory,
     clips: pd.DataFrame,
-    heard: dict[str, Heard],
+    views: dict[str, Views],
     trained: Trained,
     best: dict[str, int],
 ) -> None:
     """Probe the codes of every autoencoder; write sae_probing.csv and, for classes, two tables more."""
     from otoscope.probing import probe_row
 
-    needs = ["layer_probing", *(f"saes-{encoder}" for encoder in heard)]
+    needs = ["layer_probing", *(f"saes-{encoder}" for encoder in views)]
     with run.stage(
         "sae_probing", [_settings(run), run.spec.disentanglement.null_sparsity], after=needs
     ) as stage:
@@ -91,7 +93,7 @@ def sae_probing(
         total = sum(len(folders) for found in trained.values() for folders in found.values())
         with progress("probing codes", total, unit="codes") as bar:
             for encoder, found in trained.items():
-                own = heard[encoder]
+                own = views[encoder]
                 correct = _correct_by_layer(layers[layers.encoder == encoder]) if kind == "class" else {}
                 if correct:
                     comparisons.append(_layer_comparison(run, encoder, best[encoder], correct, own.probed))
@@ -118,24 +120,26 @@ def _settings(run: RunDirectory) -> list:
     return [run.spec.probing.model_dump(), run.spec.dataset.label, crops, run.spec.seed]
 
 
-def _heard(heard: dict[str, Heard]) -> list[str]:
-    return [heard_as(encoder, role) for encoder in heard for role in ("train", "evaluate")]
+def _judged(views: dict[str, Views]) -> list[str]:
+    return [view_name(encoder, role) for encoder in views for role in ("train", "evaluate")]
 
 
-def _code_probes(run: RunDirectory, heard: Heard, folders: dict[int, list], bar: Progress) -> Iterator[tuple]:
+def _code_probes(run: RunDirectory, views: Views, folders: dict[int, list], bar: Progress) -> Iterator[tuple]:
     """Yield layer, its autoencoders, and name -> probe. A shared epoch is that of all layers at one sparsity."""
+    from otoscope.saes import codes_of
+
     saes = {layer: load(found) for layer, found in folders.items()}
     batches = [list(saes)] if run.spec.probing.shared_epoch else [[layer] for layer in saes]
     for batch in batches:
         codes: dict[tuple[int, str], np.ndarray] = {}
         turns: dict[tuple[int, str], np.ndarray | None] = {}
         for layer in batch:
-            dense, crops = heard.layer(layer), heard.turns(layer)
+            dense, crops = views.layer(layer), views.turns(layer)
             for sae in saes[layer]:
                 codes[layer, sae.name] = codes_of(sae, dense)
                 turns[layer, sae.name] = None if crops is None else codes_of(sae, crops)
         pools = {key: key[1] for key in codes}
-        fitted = _probes(run, codes, heard.probed, bar, turns=turns, pools=pools)
+        fitted = _probes(run, codes, views.probed, bar, turns=turns, pools=pools)
         for layer in batch:
             yield layer, saes[layer], {sae.name: fitted[layer, sae.name] for sae in saes[layer]}
 
@@ -183,15 +187,16 @@ def _probes(
 
 
 def _few_latents(
-    run: RunDirectory, where: dict, heard: Heard, saes: list[SparseAutoencoder]
+    run: RunDirectory, where: dict, views: Views, saes: list[SparseAutoencoder]
 ) -> list[pd.DataFrame]:
     """Return how well few latents tell a class: of the dense layer, and of the codes at one sparsity."""
     from otoscope.probing import sparse_probes
+    from otoscope.saes import codes_of
 
     settings = run.spec.probing
     if not settings.few_latents:
         return []
-    dense, table = heard.layer(where["layer"]), heard.probed
+    dense, table = views.layer(where["layer"]), views.probed
     wanted = run.spec.disentanglement.null_sparsity
     nearest = nearest_sparsity((sae.config.sparsity_target for sae in saes), wanted)
     about: dict[str, Any] = {"representation": DENSE, "sparsity": None, "seed": 0}

@@ -11,8 +11,8 @@ import pandas as pd
 
 from otoscope.activations.store import array_name
 from otoscope.experiment.run_directory import RunDirectory
-from otoscope.experiment.stages.data import heard_as
-from otoscope.experiment.stages.rows import Heard
+from otoscope.experiment.stages.data import view_name
+from otoscope.experiment.stages.views import Views
 
 if TYPE_CHECKING:
     from otoscope.encoders import Layer
@@ -22,12 +22,12 @@ Trained = dict[str, dict[int, list[Path]]]
 """Encoder -> layer -> folders of its autoencoders, sparsities in order and seeds within."""
 
 
-def saes(run: RunDirectory, heard: dict[str, Heard], chosen: dict[str, list[int]]) -> Trained:
+def saes(run: RunDirectory, views: dict[str, Views], chosen: dict[str, list[int]]) -> Trained:
     """Train an autoencoder per chosen layer, sparsity and seed; write reconstruction.csv on the test rows."""
     settings = run.spec.saes
     trained: Trained = {}
-    for encoder, own in heard.items():
-        needs = ["clips", heard_as(encoder, "train"), heard_as(encoder, "evaluate")]
+    for encoder, own in views.items():
+        needs = ["clips", view_name(encoder, "train"), view_name(encoder, "evaluate")]
         asked = [chosen[encoder], settings.model_dump(), run.spec.extraction.crops, run.spec.seed]
         with run.stage(f"saes-{encoder}", asked, after=needs) as stage:
             if stage.needed:
@@ -39,10 +39,10 @@ def saes(run: RunDirectory, heard: dict[str, Heard], chosen: dict[str, list[int]
         trained[encoder] = {
             layer: [run.root / name for name in folders[str(layer)]] for layer in chosen[encoder]
         }
-    needs = [name for encoder in heard for name in (f"saes-{encoder}", heard_as(encoder, "measure"))]
+    needs = [name for encoder in views for name in (f"saes-{encoder}", view_name(encoder, "measure"))]
     with run.stage("reconstruction", after=needs) as stage:
         if stage.needed:
-            run.write_table("reconstruction", _reconstruction(heard, trained))
+            run.write_table("reconstruction", _reconstruction(views, trained))
     return trained
 
 
@@ -64,7 +64,7 @@ def describe(sae: SparseAutoencoder) -> dict:
 
 
 def _train(
-    run: RunDirectory, encoder: str, heard: Heard, layers: list[int], checkpoint: Path
+    run: RunDirectory, encoder: str, views: Views, layers: list[int], checkpoint: Path
 ) -> dict[str, list[str]]:
     """Train, save, and return layer -> folders, from the run's root."""
     from otoscope.saes import make_config, train_saes
@@ -73,10 +73,10 @@ def _train(
     configs = [
         make_config(settings.kind, n_latents=settings.n_latents, sparsity=s) for s in settings.sparsities
     ]
-    valid = heard.evaluate.only("valid")
+    valid = views.evaluate.only("valid")
     both: list[Layer] = [*layers, *settings.beside]
     made = train_saes(
-        **_rows(heard, both),
+        **_rows(views, both),
         configs=configs,
         layers=both,
         seeds=settings.seeds,
@@ -96,8 +96,8 @@ def _train(
         sae.about |= {
             "encoder": encoder,
             "dataset": run.spec.dataset.name,
-            "rows": len(heard.train.rows),
-            "activations": heard.train.store.provenance,
+            "rows": len(views.train.rows),
+            "activations": views.train.store.provenance,
         }
         folder = Path("saes") / encoder / array_name(sae.layer) / sae.name
         sae.save_pretrained(run.root / folder)
@@ -105,11 +105,11 @@ def _train(
     return folders
 
 
-def _rows(heard: Heard, layers: list) -> dict[str, Any]:
+def _rows(views: Views, layers: list) -> dict[str, Any]:
     """Return what `train_saes` learns from: places in the store or, of crops in turn, arrays with equal counts."""
-    if not heard.in_turn:
-        return {"activations": heard.train.store, "rows": heard.train.rows.index.to_numpy()}
-    turns = {layer: heard.turns(layer) for layer in layers}
+    if not views.in_turn:
+        return {"activations": views.train.store, "rows": views.train.rows.index.to_numpy()}
+    turns = {layer: views.turns(layer) for layer in layers}
     arrays = {
         layer: array.reshape(-1, array.shape[-1]) for layer, array in turns.items() if array is not None
     }
@@ -117,12 +117,12 @@ def _rows(heard: Heard, layers: list) -> dict[str, Any]:
     return {"activations": arrays, "crop": np.repeat(np.arange(n_crops), n_clips)}
 
 
-def _reconstruction(heard: dict[str, Heard], trained: Trained) -> pd.DataFrame:
+def _reconstruction(views: dict[str, Views], trained: Trained) -> pd.DataFrame:
     from otoscope.saes import reconstruction_metrics
 
     rows = []
     for encoder, layers in trained.items():
-        test = heard[encoder].measure.only("test")
+        test = views[encoder].measure.only("test")
         for layer, folders in layers.items():
             x = test.layer(layer)
             for sae in load(folders):

@@ -12,13 +12,13 @@ from otoscope.experiment.stages.claims import chance
 from otoscope.results import METRICS, SCHEMA
 
 if TYPE_CHECKING:
-    from otoscope.experiment.stages.rows import Heard
+    from otoscope.experiment.stages.views import Views
 
 
 def summary(
     run: RunDirectory,
     clips: pd.DataFrame,
-    heard: dict[str, Heard],
+    views: dict[str, Views],
     best: dict[str, int],
     studied: dict[str, list[int]],
 ) -> dict[str, Any]:
@@ -27,14 +27,14 @@ def summary(
     kind = label_kind(clips[label])
     sides = clips.split.value_counts()
     left_out = list(clips.attrs.get("left_out", []))
-    for own in heard.values():
+    for own in views.values():
         for view in (own.train, own.evaluate, own.measure):
             skipped = view.store.skipped
             left_out += [f"{path}: {reason}" for path, reason in zip(skipped.path, skipped.reason)]
     left_out = list(dict.fromkeys(left_out))
     return {
         "schema": SCHEMA,
-        "layers": {encoder: {"best": best[encoder], "studied": studied[encoder]} for encoder in heard},
+        "layers": {encoder: {"best": best[encoder], "studied": studied[encoder]} for encoder in views},
         "summary": {
             "n_clips": len(clips),
             "n_groups": int(clips.group.str.removesuffix(" (valid)").nunique()),  # of single clips held out
