@@ -19,10 +19,20 @@ from pathlib import Path
 from statistics import median
 
 MODULES = [
-    "otoscope", "otoscope.cli", "otoscope.activations.reader", "otoscope.clips", "otoscope.saes.training",
-    "otoscope.encoders.load", "otoscope.probing.linear", "otoscope.disentanglement.measure", "otoscope.factors.tables",
-    "otoscope.experiment.spec", "otoscope.experiment.runner", "otoscope.report.page",
-]  # fmt: skip
+    "otoscope",
+    "otoscope.activations.reader",
+    "otoscope.cli",
+    "otoscope.clips",
+    "otoscope.disentanglement.measure",
+    "otoscope.encoders.load",
+    "otoscope.experiment.runner",
+    "otoscope.experiment.spec",
+    "otoscope.factors.tables",
+    "otoscope.probing.linear",
+    "otoscope.report.page",
+    "otoscope.saes.training",
+    "otoscope.saes.training.train",
+]
 
 
 def main() -> None:

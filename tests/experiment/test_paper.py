@@ -22,6 +22,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "helpers"))
 from fake_vocalset import write_fake_vocalset
 from paper_models import write_paper_models
 
+pytestmark = pytest.mark.filterwarnings("ignore:VocalSet in .* is incomplete")  # as it is meant to be
+
 LAYERS = {"ast": [6, 12], "wavlm-base-plus": [1, 12], "hubert-base": [3, 12], "mert-v1-95m": [4, 7]}
 TABLES = (
     "layer_probing", "reconstruction", "sae_probing", "disentanglement", "disentanglement_summary",

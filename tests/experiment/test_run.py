@@ -161,6 +161,7 @@ def test_a_folder_of_ones_own(tiny_encoder, fsdd, tmp_path):
 SPEAKERS = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
 
 
+@pytest.mark.slow  # forests by the hundred; their scores have tests of their own
 def test_forests_are_measured_where_asked(done, settings, tmp_path):
     few = ["disentanglement.forest=true", "disentanglement.nulls=[random]", "disentanglement.folds=2"]
     made = run("demo", out=tmp_path, reuse=[done.root], settings=[*settings, *few, "encoders.0.layers=[2]"])
