@@ -181,10 +181,10 @@ def test_trials_run(tiny_encoder):
     assert timing.extraction_time(encoder, 10, 0.001) > 0  # taken as the shortest input
     own = spec(tiny_encoder)
     assert timing.probing_time(own, 10, [16, 16, 64], 2) > 0
-    step_s = timing.training_step_time(own, 16)
+    step_s = timing.training_step_time(own.saes[0], 16)
     assert step_s is not None
     assert 0 <= step_s < 10
-    assert timing.training_step_time(spec(tiny_encoder, saes={"n_latents": 2_000_000}), 16) is None
+    assert timing.training_step_time(spec(tiny_encoder, saes={"n_latents": 2_000_000}).saes[0], 16) is None
 
 
 @pytest.mark.parametrize(
