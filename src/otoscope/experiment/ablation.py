@@ -132,10 +132,12 @@ def sound(spec: Spec) -> Spec:
             "encoders": [
                 encoder | {"as_family": None, "measure_crop": None} for encoder in values["encoders"]
             ],
-            "saes": {
-                key: values["saes"][key]
-                for key in ("kind", "n_latents", "sparsities", "seeds", "epochs", "lr")
-            },
+            "saes": [
+                section.model_dump(
+                    include={"kind", "n_latents", "sparsities", "options", "seeds", "epochs", "lr"}
+                )
+                for section in spec.saes
+            ],
             "factors": {"name": spec.factors.name},
         }
     )
@@ -154,7 +156,7 @@ def _headlines(made: RunDirectory, *, common_width: bool = False) -> pd.DataFram
     probes, factors = made.table("layer_probing"), made.table("disentanglement")
     factors = factors[factors.importance == "lasso"]
     if common_width:
-        width = np.log(spec.saes.n_latents)
+        width = np.log(spec.saes[0].n_latents)
         factors = factors.assign(
             completeness=(1 - np.log(factors.effective_dims) / width).fillna(factors.completeness)
         )

@@ -156,12 +156,14 @@ def store_sizes(spec: Spec, encoder: EncoderSpec, clips: pd.DataFrame) -> pd.Dat
 
 def layer_bytes(spec: Spec, width: int) -> int:
     """Return the bytes of the autoencoders of one layer: encoder and decoder matrices, and a bias per latent."""
-    n_latents = spec.saes.n_latents
-    return 4 * len(spec.saes.sparsities) * len(spec.saes.seeds) * (2 * width * n_latents + n_latents)
+    return sum(
+        4 * len(section.configs()) * len(section.seeds) * (2 * width + 1) * section.n_latents
+        for section in spec.saes
+    )
 
 
 def _disk(spec: Spec, encoder: EncoderSpec, shape: Shape, stores: pd.DataFrame) -> dict[str, int]:
-    beside = np.where(stores.roles == "measure", 0, len(spec.saes.beside))
+    beside = np.where(stores.roles == "measure", 0, len(spec.beside))
     numbers = int((stores.crops * (shape.n_blocks + 1 + beside)).sum()) * shape.width
     n_bytes = 2 if spec.extraction.dtype == "float16" else 4
     return {
@@ -176,7 +178,7 @@ def _fewest_layers(encoder: EncoderSpec) -> int:
 
 
 def _memory(spec: Spec, encoder: EncoderSpec, shape: Shape, stores: pd.DataFrame) -> dict[str, int]:
-    n_layers = len(encoder.layers) + len(spec.saes.beside)
+    n_layers = len(encoder.layers) + len(spec.beside)
     probed = int(stores.crops[stores.roles.str.contains("train|evaluate")].sum())
     return {
         "the encoder": shape.weight_bytes,

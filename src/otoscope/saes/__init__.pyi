@@ -11,7 +11,7 @@ from .kinds.relu import ReLU, ReLUConfig
 from .kinds.topk import TopK, TopKConfig
 from .kinds.topk_gao import GaoTopK, GaoTopKConfig
 from .metrics import reconstruction_metrics
-from .registry import SAES, make_config
+from .registry import SAES, make_config, make_configs
 from .training.diagnostics import diagnose_activations
 from .training.options import TrainingOptions
 from .training.train import train_saes
@@ -43,6 +43,7 @@ __all__ = [
     "diagnose_activations",
     "encode_rows",
     "make_config",
+    "make_configs",
     "reconstruction_metrics",
     "train_saes",
 ]

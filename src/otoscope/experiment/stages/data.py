@@ -89,7 +89,7 @@ def _stores(
         fixed = run.spec.extraction.model_dump(include={"pool", "dtype", "device", "precision"}) | {
             "crop": plan.crop
         }
-        beside = [] if plan.roles == ("measure",) else run.spec.saes.beside
+        beside = [] if plan.roles == ("measure",) else run.spec.beside
         settings = [wanted, fixed, beside, clips_hash(clips), run.spec.dataset.skip_unreadable]
         with run.stage(stage_name, settings, after=["recordings"]) as stage:
             if stage.needed:

@@ -14,14 +14,13 @@ from otoscope.compute import Progress, progress
 from otoscope.errors import SpecError
 from otoscope.experiment.run_directory import RunDirectory
 from otoscope.experiment.stages.data import view_name
-from otoscope.experiment.stages.saes import describe, load
+from otoscope.experiment.stages.saes import Dictionary, load, nearest_of_kinds
 from otoscope.experiment.stages.views import Views
-from otoscope.results import BEST_LAYER, CODES, DENSE, nearest_sparsity, pick_column
+from otoscope.results import BEST_LAYER, CODES, DENSE, pick_column
 
 if TYPE_CHECKING:
     from otoscope.experiment.stages.saes import Trained
     from otoscope.probing import Probe
-    from otoscope.saes import SparseAutoencoder
 
 
 def layer_probing(
@@ -81,7 +80,7 @@ def sae_probing(
     """Probe the codes of every autoencoder; write sae_probing.csv and, for classes, two tables more."""
     from otoscope.probing import probe_row
 
-    needs = ["layer_probing", *(f"saes-{encoder}" for encoder in views)]
+    needs = ["layer_probing", "reconstruction", *(f"saes-{encoder}" for encoder in views)]
     with run.stage(
         "sae_probing", [_settings(run), run.spec.disentanglement.null_sparsity], after=needs
     ) as stage:
@@ -97,12 +96,12 @@ def sae_probing(
                 correct = _correct_by_layer(layers[layers.encoder == encoder]) if kind == "class" else {}
                 if correct:
                     comparisons.append(_layer_comparison(run, encoder, best[encoder], correct, own.probed))
-                for layer, saes, fitted in _code_probes(run, own, found, bar):
-                    for sae in saes:
-                        where = {"encoder": encoder, "layer": layer, **describe(sae)}
-                        rows.append(where | probe_row(fitted[sae.name]))
+                for layer, saes, fitted in _code_probes(run, encoder, own, found, bar):
+                    for dictionary in saes:
+                        where = {"encoder": encoder, "layer": layer, **dictionary.columns}
+                        rows.append(where | probe_row(fitted[dictionary.name]))
                         if correct:
-                            right = fitted[sae.name].correct
+                            right = fitted[dictionary.name].correct
                             comparisons.append(
                                 _code_comparison(run, where, right, correct[layer], own.probed)
                             )
@@ -124,11 +123,13 @@ def _judged(views: dict[str, Views]) -> list[str]:
     return [view_name(encoder, role) for encoder in views for role in ("train", "evaluate")]
 
 
-def _code_probes(run: RunDirectory, views: Views, folders: dict[int, list], bar: Progress) -> Iterator[tuple]:
-    """Yield layer, its autoencoders, and name -> probe. A shared epoch is that of all layers at one sparsity."""
+def _code_probes(
+    run: RunDirectory, encoder: str, views: Views, folders: dict[int, list], bar: Progress
+) -> Iterator[tuple[int, list[Dictionary], dict[str, Probe]]]:
+    """Yield layer, its dictionaries, and name -> probe. A shared epoch is that of all layers at one sparsity."""
     from otoscope.saes import codes_of
 
-    saes = {layer: load(found) for layer, found in folders.items()}
+    saes = {layer: load(run, encoder, layer, found) for layer, found in folders.items()}
     batches = [list(saes)] if run.spec.probing.shared_epoch else [[layer] for layer in saes]
     for batch in batches:
         codes: dict[tuple[int, str], np.ndarray] = {}
@@ -136,8 +137,8 @@ def _code_probes(run: RunDirectory, views: Views, folders: dict[int, list], bar:
         for layer in batch:
             dense, crops = views.layer(layer), views.turns(layer)
             for sae in saes[layer]:
-                codes[layer, sae.name] = codes_of(sae, dense)
-                turns[layer, sae.name] = None if crops is None else codes_of(sae, crops)
+                codes[layer, sae.name] = codes_of(sae.sae, dense)
+                turns[layer, sae.name] = None if crops is None else codes_of(sae.sae, crops)
         pools = {key: key[1] for key in codes}
         fitted = _probes(run, codes, views.probed, bar, turns=turns, pools=pools)
         for layer in batch:
@@ -186,10 +187,8 @@ def _probes(
     return found
 
 
-def _few_latents(
-    run: RunDirectory, where: dict, views: Views, saes: list[SparseAutoencoder]
-) -> list[pd.DataFrame]:
-    """Return how well few latents tell a class: of the dense layer, and of the codes at one sparsity."""
+def _few_latents(run: RunDirectory, where: dict, views: Views, saes: list[Dictionary]) -> list[pd.DataFrame]:
+    """Return how well few latents tell a class: of the dense layer, and of each kind's codes at one sparsity."""
     from otoscope.probing import sparse_probes
     from otoscope.saes import codes_of
 
@@ -198,13 +197,15 @@ def _few_latents(
         return []
     dense, table = views.layer(where["layer"]), views.probed
     wanted = run.spec.disentanglement.null_sparsity
-    nearest = nearest_sparsity((sae.config.sparsity_target for sae in saes), wanted)
-    about: dict[str, Any] = {"representation": DENSE, "sparsity": None, "seed": 0}
-    representations = [(about, dense)]
+    representations: list[tuple[dict, np.ndarray]] = [
+        ({"representation": DENSE, "sparsity": None, "seed": 0}, dense)
+    ]
     representations += [
-        ({"representation": sae.config.kind, "sparsity": nearest, "seed": sae.seed}, codes_of(sae, dense))
-        for sae in saes
-        if sae.config.sparsity_target == nearest
+        (
+            {"representation": own.kind, "sparsity": own.sparsity, "seed": own.sae.seed},
+            codes_of(own.sae, dense),
+        )
+        for own in nearest_of_kinds(saes, wanted)
     ]
     found = []
     for about, codes in representations:
