@@ -44,7 +44,6 @@ def settings(tmp_path_factory) -> list[str]:
         "saes.epochs=2",
         "probing.epochs=3",
         "probing.few_latents=[1]",
-        "probing.n_bootstrap=100",
         "probing.regularisation=[0.01]",
         "disentanglement.alphas=[0.1, 0.02]",
         "disentanglement.folds=3",
@@ -140,6 +139,14 @@ def test_switches_are_the_21_differences_in_order():
         assert switch.settings(spec) is not None or switch.reason or switch.common_width, switch.name
 
 
+def test_only_autoencoders_share_an_epoch():
+    spec = load_spec("paper", settings=["dataset.root=x"])
+    assert "shared_epoch" not in spec.probing.model_dump()
+    assert spec.saes.select == "paper"
+    with pytest.raises(SpecError, match="shared_epoch"):
+        load_spec("paper", settings=["dataset.root=x", "probing.shared_epoch=true"])
+
+
 def test_ablation_turns_each_rule_alone(tiny_encoder, tmp_path_factory, tmp_path):
     settings = [
         f"dataset.root={tmp_path_factory.mktemp('synthsing')}",
@@ -150,12 +157,11 @@ def test_ablation_turns_each_rule_alone(tiny_encoder, tmp_path_factory, tmp_path
         "saes.epochs=3",
         "probing.epochs=5",
         "probing.few_latents=[]",
-        "probing.n_bootstrap=100",
     ]
     table = ablate("paper-demo", out=tmp_path, settings=settings).set_index("number")
     assert list(table.index) == list(range(23))
     assert (table.loc[0, ["d_best_layer_accuracy", "d_r2_top10", "d_completeness_gain"]] == 0).all()
-    for number in (1, 7, 8, 10, 12, 16, 17, 19, 21):
+    for number in (1, 7, 8, 9, 10, 12, 16, 17, 19, 21):
         assert table.note[number].startswith("n/a: ")
         assert np.isnan(table.best_layer_accuracy[number])
     assert "groups" in table.note[3]  # one or two test singers cannot be folded: said, and the rest goes on

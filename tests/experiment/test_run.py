@@ -11,9 +11,9 @@ from otoscope.experiment import run
 from otoscope.report import write_report
 
 COLUMNS = {
-    "layer_probing": "encoder, layer, seed, accuracy, accuracy_low, accuracy_high, n_test",
+    "layer_probing": "encoder, layer, seed, score, score_low, score_high, n_test",
     "reconstruction": "encoder, layer, sae, sparsity, k, seed, mse, fvu, l0, dead_fraction",
-    "sae_probing": "encoder, layer, sae, sparsity, k, seed, accuracy, accuracy_low, accuracy_high, n_test",
+    "sae_probing": "encoder, layer, sae, sparsity, k, seed, score, score_low, score_high, n_test",
     "disentanglement": "encoder, layer, representation, sparsity, seed, factor, family, r2, r2_cv, completeness, "
     "effective_dims, n_nonzero, importance",
     "disentanglement_summary": "encoder, layer, representation, sparsity, seed, selection, r2_mean, r2_std, "
@@ -28,7 +28,6 @@ SMALL = [
     "saes.n_latents=32",
     "saes.sparsities=[0.75, 0.9]",
     "saes.epochs=3",
-    "probing.n_bootstrap=100",
     "disentanglement.alphas=[0.1, 0.02]",
     "encoders.0.layers=[1, last]",
 ]

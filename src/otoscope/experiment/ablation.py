@@ -160,14 +160,14 @@ def _headlines(made: RunDirectory, *, common_width: bool = False) -> pd.DataFram
     rows = []
     for encoder, own in factors.groupby("encoder", sort=False):
         layers = probes[probes.encoder == encoder]
-        pick = {"valid": "valid_accuracy", "test": "accuracy"}[spec.probing.pick_layer]
+        pick = {"valid": "valid_score", "test": "score"}[spec.probing.pick_layer]
         codes = own[(own.representation == spec.saes.kind) & (own.sparsity == nearest)]
         dense = own[own.representation == "dense"]
         unequal = spec.disentanglement.selection == "published"
         gain = _mean(codes, spec, "completeness", by_completeness=unequal) - _mean(
             dense, spec, "completeness"
         )
-        accuracy = layers.accuracy[layers[pick].idxmax()]
+        accuracy = layers.score[layers[pick].idxmax()]
         rows.append((encoder, accuracy, _mean(codes, spec, _score(spec)), gain))
     return pd.DataFrame(rows, columns=["encoder", *HEADLINES])
 

@@ -1,6 +1,15 @@
 """Probing: is the task still there? Linear probes on layers and codes; arrays in, scores with intervals out."""
 
-from otoscope.probing.intervals import bootstrap_mean, paired_difference, wilson
+from otoscope.probing.intervals import (
+    Estimate,
+    group_interval,
+    holm,
+    mean_interval,
+    p_value,
+    paired_difference,
+    wilson,
+    wilson_interval,
+)
 from otoscope.probing.linear import linear_probes
 from otoscope.probing.probe import STRENGTHS, probe, probe_all
 from otoscope.probing.results import Probe
@@ -9,16 +18,21 @@ from otoscope.probing.tables import best_layer, confusion_table, probe_row
 
 __all__ = [
     "STRENGTHS",
+    "Estimate",
     "Probe",
     "best_layer",
-    "bootstrap_mean",
     "confusion_table",
+    "group_interval",
+    "holm",
     "latents_needed",
     "linear_probes",
+    "mean_interval",
+    "p_value",
     "paired_difference",
     "probe",
     "probe_all",
     "probe_row",
     "sparse_probes",
     "wilson",
+    "wilson_interval",
 ]

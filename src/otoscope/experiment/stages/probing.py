@@ -33,7 +33,7 @@ def layer_probing(run: RunDirectory, clips: pd.DataFrame, heard: dict[str, Heard
     """
     from otoscope.probing import best_layer, confusion_table, probe_row
 
-    pick = {"valid": "valid_accuracy", "test": "accuracy"}[run.spec.probing.pick_layer]
+    pick = {"valid": "valid_score", "test": "score"}[run.spec.probing.pick_layer]
     with run.stage("layer_probing", _settings(run), after=["clips", *_heard(heard)]) as stage:
         if stage.needed:
             rows, predictions, confusions, best = [], [], [], {}
@@ -41,8 +41,7 @@ def layer_probing(run: RunDirectory, clips: pd.DataFrame, heard: dict[str, Heard
                 for encoder, own in heard.items():
                     layers = {layer: own.layer(layer) for layer in own.layers}
                     turns = {layer: own.turns(layer) for layer in own.layers}
-                    pools = dict.fromkeys(layers, encoder)
-                    fitted = _probes(run, layers, own.probed, bar, turns=turns, pools=pools)
+                    fitted = _probes(run, layers, own.probed, bar, turns=turns)
                     for layer, result in fitted.items():
                         where = {"encoder": encoder, "layer": layer, "seed": run.spec.seed}
                         rows.append(where | probe_row(result))
@@ -112,28 +111,19 @@ def _heard(heard: dict[str, Heard]) -> list[str]:
 
 
 def _code_probes(run: RunDirectory, heard: Heard, folders: dict[int, list], bar: Progress) -> Iterator[tuple]:
-    """Yield layer, its autoencoders, and name -> probe. A shared epoch is that of all layers at one sparsity."""
-    saes = {layer: load(found) for layer, found in folders.items()}
-    batches = [list(saes)] if run.spec.probing.shared_epoch else [[layer] for layer in saes]
-    for batch in batches:
-        codes: dict[tuple[int, str], np.ndarray] = {}
-        turns: dict[tuple[int, str], np.ndarray | None] = {}
-        for layer in batch:
-            dense, crops = heard.layer(layer), heard.turns(layer)
-            for sae in saes[layer]:
-                codes[layer, sae.name] = codes_of(sae, dense)
-                turns[layer, sae.name] = None if crops is None else codes_of(sae, crops)
-        pools = {key: key[1] for key in codes}
-        fitted = _probes(run, codes, heard.probed, bar, turns=turns, pools=pools)
-        for layer in batch:
-            yield layer, saes[layer], {sae.name: fitted[layer, sae.name] for sae in saes[layer]}
+    """Yield layer, its autoencoders, and name -> probe."""
+    for layer, found in folders.items():
+        saes, dense, crops = load(found), heard.layer(layer), heard.turns(layer)
+        codes = {sae.name: codes_of(sae, dense) for sae in saes}
+        turns = {sae.name: None if crops is None else codes_of(sae, crops) for sae in saes}
+        yield layer, saes, _probes(run, codes, heard.probed, bar, turns=turns)
 
 
 def _probes(
-    run: RunDirectory, representations: dict, table: pd.DataFrame, bar: Progress, *, turns: dict, pools: dict
+    run: RunDirectory, representations: dict, table: pd.DataFrame, bar: Progress, *, turns: dict
 ) -> dict[Any, Probe]:
     """Return the fitted probe of each representation of the rows of `table`."""
-    from otoscope.probing import linear_probes, probe_all, wilson
+    from otoscope.probing import linear_probes, probe_all, wilson_interval
 
     settings = run.spec.probing
     labels = table[run.spec.dataset.label]
@@ -144,7 +134,6 @@ def _probes(
             labels,
             **rows,
             train_crops={key: crops for key, crops in turns.items() if crops is not None} or None,
-            pools=pools if settings.shared_epoch else None,
             keep=settings.keep,
             interval=settings.interval,
             epochs=settings.epochs,
@@ -159,15 +148,13 @@ def _probes(
         **rows,
         strengths=settings.regularisation,
         n_folds=settings.folds,
-        n_bootstrap=settings.n_bootstrap,
-        seed=run.spec.seed,
         on_done=lambda name: bar.advance(),
     )
     if settings.interval == "wilson":
         for key, result in found.items():
             if result.kind == "class":
-                low, high = wilson(int(result.correct.sum()), result.n_test)
-                found[key] = replace(result, low=low, high=high)
+                own = wilson_interval(result.correct, rows["groups"][rows["split"] == "test"])
+                found[key] = replace(result, score_low=own.low, score_high=own.high, trusted=own.trusted)
     return found
 
 
@@ -197,8 +184,6 @@ def _few_latents(
             split=table.split.to_numpy(),
             groups=_paired_groups(run, table, table.split.to_numpy() != ""),
             ks=settings.few_latents,
-            seed=run.spec.seed,
-            n_bootstrap=settings.n_bootstrap,
         )
         found.append(pd.DataFrame([where | about] * len(result)).join(result))
     return found
@@ -241,7 +226,7 @@ def _layer_comparison(
     """Return the row best layer minus layer 0."""
     probes = run.table("layer_probing")
     own = probes[probes.encoder == encoder]
-    pick = {"valid": "valid_accuracy", "test": "accuracy"}[run.spec.probing.pick_layer]
+    pick = {"valid": "valid_score", "test": "score"}[run.spec.probing.pick_layer]
     best = int(own.layer[own[pick].idxmax()])
     names = {
         "encoder": encoder,
@@ -270,17 +255,23 @@ def _code_comparison(
 
 def _difference(run: RunDirectory, a: np.ndarray, b: np.ndarray, table: pd.DataFrame) -> dict:
     """Return what `a` is right about more often than `b`, test row by test row."""
-    from otoscope.probing import paired_difference
+    from otoscope.probing import p_value, paired_difference
 
-    groups = _paired_groups(run, table, table.split == "test")
-    found, low, high = paired_difference(
-        a, b, groups, seed=run.spec.seed, n_bootstrap=run.spec.probing.n_bootstrap
-    )
-    return {"difference": found, "difference_low": low, "difference_high": high, "n_test": len(groups)}
+    found = paired_difference(a, b, _paired_groups(run, table, table.split == "test"))
+    return {
+        "difference": found.value,
+        "difference_low": found.low,
+        "difference_high": found.high,
+        "n_test": len(a),
+        "n_groups": found.n_groups,
+        "difference_se": found.se,
+        "difference_df": found.df,
+        "difference_p": p_value(found),
+    }
 
 
 def _paired_groups(run: RunDirectory, table: pd.DataFrame, rows: Any) -> np.ndarray:
-    """Return what a bootstrap draws: groups or, where intervals take clips for independent, clips."""
+    """Return what an interval is over: groups or, where intervals take clips for independent, clips."""
     return table[rows]["clip_id" if run.spec.probing.interval == "wilson" else "group"].to_numpy()
 
 
