@@ -1,5 +1,6 @@
 """Probing: is the task still there? Linear probes on layers and codes; arrays in, scores with intervals out."""
 
+from otoscope.probing.folds import fold_table, probe_folds
 from otoscope.probing.intervals import (
     Estimate,
     group_interval,
@@ -22,6 +23,7 @@ __all__ = [
     "Probe",
     "best_layer",
     "confusion_table",
+    "fold_table",
     "group_interval",
     "holm",
     "latents_needed",
@@ -31,6 +33,7 @@ __all__ = [
     "paired_difference",
     "probe",
     "probe_all",
+    "probe_folds",
     "probe_row",
     "sparse_probes",
     "wilson",

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 
 from otoscope.errors import InputError
 
@@ -84,7 +85,7 @@ def group_interval(
         to .75; twenty: .05 to .95) and the groups differ at all; a plain number where they differ. Where all is right
         (or nothing), the interval is Wilson's, each group one trial.
     """
-    names, index = np.unique(np.asarray(groups).astype(str), return_inverse=True)
+    index, names = pd.factorize(np.asarray(groups), use_na_sentinel=False)
     n_groups, n = len(names), len(index)
     value = float(score(np.ones((1, n)))[0])
     nothing = Estimate(value, float("nan"), float("nan"), float("nan"), float("nan"), n_groups, False)
@@ -144,7 +145,7 @@ def paired_difference(
 
 def p_value(difference: Estimate, *, null: float = 0.0) -> float:
     """Return the two-sided p of a difference (of plain scale) being `null`; NaN where it has no standard error."""
-    from scipy.stats import t
+    from scipy.special import stdtr
 
     if np.isnan(difference.se):
         return float("nan")
@@ -153,7 +154,7 @@ def p_value(difference: Estimate, *, null: float = 0.0) -> float:
         return (
             1.0 if distance == 0 else float("nan")
         )  # all groups differ alike: nothing says by how much more
-    return float(2 * t.sf(distance / difference.se, difference.df))
+    return float(2 * stdtr(difference.df, -distance / difference.se))
 
 
 def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
@@ -209,9 +210,9 @@ def _without_each(score: Callable[[np.ndarray], np.ndarray], index: np.ndarray, 
 
 
 def _quantile(level: float, df: float) -> float:
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
-    return float(t.ppf((1 + level) / 2, df))
+    return float(stdtrit(df, (1 + level) / 2))
 
 
 def _from_log_odds(share: float, half: float) -> tuple[float, float]:

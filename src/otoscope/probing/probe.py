@@ -78,7 +78,7 @@ def probe(
     train, valid, test = (split == side for side in ("train", "valid", "test"))
     if kind != "number" and len(np.unique(targets[train], axis=0)) < 2:
         raise InputError("the training rows have one class only; a probe needs at least two")
-    fitter = RidgeModel(targets) if kind == "number" else LogisticModel(targets, multi_label=kind == "multi")
+    fitter = fitter_of(kind, targets)
     with one_thread_each():
         strength = fitter.choose(x, train, training_folds(groups[train], n_folds), sorted(strengths))
         outputs = fitter.fit(x, train, strength)
@@ -89,6 +89,11 @@ def probe(
     return judge(
         kind, outputs[test], targets[test], interval, classes, valid_score=valid_score, strength=strength
     )
+
+
+def fitter_of(kind: LabelKind, targets: np.ndarray) -> LogisticModel | RidgeModel:
+    """Return the model of a label's kind, for targets [rows, outputs]."""
+    return RidgeModel(targets) if kind == "number" else LogisticModel(targets, multi_label=kind == "multi")
 
 
 def probe_all(
