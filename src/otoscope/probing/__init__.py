@@ -1,6 +1,7 @@
 """Probing: is the task still there? Linear probes on layers and codes; arrays in, scores with intervals out."""
 
 from otoscope.probing.folds import fold_table, probe_folds
+from otoscope.probing.guide import layer_guide
 from otoscope.probing.intervals import (
     Estimate,
     group_interval,
@@ -27,6 +28,7 @@ __all__ = [
     "group_interval",
     "holm",
     "latents_needed",
+    "layer_guide",
     "linear_probes",
     "mean_interval",
     "p_value",
