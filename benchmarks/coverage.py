@@ -61,7 +61,7 @@ def differences(
 
 PARTS: dict[str, tuple[Callable[..., dict[str, float]], tuple[str, ...], int]] = {
     "scores": (scores, ("accuracy",), 4000),
-    "differences": (differences, ("own", "shared"), 2000),
+    "differences": (differences, ("own", "shared"), 6000),
     # Claims go here: a function of a case, the kinds of case (a rotation of dense, random labels), trials.
 }
 """Part -> what measures a case, kinds of case, trials."""
@@ -103,7 +103,7 @@ def main() -> None:
     """Measure what is asked for, print the tables and what the worst cases are."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--parts", default=",".join(PARTS))
-    parser.add_argument("--trials", type=int, help="of each case; default: 4,000 and 2,000")
+    parser.add_argument("--trials", type=int, help="of each case; default: 4,000 and 6,000")
     parser.add_argument("--out", type=Path, default=Path("coverage.csv"))
     options = parser.parse_args()
     start = time.perf_counter()

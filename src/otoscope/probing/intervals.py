@@ -85,28 +85,9 @@ def group_interval(
         to .75; twenty: .05 to .95) and the groups differ at all; a plain number where they differ. Where all is right
         (or nothing), the interval is Wilson's, each group one trial.
     """
-    index, names = pd.factorize(np.asarray(groups), use_na_sentinel=False)
-    n_groups, n = len(names), len(index)
-    value = float(score(np.ones((1, n)))[0])
-    nothing = Estimate(value, float("nan"), float("nan"), float("nan"), float("nan"), n_groups, False)
-    if n_groups < 2 or np.isnan(value):
-        return nothing
-    without = _without_each(score, index, n_groups)
-    if not np.isfinite(without).all():
-        return nothing  # a group without which there is no score
-    se = float(np.sqrt((n_groups - 1) / n_groups * ((without - without.mean()) ** 2).sum()))
-    se = 0.0 if se < 1e-12 else se
-    sizes = np.bincount(index)
-    df = float(sizes.sum() ** 2 / (sizes**2).sum()) - 1
-    half = _quantile(level, df) * se
-    low, high, trusted = value - half, value + half, se > 0
-    if scale == "share":
-        trusted = trusted and n_groups * min(value, 1 - value) >= 1 - 1e-9
-        if 0 < value < 1:
-            low, high = _from_log_odds(value, half)
-        else:
-            low, high = wilson(round(value) * n_groups, n_groups, level=level)
-    return Estimate(value, low, high, se, df, n_groups, trusted)
+    index = _numbered(groups)
+    value = float(score(np.ones((1, len(index))))[0])
+    return _jackknife(value, _without_each(score, index), np.bincount(index), scale, level)
 
 
 def mean_interval(
@@ -115,7 +96,10 @@ def mean_interval(
     """Return the mean of `values` [examples] over all examples, with the interval of `group_interval`."""
     values = np.asarray(values, dtype=np.float64)
     _check_lengths(values, groups)
-    return group_interval(lambda n: n @ values / n.sum(axis=1), groups, scale=scale, level=level)
+    index = _numbered(groups)
+    sizes, sums = np.bincount(index), np.bincount(index, weights=values)
+    others = np.maximum(len(values) - sizes, 1)  # with one group there are none, nor an interval
+    return _jackknife(float(values.mean()), (sums.sum() - sums) / others, sizes, scale, level)
 
 
 def paired_difference(
@@ -199,14 +183,41 @@ def wilson_interval(correct: np.ndarray, groups: Sequence | np.ndarray) -> Estim
     return Estimate(value, low, high, se, float("inf"), n_groups, n_groups == len(correct))
 
 
-def _without_each(score: Callable[[np.ndarray], np.ndarray], index: np.ndarray, n_groups: int) -> np.ndarray:
+def _numbered(groups: Sequence | np.ndarray) -> np.ndarray:
+    """Return the number of each example's group, from 0."""
+    return pd.factorize(np.asarray(groups), use_na_sentinel=False)[0]
+
+
+def _without_each(score: Callable[[np.ndarray], np.ndarray], index: np.ndarray) -> np.ndarray:
     """Return the score without each group [groups]."""
-    at_a_time = max(_MOST_WEIGHTS // len(index), 1)
+    n_groups, at_a_time = int(index.max()) + 1, max(_MOST_WEIGHTS // len(index), 1)
+    if n_groups < 2:
+        return np.full(1, np.nan)
     parts = []
     for start in range(0, n_groups, at_a_time):
         left_out = np.arange(start, min(start + at_a_time, n_groups))
         parts.append(score((left_out[:, None] != index).astype(np.float64)))
     return np.concatenate(parts)
+
+
+def _jackknife(value: float, without: np.ndarray, sizes: np.ndarray, scale: Scale, level: float) -> Estimate:
+    """Return the estimate from the score of all, the score without each group [groups], and the groups' sizes."""
+    n_groups = len(sizes)
+    if n_groups < 2 or not np.isfinite([value, *without]).all():  # or there is no score without a group
+        nothing = float("nan")
+        return Estimate(value, nothing, nothing, nothing, nothing, n_groups, trusted=False)
+    se = float(np.sqrt((n_groups - 1) / n_groups * ((without - without.mean()) ** 2).sum()))
+    se = 0.0 if se < 1e-12 else se
+    df = float(sizes.sum() ** 2 / (sizes**2).sum()) - 1
+    half = _quantile(level, df) * se
+    low, high, trusted = value - half, value + half, se > 0
+    if scale == "share":
+        trusted = trusted and n_groups * min(value, 1 - value) >= 1 - 1e-9
+        if 0 < value < 1:
+            low, high = _from_log_odds(value, half)
+        else:
+            low, high = wilson(round(value) * n_groups, n_groups, level=level)
+    return Estimate(value, low, high, se, df, n_groups, trusted)
 
 
 def _quantile(level: float, df: float) -> float:
