@@ -137,6 +137,8 @@ _SAE = (
 _PROBE = (
     *_numbers("score", "score_low", "score_high"),
     *_counts("n_test", unit="rows"),
+    *_counts("n_groups", unit="groups"),
+    Column("trusted", "flag"),
     *_numbers("balanced_accuracy", "valid_score", "strength"),
     *_counts("epoch"),
     *_text("metric"),
@@ -173,6 +175,8 @@ TABLES: dict[str, Table] = {
             *_text("comparison", "side", "against"),
             *_numbers("difference", "difference_low", "difference_high"),
             *_counts("n_test", unit="rows"),
+            *_counts("n_groups", unit="groups"),
+            *_numbers("difference_se", "difference_df", "difference_p"),
         )
     ),
     "sparse_probing": Table(
@@ -182,6 +186,10 @@ TABLES: dict[str, Table] = {
             *_counts("k", unit="latents"),
             *_numbers("average_precision", "low", "high", "chance"),
             *_text("latents"),
+            *_numbers("valid_average_precision"),
+            *_counts("n_test", unit="rows"),
+            *_counts("n_groups", unit="groups"),
+            Column("trusted", "flag"),
         )
     ),
     "disentanglement": Table(

@@ -59,7 +59,22 @@ def test_probe(work, capsys):
     )
     table = pd.read_csv(work / "probe.csv")
     assert list(table.layer) == [1, 2]
+    assert {"score", "score_low", "score_high", "n_groups", "trusted"} <= set(table)
     assert "accuracy" in capsys.readouterr().out
+
+
+def test_layer_guide(work, tiny_encoder):
+    label = ["--clips", work / "clips.csv", "--label", "technique", "--guide", "--out", work / "guide.csv"]
+    call("probe", work / "store", *label)
+    assert list(pd.read_csv(work / "guide.csv").input) == ["layer"] * 2 + ["weighted_sum", "attention_layers"]
+    call(
+        "extract", work / "clips.csv", "--encoder", tiny_encoder, "--layers", "1", "--pool", "frames",
+        "--out", work / "frames",
+    )  # fmt: skip
+    call("probe", work / "frames", *label)
+    table = pd.read_csv(work / "guide.csv")
+    assert list(table.input) == ["layer", "attention_time"]
+    assert table.n_test.max() < 80  # clips, not frames
 
 
 def test_a_table_of_files_alone(work, tiny_encoder, capsys):

@@ -31,7 +31,6 @@ SMALL = [
     "saes.n_latents=32",
     "saes.sparsities=[0.75, 0.9]",
     "saes.epochs=3",
-    "probing.n_bootstrap=100",
     "disentanglement.alphas=[0.1, 0.02]",
     "encoders.0.layers=[1, last]",
 ]

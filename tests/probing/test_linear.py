@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from otoscope.errors import InputError
-from otoscope.probing import linear_probes, sgd, wilson
+from otoscope.probing import linear_probes, scoring, sgd, wilson
 
 GROUPS = np.repeat(np.arange(12), 15)
 SPLIT = np.where(GROUPS < 7, "train", np.where(GROUPS < 9, "valid", "test"))
@@ -87,7 +87,7 @@ def test_the_epoch_of_lowest_validation_loss_is_kept():
     assert result.epoch == best + 1
     np.testing.assert_array_equal(result.predictions, history[best][1])
     assert result.valid_score == pytest.approx((history[best][2] == classes[VALID]).float().mean().item())
-    assert (result.low, result.high) == wilson(int(result.correct.sum()), int(TEST.sum()))
+    assert (result.score_low, result.score_high) == wilson(int(result.correct.sum()), int(TEST.sum()))
 
 
 def test_what_trains_beside_changes_nothing():
@@ -100,22 +100,23 @@ def test_what_trains_beside_changes_nothing():
     assert both["wide"].valid_score == alone["wide"].valid_score
 
 
-def test_pools_share_an_epoch_and_rules_differ():
+def test_each_keeps_its_own_epoch_and_rules_differ():
+    """As the published probes do: every layer had a run and a best epoch of its own."""
     x, y = data()
     quick = 4 * x  # larger steps for the same rate
     options = {"split": SPLIT, "groups": GROUPS, "epochs": 30, "lr": 0.02}
     own = linear_probes({"x": x, "quick": quick}, y, **options)
     assert own["x"].epoch > own["quick"].epoch
-    shared = linear_probes({"x": x, "quick": quick}, y, pools={"x": "m", "quick": "m"}, **options)
-    assert shared["x"].epoch == shared["quick"].epoch
-    assert own["quick"].epoch <= shared["x"].epoch <= own["x"].epoch
     last = linear_probes({"x": x}, y, keep="last", **options)["x"]
     assert last.epoch == 30
     best = linear_probes({"x": x}, y, keep="valid_score", **options)["x"]
     assert best.valid_score >= own["x"].valid_score
     by_groups = linear_probes({"x": x}, y, interval="groups", **options)["x"]
     assert by_groups.score == own["x"].score
-    assert (by_groups.low, by_groups.high) != (own["x"].low, own["x"].high)
+    expected = scoring.interval("class", np.eye(3)[by_groups.predictions], np.eye(3)[y[TEST]], GROUPS[TEST])
+    assert (by_groups.score_low, by_groups.score_high) == (expected.low, expected.high)
+    assert by_groups.n_groups == own["x"].n_groups == 3
+    assert not own["x"].trusted  # Wilson's: 15 clips of a singer are not 15 singers
 
 
 def test_crops_are_taken_in_turn():

@@ -52,8 +52,11 @@ def test_choice_and_score_are_those_of_a_plain_loop():
     assert result.score == pytest.approx((predicted == y[TEST]).mean())
     assert result.balanced_accuracy == pytest.approx(balanced_accuracy_score(y[TEST], predicted))
     np.testing.assert_array_equal(confusion_table(result).to_numpy(), confusion_matrix(y[TEST], predicted))
-    assert result.low < result.score < result.high
-    assert probe_row(result)["metric"] == "accuracy"
+    assert result.score_low < result.score < result.score_high
+    row = probe_row(result)
+    assert row["metric"] == "accuracy"
+    assert list(row)[:6] == ["score", "score_low", "score_high", "n_test", "n_groups", "trusted"]
+    assert row["n_groups"] == 4
 
 
 def test_text_labels_keep_their_names():
@@ -92,7 +95,7 @@ def test_numbers_are_scored_by_r2():
     model = Ridge(alpha=1 / result.strength).fit(scaled[~TEST], y[~TEST])
     assert result.score == pytest.approx(r2_score(y[TEST], model.predict(scaled[TEST])))
     assert result.kind == "number"
-    assert result.low < result.score < result.high
+    assert result.score_low < result.score < result.score_high
     assert 0.85 < result.score < 0.97  # 3 of 3.25 of the variance
     assert np.isnan(result.correct).all()
 
@@ -130,7 +133,7 @@ def test_constant_features_and_many_at_once():
     np.testing.assert_array_equal(both["x"].predictions, both["padded"].predictions)
     alone = probe(x, y, split=SPLIT, groups=GROUPS)
     assert both["x"].score == alone.score
-    assert (both["x"].low, both["x"].high) == (alone.low, alone.high)
+    assert (both["x"].score_low, both["x"].score_high) == (alone.score_low, alone.score_high)
 
 
 def test_best_layer():

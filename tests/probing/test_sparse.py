@@ -37,10 +37,41 @@ def test_the_latents_of_each_class_are_found():
     assert table.loc[("two", 2), "average_precision"] == pytest.approx(1.0)
     assert table.loc[("one", 1), "chance"] == pytest.approx((labels[TEST] == "one").mean())
     assert (table.low <= table.average_precision + 1e-9).all()
-    needed = latents_needed(table.reset_index()).set_index("class").k_needed
-    assert needed["one"] == 1
-    assert needed["two"] == 2
-    assert needed["rest"] in (2, 4, 40)  # what neither fires for takes three
+    assert (table.n_groups == 3).all()
+    needed = latents_needed(table.reset_index()).set_index("class")
+    assert needed.k_needed["one"] == 1
+    assert needed.k_needed["two"] == 2
+    assert needed.k_needed["rest"] in (2, 4, 40)  # what neither fires for takes three
+    assert needed.average_precision["two"] == table.loc[("two", 2), "average_precision"]
+    assert needed.whole["two"] == table.loc[("two", 40), "average_precision"]
+
+
+@pytest.mark.parametrize("valid", ["valid", "train"])
+def test_k_is_chosen_without_the_test_rows(valid):
+    """Other labels of test rows change the scores, but neither the latents nor the k; without validation rows too."""
+    z, labels = codes()
+    split = np.where(SPLIT == "valid", valid, SPLIT)
+    options = {"split": split, "groups": GROUPS, "ks": (1, 2, 4)}
+    table = sparse_probes(z, labels, **options)
+    other = labels.copy()
+    other[TEST] = np.random.default_rng(0).permutation(labels[TEST])
+    shuffled = sparse_probes(z, other, **options)
+    assert (table.latents == shuffled.latents).all()
+    np.testing.assert_array_equal(table.valid_average_precision, shuffled.valid_average_precision)
+    assert (latents_needed(table).k_needed == latents_needed(shuffled).k_needed).all()
+    assert (latents_needed(table).whole > latents_needed(shuffled).whole + 0.3).all()
+
+
+def test_what_k_is_chosen_by_is_learnt_on_training_rows():
+    z, labels = codes(1)
+    table = sparse_probes(z, labels, split=SPLIT, groups=GROUPS, ks=(1,)).set_index(["class", "k"])
+    train, valid = SPLIT == "train", SPLIT == "valid"
+    x = (z - z[train].mean(axis=0)) / z[train].std(axis=0)
+    two = labels == "two"
+    best = np.argmax(np.abs(x[train & two].mean(axis=0) - x[train & ~two].mean(axis=0)))
+    model = LogisticRegression(C=1.0, tol=1e-8).fit(x[train][:, [best]], two[train])
+    expected = average_precision_score(two[valid], model.decision_function(x[valid][:, [best]]))
+    assert table.loc[("two", 1), "valid_average_precision"] == pytest.approx(expected, abs=1e-3)
 
 
 def test_score_is_that_of_scikit_learn():

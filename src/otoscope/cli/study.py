@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -28,25 +28,34 @@ def probe(
     label: Annotated[str, typer.Option(help="Column of the clips table to predict.")],
     out: Annotated[Path | None, typer.Option(help="Also write the table to this .csv file.")] = None,
     group: GroupOption = None,
+    guide: Annotated[
+        bool,
+        typer.Option(
+            "--guide",
+            help="Say which layer to take, and what a weighted sum of layers, attention over layers and, where the "
+            "store has frames, attention over time add to it.",
+        ),
+    ] = False,
 ) -> None:
     """Probe every layer of a store for a label; test clips are of groups the probe has not heard."""
     import pandas as pd
 
     from otoscope.activations import Activations
     from otoscope.clips import check_label
-    from otoscope.probing import probe_all, probe_row
+    from otoscope.probing import layer_guide, probe_all, probe_row
 
     activations = Activations.open(store)
     table = read_clips(clips, group=group, label=label)
     check_label(table, label)
     rows = rows_of(activations, table)
-    found = probe_all(
-        {layer: activations.layer(layer) for layer in activations.layers},
-        rows[label],
-        split=rows.split.to_numpy(),
-        groups=rows.group.to_numpy(),
-    )
-    result = pd.DataFrame([{"layer": layer, **probe_row(fitted)} for layer, fitted in found.items()])
+    layers: dict[Any, Any] = {layer: activations.layer(layer) for layer in activations.layers}
+    sides = {"split": rows.split.to_numpy(), "groups": rows.group.to_numpy()}
+    if guide:
+        frames = rows.clip_id + "#" + rows.crop.astype(str) if "time_s" in rows else None
+        result = layer_guide(layers, rows[label], clips=frames, **sides)
+    else:
+        found = probe_all(layers, rows[label], **sides)
+        result = pd.DataFrame([{"layer": layer, **probe_row(fitted)} for layer, fitted in found.items()])
     if out is not None:
         write_table(result, out)
     print(result.round(4).to_string(index=False))

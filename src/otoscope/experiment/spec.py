@@ -93,7 +93,7 @@ class ProbingSpec(_Section):
     pick_layer: Literal["valid", "test"] = "valid"
     """What the best layer is picked by: validation groups, or, as published, the test clips that also score it."""
     interval: Literal["groups", "wilson"] = "groups"
-    """Of scores: by bootstrap over the groups, or Wilson's, which takes clips for independent."""
+    """Of scores: for clips of new groups, or Wilson's, which takes clips for independent."""
     epochs: int = pydantic.Field(default=120, ge=1)
     """Linear: passes over the training rows."""
     batch_size: int = pydantic.Field(default=32, ge=1)
@@ -102,16 +102,12 @@ class ProbingSpec(_Section):
     """Linear: learning rate of Adam."""
     keep: Literal["valid_loss", "valid_score", "last"] = "valid_loss"
     """Linear: which epoch is kept."""
-    shared_epoch: bool = False
-    """Linear: all layers of an encoder keep one epoch, best on average."""
     few_latents: list[int] = [1, 2, 4, 8, 16, 32]
     """How many of its best latents a class is told apart by; [] leaves this out."""
     regularisation: list[float] = [0.001, 0.01, 0.1, 1.0]
     """Logistic: candidate inverse strengths C of the logistic regression, chosen by grouped cross-validation."""
     folds: int = pydantic.Field(default=5, ge=2)
     """Logistic: folds of that cross-validation."""
-    n_bootstrap: int = pydantic.Field(default=2000, ge=100)
-    """Resamples of the test groups behind each interval."""
 
 
 class SaesSpec(_Section):

@@ -1,4 +1,15 @@
-from .intervals import bootstrap_mean, paired_difference, wilson
+from .folds import fold_table, probe_folds
+from .guide import layer_guide
+from .intervals import (
+    Estimate,
+    group_interval,
+    holm,
+    mean_interval,
+    p_value,
+    paired_difference,
+    wilson,
+    wilson_interval,
+)
 from .linear import linear_probes
 from .probes import STRENGTHS, probe, probe_all
 from .results import Probe
@@ -6,17 +17,25 @@ from .sparse import latents_needed, sparse_probes
 from .tables import best_layer, confusion_table, probe_row
 
 __all__ = [
+    "Estimate",
     "Probe",
     "STRENGTHS",
     "best_layer",
-    "bootstrap_mean",
     "confusion_table",
+    "fold_table",
+    "group_interval",
+    "holm",
     "latents_needed",
+    "layer_guide",
     "linear_probes",
+    "mean_interval",
+    "p_value",
     "paired_difference",
     "probe",
     "probe_all",
+    "probe_folds",
     "probe_row",
     "sparse_probes",
     "wilson",
+    "wilson_interval",
 ]

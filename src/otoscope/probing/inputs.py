@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
@@ -9,7 +11,7 @@ from otoscope.errors import InputError
 
 
 def check_rows(
-    x, labels, split, groups, *, dtype: type = np.float64
+    x, labels, split, groups, *, dtype: type = np.float64, needed: Sequence[str] = ("train", "test")
 ) -> tuple[np.ndarray, pd.Series, np.ndarray, np.ndarray]:
     """Return features as `dtype`, labels with a fresh index, splits and groups as text; or say what does not fit."""
     x = np.asarray(x, dtype=dtype)
@@ -26,7 +28,7 @@ def check_rows(
         raise InputError(f"{labels.isna().sum()} of {len(labels)} rows have no label; leave them out")
     if not np.isfinite(x).all():
         raise InputError(f"features must be finite; {np.count_nonzero(~np.isfinite(x))} numbers are not")
-    for side in ("train", "test"):
+    for side in needed:
         if not (split == side).any():
             raise InputError(f"no row is in the split '{side}' (found: {', '.join(np.unique(split))})")
     return x, labels, split, groups

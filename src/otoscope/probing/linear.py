@@ -17,7 +17,7 @@ from otoscope.compute import cpu_count, one_thread_each, thread_map
 from otoscope.errors import InputError, nearest
 from otoscope.probing import scoring, sgd
 from otoscope.probing.inputs import check_rows
-from otoscope.probing.intervals import wilson
+from otoscope.probing.intervals import Estimate, wilson_interval
 from otoscope.probing.results import Probe, judge
 
 Key = TypeVar("Key", bound=Hashable)
@@ -35,7 +35,6 @@ def linear_probes(
     groups: Sequence | np.ndarray,
     kind: LabelKind | None = None,
     train_crops: Mapping[Key, np.ndarray] | None = None,
-    pools: Mapping[Key, Hashable] | None = None,
     keep: Keep = "valid_loss",
     interval: Interval = "wilson",
     epochs: int = 120,
@@ -47,28 +46,25 @@ def linear_probes(
 ) -> dict[Key, Probe]:
     """Train a linear layer on each representation; cross-entropy for classes, binary for several, squares for numbers.
 
-    A probe's result depends on nothing but its own features and `seed` (and its pool's): the start and the order of the
-    rows are those of the seed, whatever trains beside it.
+    A probe's result depends on nothing but its own features and `seed`: the start and the order of the rows are
+    those of the seed, whatever trains beside it, and each keeps an epoch of its own.
 
     Parameters
     ----------
     representations : mapping to np.ndarray [rows, features]
         Layers, codes, by any key; raw, as published: nothing is standardised.
     labels, split, groups, kind
-        As in `otoscope.probing.probe`.
+        As in `otoscope.probing.probes`.
     train_crops : mapping to np.ndarray [crops, training rows, features], optional
         Other stretches of the training clips, in the order of the training rows: epoch e takes crop e mod crops.
-    pools : mapping, optional
-        Probes with the same value share one best epoch, by their mean validation loss (or score). The
-        published code trains all layers of a model in one pool. Default: each probe has its own.
     keep : {"valid_loss", "valid_score", "last"}
         Which epoch: of lowest validation loss (the published code), best validation score (its text), or the last.
     interval : {"wilson", "groups"}
-        Of the score: Wilson's over clips (classes only), or by bootstrap over groups.
+        Of the score: Wilson's over clips (classes only), or for clips of new groups.
     epochs, lr, batch_size : int, float, int
         Of Adam.
     seed : int
-        Of the start, the order of rows and the bootstrap.
+        Of the start and the order of rows.
     workers : int, optional
         Probes at a time; default: as many as there are cores.
     on_done : callable, optional
@@ -88,13 +84,12 @@ def linear_probes(
     targets, classes = scoring.encode(labels, kind, train=split != "test")
     if keep != "last" and not (split == "valid").any():
         raise InputError("there are no validation rows to keep an epoch by; fill that split, or keep='last'")
-    shared = dict(pools or {})
     plan = _Plan(targets.astype(np.float32), split, kind, keep, epochs, lr, batch_size, seed)
 
     def train(key: Key) -> _Trained:
         x, _, _, _ = check_rows(representations[key], labels, split, groups, dtype=np.float32)
         crops = None if train_crops is None else train_crops.get(key)
-        return _train(x, crops, plan, pooled=key in shared)
+        return _train(x, crops, plan)
 
     trained: dict[Key, _Trained] = {}
     with one_thread_each():
@@ -103,16 +98,18 @@ def linear_probes(
             if on_done:
                 on_done(key)
     test = split == "test"
-    probes = {}
-    for key in keys:
-        epoch = _pool_epoch(key, trained, shared)
-        outputs = trained[key].outputs[epoch]
-        low, high = _interval(interval, kind, outputs, targets[test], groups[test], seed)
-        valid_score = float(trained[key].valid_scores[epoch])
-        probes[key] = judge(
-            kind, outputs, targets[test], (low, high), classes, valid_score=valid_score, epoch=epoch + 1
+    return {
+        key: judge(
+            kind,
+            own.outputs,
+            targets[test],
+            _interval(interval, kind, own.outputs, targets[test], groups[test]),
+            classes,
+            valid_score=own.valid_score,
+            epoch=own.epoch,
         )
-    return probes
+        for key, own in trained.items()
+    }
 
 
 @dataclass(frozen=True)
@@ -131,15 +128,15 @@ class _Plan:
 
 @dataclass(frozen=True)
 class _Trained:
-    """A probe's history: how each epoch did (higher is better), and the test outputs of the epochs that may be kept."""
+    """The epoch kept, from 1, its score on the validation rows, and its outputs for the test rows."""
 
-    merit: np.ndarray  # [epochs]
-    valid_scores: np.ndarray  # [epochs]
-    outputs: dict[int, np.ndarray]
+    epoch: int
+    valid_score: float
+    outputs: np.ndarray
 
 
-def _train(x: np.ndarray, crops: np.ndarray | None, plan: _Plan, *, pooled: bool) -> _Trained:
-    """Train one probe; a pooled one keeps the outputs of every epoch, since others have a say in which is best."""
+def _train(x: np.ndarray, crops: np.ndarray | None, plan: _Plan) -> _Trained:
+    """Train one probe."""
     rows = {side: plan.split == side for side in ("train", "valid", "test")}
     y = {side: plan.targets[mask] for side, mask in rows.items()}
     train_x = np.ascontiguousarray(x[rows["train"]][None] if crops is None else crops, dtype=np.float32)
@@ -151,8 +148,7 @@ def _train(x: np.ndarray, crops: np.ndarray | None, plan: _Plan, *, pooled: bool
     layer = sgd.LinearLayer.draw(x.shape[1], y["train"].shape[1], seed=plan.seed)
     rng = np.random.default_rng([plan.seed, 1])
     head = _HEADS[plan.kind]
-    merit, scores = np.zeros(plan.epochs), np.full(plan.epochs, np.nan)
-    outputs: dict[int, np.ndarray] = {}
+    best, kept = -np.inf, None
     for epoch in range(plan.epochs):
         order = rng.permutation(len(y["train"]))
         layer.train_epoch(
@@ -163,39 +159,28 @@ def _train(x: np.ndarray, crops: np.ndarray | None, plan: _Plan, *, pooled: bool
             lr=plan.lr,
             batch_size=plan.batch_size,
         )
+        merit, valid_score = float(epoch), float("nan")
         if len(valid_x):
             held_out = layer(valid_x)
-            scores[epoch] = scoring.score(plan.kind, held_out, y["valid"])
-            merit[epoch] = (
-                -sgd.loss(held_out, y["valid"], head) if plan.keep == "valid_loss" else scores[epoch]
-            )
-        if plan.keep == "last":
-            merit[epoch] = epoch
-        if pooled or merit[epoch] > merit[:epoch].max(initial=-np.inf):
-            if not pooled:
-                outputs.clear()
-            outputs[epoch] = layer(test_x)
-    return _Trained(merit, scores, outputs)
-
-
-def _pool_epoch(key: Key, trained: Mapping[Key, _Trained], pools: Mapping[Key, Hashable]) -> int:
-    """Return the epoch, from 0, that is best on average over the pool of `key`."""
-    members = [key] if key not in pools else [other for other in trained if pools.get(other) == pools[key]]
-    return int(np.mean([trained[member].merit for member in members], axis=0).argmax())
+            valid_score = scoring.score(plan.kind, held_out, y["valid"])
+            if plan.keep != "last":
+                loss = plan.keep == "valid_loss"
+                merit = -sgd.loss(held_out, y["valid"], head) if loss else valid_score
+        if merit > best:
+            best, kept = merit, _Trained(epoch + 1, valid_score, layer(test_x))
+    if kept is None:
+        raise InputError(
+            f"no epoch has a {plan.keep} to be kept by: the probe diverged, or the validation rows have no score"
+        )
+    return kept
 
 
 def _interval(
-    interval: Interval,
-    kind: LabelKind,
-    outputs: np.ndarray,
-    targets: np.ndarray,
-    groups: np.ndarray,
-    seed: int,
-) -> tuple[float, float]:
+    interval: Interval, kind: LabelKind, outputs: np.ndarray, targets: np.ndarray, groups: np.ndarray
+) -> Estimate:
     if interval == "groups" or kind != "class":
-        return scoring.interval(kind, outputs, targets, groups, seed=seed, n_bootstrap=2000)
-    correct = outputs.argmax(axis=1) == targets.argmax(axis=1)
-    return wilson(int(correct.sum()), len(correct))
+        return scoring.interval(kind, outputs, targets, groups)
+    return wilson_interval(outputs.argmax(axis=1) == targets.argmax(axis=1), groups)
 
 
 def _check_options(keep: str, interval: str, epochs: int, batch_size: int, lr: float) -> None:

@@ -38,8 +38,6 @@ def probe(
     strengths: Sequence[float] = STRENGTHS,
     n_folds: int = _FOLDS,
     refit: bool = True,
-    seed: int = 0,
-    n_bootstrap: int = 2000,
 ) -> Probe:
     """Fit on the training rows, choose on held-out groups, score on the test rows.
 
@@ -57,7 +55,7 @@ def probe(
     split : sequence [rows] of {"train", "valid", "test"}
         Whole groups on one side.
     groups : sequence [rows]
-        Singer, speaker: folds and bootstrap draws keep them whole.
+        Singer, speaker: folds keep them whole, and the interval is over those on the test side.
     kind : {"class", "number", "multi"}, optional
         Of the label; default: as it looks.
     strengths : sequence of float
@@ -66,10 +64,6 @@ def probe(
         Of the cross-validation; fewer where there are fewer training groups.
     refit : bool
         False scores the first model on the test rows too.
-    seed : int
-        Of the bootstrap.
-    n_bootstrap : int
-        Draws.
 
     Raises
     ------
@@ -94,19 +88,22 @@ def probe(
     train, valid, test = (split == side for side in ("train", "valid", "test"))
     if kind != "number" and len(np.unique(targets[train], axis=0)) < 2:
         raise InputError("the training rows have one class only; a probe needs at least two")
-    fitter = RidgeModel(targets) if kind == "number" else LogisticModel(targets, multi_label=kind == "multi")
+    fitter = fitter_of(kind, targets)
     with one_thread_each():
         strength = fitter.choose(x, train, training_folds(groups[train], n_folds), sorted(strengths))
         outputs = fitter.fit(x, train, strength)
         valid_score = scoring.score(kind, outputs[valid], targets[valid]) if valid.any() else float("nan")
         if refit and valid.any():
             outputs = fitter.fit(x, train | valid, strength)
-    low, high = scoring.interval(
-        kind, outputs[test], targets[test], groups[test], seed=seed, n_bootstrap=n_bootstrap
-    )
+    interval = scoring.interval(kind, outputs[test], targets[test], groups[test])
     return judge(
-        kind, outputs[test], targets[test], (low, high), classes, valid_score=valid_score, strength=strength
+        kind, outputs[test], targets[test], interval, classes, valid_score=valid_score, strength=strength
     )
+
+
+def fitter_of(kind: LabelKind, targets: np.ndarray) -> LogisticModel | RidgeModel:
+    """Return the model of a label's kind, for targets [rows, outputs]."""
+    return RidgeModel(targets) if kind == "number" else LogisticModel(targets, multi_label=kind == "multi")
 
 
 def probe_all(

@@ -8,6 +8,7 @@ import numpy as np
 
 from otoscope.clips import LabelKind
 from otoscope.probing import scoring
+from otoscope.probing.intervals import Estimate
 
 
 @dataclass(frozen=True)
@@ -18,12 +19,14 @@ class Probe:
     ----------
     kind : {"class", "number", "multi"}
         What the label holds, and so what `score` is: accuracy, R2 or macro average precision.
-    score, low, high : float
-        On the test rows, with a 95 % interval by bootstrap over test groups.
+    score, score_low, score_high : float
+        Over the test clips, with a 95 % interval for clips of new groups (`otoscope.probing.group_interval`).
+    trusted : bool
+        False where the score is too near its ceiling for its number of groups: the interval may be too narrow.
     balanced_accuracy : float
         Mean recall over classes; NaN unless classes.
-    n_test : int
-        How many test rows.
+    n_test, n_groups : int
+        How many test rows, of how many groups.
     valid_score : float
         On the validation rows, of the model that never saw them: pick layers by it. NaN without validation
         rows.
@@ -43,10 +46,12 @@ class Probe:
 
     kind: LabelKind
     score: float
-    low: float
-    high: float
+    score_low: float
+    score_high: float
+    trusted: bool
     balanced_accuracy: float
     n_test: int
+    n_groups: int
     valid_score: float
     strength: float
     classes: tuple[str, ...]
@@ -60,7 +65,7 @@ def judge(
     kind: LabelKind,
     outputs: np.ndarray,
     targets: np.ndarray,
-    interval: tuple[float, float],
+    interval: Estimate,
     classes: tuple[str, ...],
     *,
     valid_score: float,
@@ -72,10 +77,12 @@ def judge(
     return Probe(
         kind=kind,
         score=scoring.score(kind, outputs, targets),
-        low=interval[0],
-        high=interval[1],
+        score_low=interval.low,
+        score_high=interval.high,
+        trusted=interval.trusted,
         balanced_accuracy=scoring.balanced_accuracy(predictions, truth) if kind == "class" else float("nan"),
         n_test=len(outputs),
+        n_groups=interval.n_groups,
         valid_score=valid_score,
         strength=strength,
         classes=classes,

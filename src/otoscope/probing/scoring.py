@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
 
 from otoscope.clips import LabelKind
 from otoscope.errors import InputError
-from otoscope.probing.intervals import group_bootstrap
+from otoscope.probing.intervals import Estimate, Scale, group_interval
 
 
 def encode(labels: pd.Series, kind: LabelKind, *, train: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -37,33 +37,34 @@ def score(kind: LabelKind, outputs: np.ndarray, targets: np.ndarray) -> float:
     return float(_macro_average_precision(outputs, targets, np.ones((1, len(targets))))[0])
 
 
-def interval(
-    kind: LabelKind,
-    outputs: np.ndarray,
-    targets: np.ndarray,
-    groups: np.ndarray,
-    *,
-    seed: int,
-    n_bootstrap: int,
-) -> tuple[float, float]:
-    """Return the 95 % interval of `score`, groups drawn with replacement."""
+def interval(kind: LabelKind, outputs: np.ndarray, targets: np.ndarray, groups: np.ndarray) -> Estimate:
+    """Return `score` with its 95 % interval for clips of new groups."""
+    scale: Scale = "plain" if kind == "number" else "share"
+    return group_interval(weighted(kind, outputs, targets), groups, scale=scale)
+
+
+def difference(
+    kind: LabelKind, outputs_a: np.ndarray, outputs_b: np.ndarray, targets: np.ndarray, groups: np.ndarray
+) -> Estimate:
+    """Return `score` of a minus that of b on the same rows, with its interval for clips of new groups."""
+    a, b = weighted(kind, outputs_a, targets), weighted(kind, outputs_b, targets)
+    return group_interval(lambda n: a(n) - b(n), groups)
+
+
+def weighted(kind: LabelKind, outputs: np.ndarray, targets: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """Return `score` as a function of how often each row counts [draws, rows]; NaN where a draw has none."""
     if kind == "class":
         correct = (outputs.argmax(axis=1) == targets.argmax(axis=1)).astype(float)
-        return group_bootstrap(
-            lambda n: n @ correct / n.sum(axis=1), groups, seed=seed, n_bootstrap=n_bootstrap
-        )
+        return lambda n: n @ correct / n.sum(axis=1)
     if kind == "number":
-        y, errors = targets[:, 0], (targets - outputs)[:, 0] ** 2
+        y, errors = targets[:, 0] - targets[:, 0].mean(), (targets - outputs)[:, 0] ** 2
 
         def r2(n: np.ndarray) -> np.ndarray:
             spread = n @ y**2 - (n @ y) ** 2 / n.sum(axis=1)
             return 1 - np.divide(n @ errors, spread, out=np.full(len(n), np.nan), where=spread > 1e-12)
 
-        return group_bootstrap(r2, groups, seed=seed, n_bootstrap=n_bootstrap)
-
-    return group_bootstrap(
-        lambda n: _macro_average_precision(outputs, targets, n), groups, seed=seed, n_bootstrap=n_bootstrap
-    )
+        return r2
+    return lambda n: _macro_average_precision(outputs, targets, n)
 
 
 def per_row(

@@ -28,31 +28,28 @@ def sparse_probes(
     groups: Sequence | np.ndarray,
     kind: LabelKind | None = None,
     ks: Sequence[int] = KS,
-    seed: int = 0,
-    n_bootstrap: int = 1000,
 ) -> pd.DataFrame:
     """Tell each class from all others by its k best latents, and by the whole code.
 
-    Latents are ranked on the training and validation rows by the difference of means between the class and
-    the rest, over the deviation; a logistic regression on the first k is scored on the test rows. Twins both
-    rank high, so a code with doubled latents needs more of them by this count.
+    Latents are ranked by the difference of means between the class and the rest, over the deviation, and a
+    logistic regression learns from the first k: once on the training rows, scored on the validation rows (without such
+    rows, on a fifth of the training groups, held out) for a k to be chosen by; then on all but the test rows, scored
+    on these. Twins both rank high, so a code with doubled latents needs more of them by this count.
 
     Parameters
     ----------
     codes : np.ndarray [rows, latents]
     labels, split, groups, kind
-        As in `otoscope.probing.probe`; numbers have no classes.
+        As in `otoscope.probing.probes`; numbers have no classes.
     ks : sequence of int
         How many latents; those above the width are left out.
-    seed, n_bootstrap : int
-        Of the intervals, by bootstrap over test groups.
 
     Returns
     -------
     DataFrame
-        ``class, k, average_precision, low, high, chance, latents``: a row per class and k, the last k being
-        all latents. `chance` is the share of the class in the test rows; `latents` are the k best, best
-        first, separated by spaces (empty for the whole code).
+        ``class, k, average_precision, low, high, chance, latents, valid_average_precision, n_test, n_groups,
+        trusted``: a row per class and k, the last k being all latents. `chance` is the share of the class in the
+        test rows; `latents` are the k best, best first, separated by spaces (empty for the whole code).
 
     Raises
     ------
@@ -80,56 +77,94 @@ def sparse_probes(
         raise InputError(f"expected numbers of latents of 1 or more; got {list(ks)}")
     test = split == "test"
     targets, classes = scoring.encode(labels, kind, train=~test)
-    x = standardised(x, ~test)
-    rows = []
+    learn, choose = _sides(split, groups)
+    names = dict(enumerate(classes))
     with one_thread_each():
-        whole = _whole_code(x, targets, split, groups)
-        for c, name in enumerate(classes):
-            truth = targets[:, [c]]
-            if not 0 < truth[test].mean() < 1 or not 0 < truth[~test].mean() < 1:
-                continue  # nothing to tell apart on one of the sides
-            order = _ranking(x[~test], truth[~test, 0])
-            for k in [k for k in sorted(set(ks)) if k < x.shape[1]]:
-                outputs = LogisticModel(truth, multi_label=True).fit(x[:, order[:k]], ~test, _WEAK)
-                best = " ".join(str(latent) for latent in order[:k])
-                rows.append((name, k, *_score(outputs, truth, test, groups, seed, n_bootstrap), best))
-            found = _score(whole[:, [c]], truth, test, groups, seed, n_bootstrap)
-            rows.append((name, x.shape[1], *found, ""))
-    columns = ["class", "k", "average_precision", "low", "high", "chance", "latents"]
-    return pd.DataFrame(rows, columns=columns)
+        valid = _probes(x, targets, ks, learn, choose, groups)
+        tested = _probes(x, targets, ks, ~test, test, groups)
+    rows = []
+    for (c, k), (outputs, latents) in tested.items():
+        truth = targets[test][:, [c]]
+        found = scoring.interval("multi", outputs, truth, groups[test])
+        about = {
+            "class": names[c],
+            "k": k,
+            "average_precision": found.value,
+            "low": found.low,
+            "high": found.high,
+            "chance": float(truth.mean()),
+            "latents": latents,
+            "valid_average_precision": float("nan"),
+            "n_test": len(truth),
+            "n_groups": found.n_groups,
+            "trusted": found.trusted,
+        }
+        if (c, k) in valid:
+            about["valid_average_precision"] = scoring.score("multi", valid[c, k][0], targets[choose][:, [c]])
+        rows.append(about)
+    return pd.DataFrame(rows)
 
 
 def latents_needed(table: pd.DataFrame, *, share: float = 0.95) -> pd.DataFrame:
-    """Return ``class, k_needed``: the least k whose average precision is `share` of the whole code's.
+    """Return ``class, k_needed, average_precision, whole``: the least k that is enough, what it and all latents reach.
 
-    From the table of `sparse_probes`. A class that no listed k is enough for needs the whole code.
+    From the table of `sparse_probes`. Enough is the least k whose average precision on the validation rows is `share`
+    of the whole code's; the test rows, of which the two average precisions are, have no say in it. A class that no
+    listed k is enough for needs the whole code; one that the validation rows cannot tell of is left out.
     """
     rows = []
     for name, own in table.groupby("class", sort=False):
         own = own.sort_values("k")
-        enough = own.k[own.average_precision >= share * own.average_precision.iloc[-1]]
-        rows.append((name, int(enough.iloc[0])))
-    return pd.DataFrame(rows, columns=["class", "k_needed"])
+        valid = own.valid_average_precision
+        if valid.isna().any():
+            continue
+        enough = own[valid >= share * valid.iloc[-1]].iloc[0]
+        rows.append((name, int(enough.k), enough.average_precision, own.average_precision.iloc[-1]))
+    return pd.DataFrame(rows, columns=["class", "k_needed", "average_precision", "whole"])
 
 
-def _whole_code(x: np.ndarray, targets: np.ndarray, split: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Return the logits of every class from all latents, the penalty chosen over training groups."""
-    train = split == "train"
+def _probes(
+    x: np.ndarray,
+    targets: np.ndarray,
+    ks: Sequence[int],
+    train: np.ndarray,
+    held_out: np.ndarray,
+    groups: np.ndarray,
+) -> dict[tuple[int, int], tuple[np.ndarray, str]]:
+    """Return (class, k) -> outputs [held-out rows, 1] and the latents; a class needs rows with and without."""
+    x = standardised(x, train)
+    whole = _whole_code(x, targets, train, groups)[held_out]
+    found = {}
+    for c in range(targets.shape[1]):
+        truth = targets[:, [c]]
+        if any(not 0 < truth[rows].mean() < 1 for rows in (train, held_out)):
+            continue  # nothing to tell apart on one of the sides
+        order = _ranking(x[train], truth[train, 0])
+        for k in [k for k in sorted(set(ks)) if k < x.shape[1]]:
+            outputs = LogisticModel(truth, multi_label=True).fit(x[:, order[:k]], train, _WEAK)
+            found[c, k] = outputs[held_out], " ".join(str(latent) for latent in order[:k])
+        found[c, x.shape[1]] = whole[:, [c]], ""
+    return found
+
+
+def _sides(split: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows to learn from and the rows to choose k by; neither are test rows."""
+    if (split == "valid").any():
+        return split == "train", split == "valid"
+    train = np.flatnonzero(split == "train")
+    held_out = np.zeros(len(split), dtype=bool)
+    held_out[train[training_folds(groups[train], 5) == 0]] = True
+    return (split == "train") & ~held_out, held_out
+
+
+def _whole_code(x: np.ndarray, targets: np.ndarray, train: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Return the logits of every class from all latents, the penalty chosen over the groups that train."""
     model = LogisticModel(targets, multi_label=True)
     strength = model.choose(x, train, training_folds(groups[train], 5), list(STRENGTHS))
-    return model.fit(x, split != "test", strength)
+    return model.fit(x, train, strength)
 
 
 def _ranking(x: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Return the latents from the largest to the smallest difference of means (x is in units of its deviation)."""
     difference = x[truth == 1].mean(axis=0) - x[truth == 0].mean(axis=0)
     return np.argsort(-np.abs(difference), kind="stable")
-
-
-def _score(
-    outputs: np.ndarray, truth: np.ndarray, test: np.ndarray, groups: np.ndarray, seed: int, n_bootstrap: int
-) -> tuple[float, float, float, float]:
-    low, high = scoring.interval(
-        "multi", outputs[test], truth[test], groups[test], seed=seed, n_bootstrap=n_bootstrap
-    )
-    return scoring.score("multi", outputs[test], truth[test]), low, high, float(truth[test].mean())

@@ -10,13 +10,15 @@ from otoscope.probing.results import Probe
 from otoscope.results import METRICS
 
 
-def probe_row(result: Probe) -> dict[str, float | int | str]:
-    """Return ``score, score_low, score_high, n_test``, then more; `metric` says what the score is."""
+def probe_row(result: Probe) -> dict[str, float | int | str | bool]:
+    """Return ``score, score_low, score_high, n_test, n_groups, trusted``, then more; `metric` says what "score" is."""
     return {
         "score": result.score,
-        "score_low": result.low,
-        "score_high": result.high,
+        "score_low": result.score_low,
+        "score_high": result.score_high,
         "n_test": result.n_test,
+        "n_groups": result.n_groups,
+        "trusted": result.trusted,
         "balanced_accuracy": result.balanced_accuracy,
         "valid_score": result.valid_score,
         "strength": result.strength,

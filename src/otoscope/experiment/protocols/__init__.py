@@ -1,7 +1,7 @@
 """Protocols: named sets of rules, each only defaults for a spec, so that any rule can be switched alone.
 
 `sound` is the default for new work: layers picked on validation groups, held-out R2 from folds over all groups,
-nulls of equal width, intervals by bootstrap over groups. `paper` is what the published code did.
+nulls of equal width, intervals for clips of new groups. `paper` is what the published code did.
 """
 
 from __future__ import annotations

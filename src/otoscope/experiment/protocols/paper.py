@@ -24,7 +24,6 @@ DEFAULTS: dict[str, Any] = {
         "pick_layer": "test",
         "interval": "wilson",
         "keep": "valid_loss",
-        "shared_epoch": True,
     },
     "saes": {"batch_size": 16, "select": "paper", "beside": ["final"]},
     "factors": {"families": "paper", "whole_clip": True},

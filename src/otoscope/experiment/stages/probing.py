@@ -47,8 +47,7 @@ def layer_probing(
                 for encoder, own in views.items():
                     layers = {layer: own.layer(layer) for layer in own.layers}
                     turns = {layer: own.turns(layer) for layer in own.layers}
-                    pools = dict.fromkeys(layers, encoder)
-                    fitted = _probes(run, layers, own.probed, bar, turns=turns, pools=pools)
+                    fitted = _probes(run, layers, own.probed, bar, turns=turns)
                     for layer, result in fitted.items():
                         where = {"encoder": encoder, "layer": layer, "seed": run.spec.seed}
                         rows.append(where | probe_row(result))
@@ -126,30 +125,21 @@ def _judged(views: dict[str, Views]) -> list[str]:
 def _code_probes(
     run: RunDirectory, encoder: str, views: Views, folders: dict[int, list], bar: Progress
 ) -> Iterator[tuple[int, list[Dictionary], dict[str, Probe]]]:
-    """Yield layer, its dictionaries, and name -> probe. A shared epoch is that of all layers at one sparsity."""
+    """Yield layer, its dictionaries, and name -> probe."""
     from otoscope.saes import codes_of
 
-    saes = {layer: load(run, encoder, layer, found) for layer, found in folders.items()}
-    batches = [list(saes)] if run.spec.probing.shared_epoch else [[layer] for layer in saes]
-    for batch in batches:
-        codes: dict[tuple[int, str], np.ndarray] = {}
-        turns: dict[tuple[int, str], np.ndarray | None] = {}
-        for layer in batch:
-            dense, crops = views.layer(layer), views.turns(layer)
-            for sae in saes[layer]:
-                codes[layer, sae.name] = codes_of(sae.sae, dense)
-                turns[layer, sae.name] = None if crops is None else codes_of(sae.sae, crops)
-        pools = {key: key[1] for key in codes}
-        fitted = _probes(run, codes, views.probed, bar, turns=turns, pools=pools)
-        for layer in batch:
-            yield layer, saes[layer], {sae.name: fitted[layer, sae.name] for sae in saes[layer]}
+    for layer, found in folders.items():
+        saes, dense, crops = load(run, encoder, layer, found), views.layer(layer), views.turns(layer)
+        codes = {own.name: codes_of(own.sae, dense) for own in saes}
+        turns = {own.name: None if crops is None else codes_of(own.sae, crops) for own in saes}
+        yield layer, saes, _probes(run, codes, views.probed, bar, turns=turns)
 
 
 def _probes(
-    run: RunDirectory, representations: dict, table: pd.DataFrame, bar: Progress, *, turns: dict, pools: dict
+    run: RunDirectory, representations: dict, table: pd.DataFrame, bar: Progress, *, turns: dict
 ) -> dict[Any, Probe]:
     """Return the fitted probe of each representation of the rows of `table`."""
-    from otoscope.probing import linear_probes, probe_all, wilson
+    from otoscope.probing import linear_probes, probe_all, wilson_interval
 
     settings = run.spec.probing
     labels = table[run.spec.dataset.label]
@@ -160,7 +150,6 @@ def _probes(
             labels,
             **rows,
             train_crops={key: crops for key, crops in turns.items() if crops is not None} or None,
-            pools=pools if settings.shared_epoch else None,
             keep=settings.keep,
             interval=settings.interval,
             epochs=settings.epochs,
@@ -175,15 +164,13 @@ def _probes(
         **rows,
         strengths=settings.regularisation,
         n_folds=settings.folds,
-        n_bootstrap=settings.n_bootstrap,
-        seed=run.spec.seed,
         on_done=lambda name: bar.advance(),
     )
     if settings.interval == "wilson":
         for key, result in found.items():
             if result.kind == "class":
-                low, high = wilson(int(result.correct.sum()), result.n_test)
-                found[key] = replace(result, low=low, high=high)
+                own = wilson_interval(result.correct, rows["groups"][rows["split"] == "test"])
+                found[key] = replace(result, score_low=own.low, score_high=own.high, trusted=own.trusted)
     return found
 
 
@@ -215,8 +202,6 @@ def _few_latents(run: RunDirectory, where: dict, views: Views, saes: list[Dictio
             split=table.split.to_numpy(),
             groups=_paired_groups(run, table, table.split.to_numpy() != ""),
             ks=settings.few_latents,
-            seed=run.spec.seed,
-            n_bootstrap=settings.n_bootstrap,
         )
         found.append(pd.DataFrame([where | about] * len(result)).join(result))
     return found
@@ -271,17 +256,23 @@ def _code_comparison(
 
 def _difference(run: RunDirectory, a: np.ndarray, b: np.ndarray, table: pd.DataFrame) -> dict:
     """Return what `a` is right about more often than `b`, test row by test row."""
-    from otoscope.probing import paired_difference
+    from otoscope.probing import p_value, paired_difference
 
-    groups = _paired_groups(run, table, table.split == "test")
-    found, low, high = paired_difference(
-        a, b, groups, seed=run.spec.seed, n_bootstrap=run.spec.probing.n_bootstrap
-    )
-    return {"difference": found, "difference_low": low, "difference_high": high, "n_test": len(groups)}
+    found = paired_difference(a, b, _paired_groups(run, table, table.split == "test"))
+    return {
+        "difference": found.value,
+        "difference_low": found.low,
+        "difference_high": found.high,
+        "n_test": len(a),
+        "n_groups": found.n_groups,
+        "difference_se": found.se,
+        "difference_df": found.df,
+        "difference_p": p_value(found),
+    }
 
 
 def _paired_groups(run: RunDirectory, table: pd.DataFrame, rows: Any) -> np.ndarray:
-    """Return what a bootstrap draws: groups or, where intervals take clips for independent, clips."""
+    """Return what an interval is over: groups or, where intervals take clips for independent, clips."""
     return table[rows]["clip_id" if run.spec.probing.interval == "wilson" else "group"].to_numpy()
 
 
