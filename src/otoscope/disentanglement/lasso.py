@@ -11,6 +11,7 @@ import numpy as np
 
 from otoscope.compute import cpu_count, thread_map
 from otoscope.disentanglement.coordinate_descent import solve, start
+from otoscope.disentanglement.homotopy import follow
 from otoscope.errors import InputError
 
 TOL = 1e-7
@@ -77,10 +78,10 @@ def lasso_gram(
     coefs = np.zeros((*alphas.shape, len(gram)))
 
     def fit(target: int) -> None:
-        state = start(xy[target])
-        for a in order[target]:
-            solve(gram, xy[target], float(yy[target]), alphas[target, a], tol, max_sweeps, state)
-            coefs[target, a] = state[0]
+        found = np.empty((alphas.shape[1], len(gram)))
+        decreasing = np.ascontiguousarray(alphas[target, order[target]])
+        follow(gram, xy[target], float(yy[target]), decreasing, tol, max_sweeps, start(xy[target]), found)
+        coefs[target, order[target]] = found
 
     for _ in thread_map(fit, range(len(xy)), workers=workers or cpu_count()):
         pass
