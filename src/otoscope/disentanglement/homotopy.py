@@ -1,8 +1,8 @@
 """The Lasso's path, followed exactly: from one penalty at which a coefficient appears or vanishes to the next.
 
-Between two such events the solution is linear in the penalty (Osborne, Presnell & Turlach 2000; Efron et al. 2004), so the
-path costs a triangular system per event, however correlated the columns are, where coordinate descent creeps at
-weak penalties. At every penalty asked for, the coefficients are solved for anew, and the duality gap says whether
+Between two such events the solution is linear in the penalty (Osborne, Presnell & Turlach 2000; Efron et al. 2004),
+so the path costs a triangular system per event, however correlated the columns are, where coordinate descent creeps
+at weak penalties. At every penalty asked for, the coefficients are solved for anew, and the duality gap says whether
 they are the solution; should they not be (ties that exact arithmetic alone can part), coordinate descent takes
 over. Compiled by numba.
 """
@@ -20,7 +20,7 @@ _FAST = {"reassoc", "contract", "arcp", "nsz"}  # all but the promise that nothi
 
 @njit(cache=True, nogil=True)
 def follow(gram, xy, yy, alphas, tol, max_sweeps, state, coefs):  # pragma: no cover (compiled)
-    """Write the coefficients at each of the decreasing `alphas` to `coefs`; `state` is where to start, and then the end.
+    """Write the coefficients at each of the decreasing `alphas` to `coefs`, from `state`, which moves along.
 
     The state is that of `coordinate_descent.start`, or what an earlier call left at a stronger penalty.
     """

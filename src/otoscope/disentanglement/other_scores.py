@@ -15,7 +15,9 @@ from otoscope.disentanglement.results import (
     check_groups,
     empty_table,
     fill,
+    living,
     patterns,
+    rank,
     scored,
 )
 from otoscope.errors import InputError
@@ -32,6 +34,7 @@ def measure_forest(
     min_leaf: int = 3,
     n_folds: int = 5,
     r2_floor: float = R2_FLOOR,
+    base: int | None = None,
     seed: int = 0,
     workers: int | None = None,
 ) -> Disentanglement:
@@ -43,7 +46,7 @@ def measure_forest(
 
     Parameters
     ----------
-    codes, factors, groups, families, n_folds, r2_floor
+    codes, factors, groups, families, n_folds, r2_floor, base
         As in `measure_disentanglement`.
     n_trees, max_features, min_leaf
         Of scikit-learn's `RandomForestRegressor`.
@@ -86,8 +89,9 @@ def measure_forest(
             weights[:, column] = model.feature_importances_
             r2, r2_cv = (_r2(target, guess) for guess in (model.predict(x[rows]), predicted))
             fill(table, np.array([column]), r2=r2, r2_cv=r2_cv, n_rows=len(rows))
-    table["ranked"] = table.r2_cv >= r2_floor
-    return scored(table, weights, empty=np.nan)
+    rank(table, r2_floor)
+    n_alive = living(x)
+    return scored(table, weights, n_alive=n_alive, base=base or n_alive)
 
 
 def gap_scores(codes: np.ndarray, factors: pd.DataFrame, *, bins: int = 10) -> pd.DataFrame:
