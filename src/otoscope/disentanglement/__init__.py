@@ -5,8 +5,11 @@ by a Lasso whose penalty is chosen on held-out groups, or as published; nulls to
 factors.
 """
 
+from otoscope.disentanglement.crossfit import CrossFitted, compare_best, cross_fitted
 from otoscope.disentanglement.entropy import MIXED_SHARE, factor_entropy, histogram_entropy, knn_entropy
 from otoscope.disentanglement.held_out import LABEL_FLOOR, LABEL_SHARE, HeldOut, label_owned
+from otoscope.disentanglement.infomec import InfoMEC, infomec
+from otoscope.disentanglement.jackknife import Jackknife, factor_intervals, jackknife
 from otoscope.disentanglement.lasso import lasso_gram, lasso_path
 from otoscope.disentanglement.measure import (
     R2_FLOOR,
@@ -29,8 +32,16 @@ __all__ = [
     "MIXED_SHARE",
     "R2_FLOOR",
     "SELECTIONS",
+    "CrossFitted",
     "Disentanglement",
     "HeldOut",
+    "InfoMEC",
+    "Jackknife",
+    "compare_best",
+    "cross_fitted",
+    "factor_intervals",
+    "infomec",
+    "jackknife",
     "completeness",
     "completeness_range",
     "disentanglement",

@@ -92,7 +92,7 @@ def compare_best(
     r2_floor: float = R2_FLOOR,
     level: float = 0.95,
 ) -> Jackknife:
-    """Return the mean R2 of the best factors in `a` minus that in `b`, on the same factors, and its interval over groups.
+    """Return the mean R2 of the best factors in `a` minus that of the same in `b`, and its interval over groups.
 
     The factors are chosen once; the jackknife leaves a group out of what is scored.
     """

@@ -48,6 +48,12 @@ class HeldOut:
         predictions, label, within = np.full((3, *truth.shape), np.nan, dtype=np.float32)
         return cls(truth, predictions, label, within, np.full(truth.shape, -1, dtype=np.int16))
 
+    def only(self, rows: np.ndarray, columns: np.ndarray) -> HeldOut:
+        """Return that of some rows and factors."""
+        place = np.ix_(rows, columns)
+        arrays = (self.truth, self.predictions, self.label, self.within, self.folds)
+        return HeldOut(*(array[place] for array in arrays))
+
     def r2(self, rows: np.ndarray | None = None) -> np.ndarray:
         """Return the R2 [factors] of the predictions on all rows, or on some: a mask [rows] or [rows, factors]."""
         return self._r2(self.predictions, None, rows)

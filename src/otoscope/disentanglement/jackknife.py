@@ -10,9 +10,10 @@ import pandas as pd
 
 from otoscope.compute import cpu_count, one_thread_each, thread_map
 from otoscope.disentanglement.lasso import lasso_gram
-from otoscope.disentanglement.results import Disentanglement, check_codes, check_groups
+from otoscope.disentanglement.results import Disentanglement, check_codes, check_groups, patterns
 from otoscope.disentanglement.scaling import standardised
 from otoscope.disentanglement.scores import effective_dims
+from otoscope.errors import InputError
 
 
 class Jackknife(NamedTuple):
@@ -65,16 +66,16 @@ def factor_intervals(
     codes: np.ndarray,
     factors: pd.DataFrame,
     result: Disentanglement,
-    groups: Sequence | np.ndarray | None,
+    groups: Sequence | np.ndarray,
     *,
     level: float = 0.95,
     workers: int | None = None,
 ) -> pd.DataFrame:
     """Return each factor's intervals over groups: of held-out R2, effective dimensions and completeness.
 
-    ``factor, n_groups``, then ``_low`` and ``_high`` of ``r2_cv, effective_dims, completeness``. R2 is that of the
-    remaining groups' predictions. Dimensions are of a refit without the group at the factor's own penalty; their
-    interval is that of the entropy H, from which both scores follow. NaN where a fit is empty.
+    ``factor, n_groups``, then ``_low`` and ``_high`` of ``r2_cv, r2_beyond, effective_dims, completeness``. R2 is
+    that of the remaining groups' predictions. Dimensions are of a refit without the group, at the factor's own
+    penalty; their interval is that of the entropy H, from which both scores follow. NaN where a fit is empty.
 
     Parameters
     ----------
@@ -89,47 +90,32 @@ def factor_intervals(
     """
     x, y = check_codes(codes, factors)
     known_groups = check_groups(groups, len(x))
+    held_out, alphas = result.held_out, result.factors.alpha.to_numpy()
+    if held_out is None:
+        raise InputError("nothing was held out; measure by measure_disentanglement")
     table = pd.DataFrame({"factor": result.factors.factor, "n_groups": 0})
-    alphas, base = result.factors.alpha.to_numpy(), result.factors.base.to_numpy()
-    names = [
-        f"{name}_{end}" for name in ("r2_cv", "effective_dims", "completeness") for end in ("low", "high")
-    ]
-    table[names] = np.nan
-    for column in np.flatnonzero(np.isfinite(alphas)):
-        rows = np.flatnonzero(np.isfinite(y[:, column]))
-        scores = _Statistic(x[rows], y[rows, column], alphas[column], result, rows, column)
+    scores = ("r2_cv", "r2_beyond", "effective_dims", "completeness")
+    table[[f"{name}_{end}" for name in scores for end in ("low", "high")]] = np.nan
+    for rows, columns in patterns(y, known_groups):
+        here_x, here_y, own = x[rows], y[np.ix_(rows, columns)], held_out.only(rows, columns)
+
+        def statistic(kept: np.ndarray) -> np.ndarray:
+            part_x, part_y = standardised(here_x[kept]), standardised(here_y[kept])  # noqa: B023 (used at once)
+            n = len(part_x)
+            gram, xy, yy = part_x.T @ part_x / n, part_y.T @ part_x / n, (part_y**2).mean(axis=0)
+            coefs = lasso_gram(gram, xy, yy, alphas[columns][:, None], workers=1)[:, 0]  # noqa: B023
+            entropy = np.log(effective_dims(np.abs(coefs.T)))
+            return np.stack([own.r2(kept), own.r2_beyond(kept), entropy])  # noqa: B023
+
         with one_thread_each():
-            found = jackknife(scores, known_groups[rows], level=level, workers=workers or cpu_count())
-        (r2_low, low), (r2_high, high) = found.low, found.high
-        divisor = np.log(base[column]) if base[column] > 1 else np.nan
-        table.loc[column, ["n_groups", *names]] = [
-            found.n_groups, r2_low, r2_high, np.exp(low), np.exp(high), 1 - high / divisor, 1 - low / divisor
-        ]  # fmt: skip
+            found = jackknife(statistic, known_groups[rows], level=level, workers=workers or cpu_count())
+        divisor = np.log(np.maximum(result.factors.base.to_numpy()[columns], 2))
+        for end, r2, entropy in (
+            ("low", found.low, found.high[2]),
+            ("high", found.high, found.low[2]),
+        ):
+            table.loc[columns, f"r2_cv_{end}"], table.loc[columns, f"r2_beyond_{end}"] = r2[0], r2[1]
+            table.loc[columns, f"effective_dims_{end}"] = np.exp(r2[2])
+            table.loc[columns, f"completeness_{end}"] = 1 - entropy / divisor
+        table.loc[columns, "n_groups"] = found.n_groups
     return table
-
-
-class _Statistic:
-    """Held-out R2 and the entropy of the refit's weights, for one factor, of the rows kept."""
-
-    def __init__(
-        self,
-        x: np.ndarray,
-        y: np.ndarray,
-        alpha: float,
-        result: Disentanglement,
-        rows: np.ndarray,
-        column: int,
-    ) -> None:
-        assert result.held_out is not None
-        self.x, self.y, self.alpha = x, y, alpha
-        self.predicted = result.held_out.predictions[rows, column].astype(np.float64)
-
-    def __call__(self, kept: np.ndarray) -> np.ndarray:
-        truth = self.y[kept]
-        r2 = 1 - ((truth - self.predicted[kept]) ** 2).sum() / ((truth - truth.mean()) ** 2).sum()
-        x, y = standardised(self.x[kept]), standardised(truth)
-        n = len(x)
-        weights = lasso_gram(
-            x.T @ x / n, y[None] @ x / n, np.array([(y**2).mean()]), np.array([self.alpha]), workers=1
-        )
-        return np.array([r2, np.log(effective_dims(np.abs(weights[0].T)))[0]])
