@@ -114,7 +114,7 @@ def _append(found: dict, where: dict, result: Disentanglement, settings: Disenta
     """Append one representation's rows to every table."""
     from otoscope.disentanglement import family_counts, summarise
 
-    score = {"held_out": "r2_cv", "in_sample": "r2"}[settings.fit]
+    score = {"held_out": "r2_counted", "in_sample": "r2"}[settings.fit]
     summary = summarise(result, score=score, n=settings.top)
     families = family_counts(result, score=score, n=settings.top)
     for name, table in zip(TABLES, (result.factors, summary, result.latents, families)):
