@@ -114,6 +114,15 @@ def test_a_path_goes_on_where_it_was_left():
     np.testing.assert_allclose(parts, lasso_gram(gram, xy, yy, alphas)[0], atol=1e-8)
 
 
+def test_coordinate_descent_takes_over_where_the_way_is_lost():
+    x, y = problem(80, 60, 1, seed=5)
+    gram, xy, yy = x.T @ x / 80, y.T @ x / 80, float((y[:, 0] ** 2).mean())
+    alphas = np.array([0.2, 0.05])
+    found = np.empty((2, 60))
+    follow(gram, xy[0], yy, alphas, -1.0, 1000, start(xy[0]), found)  # no gap is small enough
+    np.testing.assert_allclose(found, lasso_path(x, y, alphas)[0], atol=1e-6)
+
+
 def test_more_columns_than_their_rank():
     """A wide projection of few dimensions: columns that depend on others are left out, not stumbled over."""
     x, y = problem(120, 20, 2, seed=4)
