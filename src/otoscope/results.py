@@ -147,7 +147,9 @@ _SUMMARY = (
     *_text("selection"),
     *_numbers("r2_mean", "r2_std", "completeness_mean", "completeness_std"),
     *_numbers("effective_dims_mean", unit="dimensions"),
-    *_numbers("r2_cv_mean", "r2_in_sample_mean", "disentanglement"),
+    *_numbers("r2_cv_mean", "r2_in_sample_mean", "r2_label_mean", "r2_beyond_mean"),
+    *_numbers("effective_dims_matched_mean", unit="dimensions"),
+    *_numbers("completeness_published_mean", "disentanglement"),
     *_counts("n_factors", unit="factors"),
 )
 
@@ -203,6 +205,16 @@ TABLES: dict[str, Table] = {
             *_numbers("alpha"),
             *_counts("n_rows", unit="rows"),
             *_counts("n_free", unit="directions"),
+            *_numbers("r2_cv_matched"),
+            *_numbers("effective_dims_matched", unit="dimensions"),
+            *_counts("n_nonzero_matched", unit="dimensions"),
+            *_numbers("alpha_matched"),
+            *_numbers("weak_edge", "strong_edge", unit="fraction"),
+            *_numbers("r2_label", "r2_beyond"),
+            Column("label_owned", "flag"),
+            *_numbers("r2_counted"),
+            *_counts("base", "n_alive", unit="dimensions"),
+            *_numbers("completeness_published"),
             Column("ranked", "flag"),
         )
     ),
@@ -218,6 +230,8 @@ TABLES: dict[str, Table] = {
             *_text("factor", "family"),
             *_numbers("entropy_knn_bits", "entropy_hist_bits", unit="bits"),
             *_counts("n_rows", "n_tied", unit="rows"),
+            *_numbers("largest_tie", unit="fraction"),
+            Column("mixed", "flag"),
         )
     ),
     "factors_info": Table(_text("name", "unit", "family")),
@@ -350,8 +364,8 @@ def check_schema(record: Mapping[str, Any], where: str | Path) -> None:
 
 
 def r2_column(fit: str) -> str:
-    """Return the R2 that counts: of held-out groups, or of the very rows that were fitted ("in_sample")."""
-    return {"held_out": "r2_cv", "in_sample": "r2"}[fit]
+    """Return the R2 that counts: of held-out groups, beyond the label where a factor is the label's; or in-sample."""
+    return {"held_out": "r2_counted", "in_sample": "r2"}[fit]
 
 
 def entropy_column(estimate: str) -> str:

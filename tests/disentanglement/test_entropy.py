@@ -44,7 +44,12 @@ def test_ties():
     assert -np.inf < knn_entropy(often_zero) < knn_entropy(x) - 3
     assert knn_entropy(np.ones(10)) == -np.inf
     assert np.isnan(knn_entropy(np.arange(3.0)))
-    assert factor_entropy(pd.DataFrame({"a": often_zero})).n_tied[0] == 1000
+    table = factor_entropy(pd.DataFrame({"a": often_zero, "b": np.round(x, 1)}))
+    assert table.n_tied[0] == 1000
+    assert table.largest_tie[0] == 0.5
+    assert table.mixed.tolist() == [True, False]  # rounding is no atom
+    assert np.isnan(table.entropy_knn_bits[0])
+    assert table.entropy_hist_bits[0] == pytest.approx(histogram_entropy(often_zero))
 
 
 def test_histogram():
@@ -60,7 +65,9 @@ def test_table():
     assert list(table)[:4] == ["factor", "family", "entropy_knn_bits", "entropy_hist_bits"]
     assert table.n_rows.tolist() == [5, 6]
     assert table.family.tolist() == ["pitch", "other"]
-    assert table.entropy_knn_bits[1] == -np.inf
+    assert table.mixed.tolist() == [False, True]
+    assert np.isnan(table.entropy_knn_bits[1])
+    assert table.entropy_hist_bits[1] == 0
 
 
 def test_text_is_no_factor():

@@ -7,7 +7,8 @@ import pytest
 from sklearn.linear_model import Lasso
 
 from otoscope.disentanglement import lasso_gram, lasso_path
-from otoscope.disentanglement.lasso import lasso_held_out
+from otoscope.disentanglement.coordinate_descent import start
+from otoscope.disentanglement.homotopy import follow
 from otoscope.errors import InputError
 
 
@@ -85,31 +86,52 @@ def test_each_target_may_have_its_own_penalty_and_threads_change_nothing():
     )
 
 
-def test_held_out_predictions_stop_where_they_get_worse():
-    x, y = problem(120, 40, 2)
-    y[:, 1] = np.random.default_rng(5).standard_normal(120)  # nothing to learn
-    x_out, y_out = x[80:], y[80:]
-    x, y = x[:80], y[:80]
+@pytest.mark.parametrize(
+    ("n", "p", "share"), [(150, 40, 1.0), (60, 200, 1.0), (100, 256, 0.2), (100, 256, 0.02)]
+)
+def test_the_path_is_exact_down_to_weak_penalties(n, p, share):
+    x, y = problem(n, p, 3, share=share, seed=2)
+    y[:, 2] = np.random.default_rng(0).standard_normal(n)
+    gram, xy, yy = x.T @ x / n, y.T @ x / n, (y**2).mean(axis=0)
+    alphas = np.abs(xy).max(axis=1)[:, None] * 10.0 ** -np.arange(0, 3.1, 0.5)
+    coefs = lasso_gram(gram, xy, yy, alphas)
+    assert not coefs[:, 0].any()  # at the strongest nothing is kept
+    for t in range(3):
+        for a, alpha in enumerate(alphas[t]):
+            slope = xy[t] - gram @ coefs[t, a]
+            assert np.abs(slope).max() <= alpha * (1 + 1e-7)
+            on = coefs[t, a] != 0
+            np.testing.assert_allclose(slope[on], alpha * np.sign(coefs[t, a][on]), rtol=1e-6)
+
+
+def test_a_path_goes_on_where_it_was_left():
+    x, y = problem(80, 120, 1, share=0.3, seed=3)
     gram, xy, yy = x.T @ x / 80, y.T @ x / 80, (y**2).mean(axis=0)
-    alphas = np.array([0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002])
-    path = lasso_held_out(gram, xy, yy, alphas, x_out, y_out)
-    full = lasso_gram(gram, xy, yy, alphas) @ x_out.T
-    losses = ((full - y_out.T[:, None]) ** 2).sum(axis=2)
-    for target in range(2):
-        best = losses[target].argmin()
-        np.testing.assert_allclose(path[target, : best + 1], full[target, : best + 1], atol=1e-3)
-        assert ((path[target] - y_out[:, target]) ** 2).sum(axis=1).argmin() == best
-    assert (path[1, -1] == path[1, -3]).all()  # stopped
-    forced = lasso_held_out(gram, xy, yy, alphas, x_out, y_out, at_least=np.array([8, 8]))
-    np.testing.assert_allclose(forced, full, atol=1e-3)
-    half = (np.arange(40) >= 20).astype(int)
-    parted = lasso_held_out(gram, xy, yy, alphas, x_out, y_out, parts=half)
-    for part in (0, 1):
-        own = half == part
-        alone = lasso_held_out(gram, xy, yy, alphas, x_out[own], y_out[own])
-        np.testing.assert_allclose(parted[:, :, own], alone, atol=1e-12)
-    with pytest.raises(InputError, match="decreasing"):
-        lasso_held_out(gram, xy, yy, alphas[::-1], x_out, y_out)
+    alphas = np.array([0.3, 0.1, 0.03, 0.01, 0.003])
+    state, parts = start(xy[0]), np.empty((5, 120))
+    for piece in (slice(0, 2), slice(2, 3), slice(3, 5)):
+        follow(gram, xy[0], float(yy[0]), alphas[piece], 1e-9, 1000, state, parts[piece])
+    np.testing.assert_allclose(parts, lasso_gram(gram, xy, yy, alphas)[0], atol=1e-8)
+
+
+def test_coordinate_descent_takes_over_where_the_way_is_lost():
+    x, y = problem(80, 60, 1, seed=5)
+    gram, xy, yy = x.T @ x / 80, y.T @ x / 80, float((y[:, 0] ** 2).mean())
+    alphas = np.array([0.2, 0.05])
+    found = np.empty((2, 60))
+    follow(gram, xy[0], yy, alphas, -1.0, 1000, start(xy[0]), found)  # no gap is small enough
+    np.testing.assert_allclose(found, lasso_path(x, y, alphas)[0], atol=1e-6)
+
+
+def test_more_columns_than_their_rank():
+    """A wide projection of few dimensions: columns that depend on others are left out, not stumbled over."""
+    x, y = problem(120, 20, 2, seed=4)
+    x = standardised(x @ np.random.default_rng(1).standard_normal((20, 150)))
+    for t, path in enumerate(lasso_path(x, y, np.array([0.1, 0.01, 0.001]))):
+        for alpha, w in zip((0.1, 0.01, 0.001), path):
+            slope = x.T @ (y[:, t] - x @ w) / len(x)
+            assert np.abs(slope).max() <= alpha * (1 + 1e-6)
+            assert np.count_nonzero(w) <= 20
 
 
 def test_bad_input():

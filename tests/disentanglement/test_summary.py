@@ -17,6 +17,11 @@ TABLE = pd.DataFrame(
         "r2_cv": [0.5, 0.6, 0.05, 0.4],
         "completeness": [0.2, 0.3, 1.0, np.nan],
         "effective_dims": [8.0, 4.0, 1.0, np.nan],
+        "r2_counted": [0.5, 0.6, 0.05, 0.1],  # d is the label's
+        "r2_label": [0.0, 0.0, 0.0, 0.3],
+        "r2_beyond": [0.5, 0.6, 0.05, 0.1],
+        "effective_dims_matched": [4.0, 2.0, 1.0, np.nan],
+        "completeness_published": [0.3, 0.4, 1.0, np.nan],
         "ranked": [True, True, False, True],
     }
 )
@@ -42,8 +47,12 @@ def test_summary_by_hand():
     assert top.r2_std == pytest.approx(0.05)
     assert top.completeness_mean == pytest.approx(0.25)
     assert top.effective_dims_mean == pytest.approx(6)
+    assert top.effective_dims_matched_mean == pytest.approx(3)
+    assert top.completeness_published_mean == pytest.approx(0.35)
     assert top.r2_in_sample_mean == pytest.approx(0.85)
-    assert summary.loc["r2_floor", "r2_mean"] == pytest.approx(0.5)
+    assert summary.loc["r2_floor", "r2_mean"] == pytest.approx(0.4)  # d counts by what is beyond the label
+    by_cv = summarise(RESULT, n=2, score="r2_cv").set_index("selection")
+    assert by_cv.loc["r2_floor", "r2_mean"] == pytest.approx(0.5)
     assert summary.n_factors.tolist() == [2, 2, 3]
     assert list(summarise(RESULT))[:5] == [
         "selection", "r2_mean", "r2_std", "completeness_mean", "completeness_std"

@@ -50,7 +50,7 @@ def solve(gram, xy, yy, alpha, tol, max_sweeps, state):  # pragma: no cover (com
                 row = gram[members[i]]
                 for j in range(p):
                     gradient[j] -= value * row[j]
-        gap, primal = _gap(w, gradient, xy, yy, members, size, alpha)
+        gap, primal = duality_gap(w, gradient, xy, yy, members, size, alpha)
         if gap <= tol * primal or sweeps >= max_sweeps:
             break
         before = size
@@ -129,7 +129,7 @@ def _descend(sub, members, size, w, gradient, alpha, tol, max_sweeps):  # pragma
 
 
 @njit(cache=True, nogil=True)
-def _gap(w, gradient, xy, yy, members, size, alpha):  # pragma: no cover (compiled)
+def duality_gap(w, gradient, xy, yy, members, size, alpha):  # pragma: no cover (compiled)
     """Return the duality gap and the objective (both over n); see Massias et al. 2018, eq. 4-6."""
     w_xy = 0.0
     w_gradient = 0.0

@@ -10,6 +10,9 @@ import pandas as pd
 from otoscope.disentanglement.results import check_numeric
 from otoscope.errors import InputError
 
+MIXED_SHARE = 0.05
+"""A factor of which more rows than this share one value has no density: it is "mixed", part number, part class."""
+
 _LN2 = np.log(2.0)
 _RESOLUTION = 1e-9
 """Of the range of a factor: values nearer than that count as equal."""
@@ -89,7 +92,11 @@ def factor_entropy(
     bins: int = 10,
     z_score: bool = True,
 ) -> pd.DataFrame:
-    """Return ``factor, family, entropy_knn_bits, entropy_hist_bits``, then how many rows count and how many are tied.
+    """Return ``factor, family, entropy_knn_bits, entropy_hist_bits``, then ``n_rows, n_tied, largest_tie, mixed``.
+
+    Where more than `MIXED_SHARE` of the rows (and more than `k`) share one value, nearest neighbours say anything:
+    the factor is marked ``mixed``, its ``entropy_knn_bits`` is NaN, which keeps it out of rank correlations, and
+    the histogram's value stands. Rounding alone, with many different values left, is no such case.
 
     Parameters
     ----------
@@ -117,14 +124,18 @@ def factor_entropy(
         x = x[np.isfinite(x)]
         scaled = (x - x.mean()) / x.std() if z_score and len(x) and x.std() > 0 else x
         _, counts = np.unique(x, return_counts=True)
+        largest = int(counts.max(initial=0))
+        mixed = largest > max(MIXED_SHARE * len(x), k)
         rows.append(
             {
                 "factor": str(name),
                 "family": (families or {}).get(str(name), "other"),
-                "entropy_knn_bits": knn_entropy(scaled, k=k),
+                "entropy_knn_bits": float("nan") if mixed else knn_entropy(scaled, k=k),
                 "entropy_hist_bits": histogram_entropy(x, bins=bins),
                 "n_rows": len(x),
                 "n_tied": int(counts[counts > 1].sum()),
+                "largest_tie": largest / len(x) if len(x) else float("nan"),
+                "mixed": mixed,
             }
         )
     return pd.DataFrame(rows)

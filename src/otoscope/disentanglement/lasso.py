@@ -10,7 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from otoscope.compute import cpu_count, thread_map
-from otoscope.disentanglement.coordinate_descent import solve, start
+from otoscope.disentanglement.coordinate_descent import start
+from otoscope.disentanglement.homotopy import follow
 from otoscope.errors import InputError
 
 TOL = 1e-7
@@ -79,90 +80,23 @@ def lasso_gram(
     workers: int | None = None,
 ) -> np.ndarray:
     """As `lasso_path`, from ``X'X/n [features, features]``, ``Y'X/n [targets, features]``, ``diag(Y'Y)/n``."""
-    alphas = _checked(alphas, len(xy))
+    alphas = check_penalties(alphas, len(xy))
     order = np.argsort(-alphas, axis=1, kind="stable")
     gram, xy = _contiguous(gram), _contiguous(xy)
     coefs = np.zeros((*alphas.shape, len(gram)))
 
     def fit(target: int) -> None:
-        state = start(xy[target])
-        for a in order[target]:
-            solve(gram, xy[target], float(yy[target]), alphas[target, a], tol, max_sweeps, state)
-            coefs[target, a] = state[0]
+        found = np.empty((alphas.shape[1], len(gram)))
+        decreasing = np.ascontiguousarray(alphas[target, order[target]])
+        follow(gram, xy[target], float(yy[target]), decreasing, tol, max_sweeps, start(xy[target]), found)
+        coefs[target, order[target]] = found
 
     for _ in thread_map(fit, range(len(xy)), workers=workers or cpu_count()):
         pass
     return coefs
 
 
-def lasso_held_out(
-    gram: np.ndarray,
-    xy: np.ndarray,
-    yy: np.ndarray,
-    alphas: np.ndarray,
-    x_out: np.ndarray,
-    y_out: np.ndarray,
-    *,
-    parts: np.ndarray | None = None,
-    at_least: np.ndarray | None = None,
-    patience: int = 2,
-    tol: float = TOL,
-    workers: int | None = None,
-) -> np.ndarray:
-    """Predict held-out rows along the path, and stop where they are predicted worse and worse.
-
-    The weakest penalties take the longest, and for a target that cannot be predicted they only overfit: once
-    `patience` penalties in a row do not improve on the best, the last prediction stands for the rest.
-
-    Parameters
-    ----------
-    gram, xy, yy
-        Of the training rows, as in `lasso_gram`.
-    alphas : np.ndarray [penalties]
-        Decreasing.
-    x_out, y_out : np.ndarray [rows, features], [rows, targets]
-        Held out, in the units of the training rows.
-    parts : np.ndarray [rows], optional
-        Numbers from 0: held-out rows of one part stop by themselves, and say nothing about when another stops.
-    at_least : np.ndarray [targets], optional
-        How many penalties must be fitted whatever the held-out rows say.
-    patience, tol, workers
-        See above, and `lasso_path`.
-
-    Returns
-    -------
-    np.ndarray [targets, penalties, rows]
-    """
-    alphas = _checked(alphas, len(xy))
-    if (np.diff(alphas, axis=1) >= 0).any():
-        raise InputError(f"expected decreasing penalties; got {alphas[0]}")
-    gram, xy = _contiguous(gram), _contiguous(xy)
-    needed = np.zeros(len(xy), dtype=int) if at_least is None else at_least
-    parts = np.zeros(len(x_out), dtype=int) if parts is None else parts
-    predictions = np.empty((*alphas.shape, len(x_out)))
-
-    def fit(target: int) -> None:
-        state = start(xy[target])
-        lowest, since = np.full(parts.max() + 1, np.inf), np.zeros(parts.max() + 1, dtype=int)
-        for a, alpha in enumerate(alphas[target]):
-            going = (since < patience) | (a < needed[target])
-            if not going.any():
-                predictions[target, a:] = predictions[target, a - 1]
-                return
-            solve(gram, xy[target], float(yy[target]), alpha, tol, MAX_SWEEPS, state)
-            active = np.flatnonzero(state[0])
-            found = x_out[:, active] @ state[0][active]
-            predictions[target, a] = np.where(going[parts], found, predictions[target, a - 1])
-            losses = np.bincount(parts, (y_out[:, target] - found) ** 2)
-            since = np.where(going & (losses < lowest), 0, since + 1)
-            lowest = np.minimum(losses, lowest)
-
-    for _ in thread_map(fit, range(len(xy)), workers=workers or cpu_count()):
-        pass
-    return predictions
-
-
-def _checked(alphas: np.ndarray, n_targets: int) -> np.ndarray:
+def check_penalties(alphas: np.ndarray, n_targets: int) -> np.ndarray:
     """Return the penalties as [targets, penalties]."""
     alphas = np.asarray(alphas, dtype=np.float64)
     if alphas.size == 0 or not (alphas > 0).all():

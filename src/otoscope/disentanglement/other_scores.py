@@ -15,7 +15,9 @@ from otoscope.disentanglement.results import (
     check_groups,
     empty_table,
     fill,
+    living,
     patterns,
+    rank,
     scored,
 )
 from otoscope.errors import InputError
@@ -32,6 +34,7 @@ def measure_forest(
     min_leaf: int = 3,
     n_folds: int = 5,
     r2_floor: float = R2_FLOOR,
+    base: int | None = None,
     seed: int = 0,
     workers: int | None = None,
 ) -> Disentanglement:
@@ -43,7 +46,7 @@ def measure_forest(
 
     Parameters
     ----------
-    codes, factors, groups, families, n_folds, r2_floor
+    codes, factors, groups, families, n_folds, r2_floor, base
         As in `measure_disentanglement`.
     n_trees, max_features, min_leaf
         Of scikit-learn's `RandomForestRegressor`.
@@ -86,8 +89,9 @@ def measure_forest(
             weights[:, column] = model.feature_importances_
             r2, r2_cv = (_r2(target, guess) for guess in (model.predict(x[rows]), predicted))
             fill(table, np.array([column]), r2=r2, r2_cv=r2_cv, n_rows=len(rows))
-    table["ranked"] = table.r2_cv >= r2_floor
-    return scored(table, weights, empty=np.nan)
+    rank(table, r2_floor)
+    n_alive = living(x)
+    return scored(table, weights, n_alive=n_alive, base=base or n_alive)
 
 
 def gap_scores(codes: np.ndarray, factors: pd.DataFrame, *, bins: int = 10) -> pd.DataFrame:
@@ -117,7 +121,7 @@ def gap_scores(codes: np.ndarray, factors: pd.DataFrame, *, bins: int = 10) -> p
         for column in columns:
             target = y[rows, column]
             factor = _binned(target[:, None], bins)
-            information = _mutual_information(latents, factor, bins)
+            information, _ = mutual_information(latents, factor, bins)
             entropy = _entropy(np.bincount(factor[:, 0], minlength=bins)[None])[0]
             fill(
                 table,
@@ -135,13 +139,21 @@ def _gap(values: np.ndarray) -> float:
     return float(best - second)
 
 
-def _mutual_information(latents: np.ndarray, factor: np.ndarray, bins: int) -> np.ndarray:
-    """Return the mutual information in bits [latents] of binned latents [rows, latents] and factor [rows, 1]."""
+def mutual_information(latents: np.ndarray, factor: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mutual information in bits [latents] of binned latents [rows, latents] and factor [rows, 1].
+
+    And the degrees of freedom that chance has for it: cells in use, less rows and columns in use, plus 1.
+    """
     n_latents = latents.shape[1]
     cells = latents * bins + factor
     offsets = np.arange(n_latents) * bins**2
     joint = np.bincount((cells + offsets).ravel(), minlength=n_latents * bins**2).reshape(-1, bins, bins)
-    return _entropy(joint.sum(axis=2)) + _entropy(joint.sum(axis=1)) - _entropy(joint.reshape(n_latents, -1))
+    of_latent, of_factor = joint.sum(axis=2), joint.sum(axis=1)
+    bits = _entropy(of_latent) + _entropy(of_factor) - _entropy(joint.reshape(n_latents, -1))
+    used = [
+        np.count_nonzero(counts, axis=1) for counts in (joint.reshape(n_latents, -1), of_latent, of_factor)
+    ]
+    return bits, used[0] - used[1] - used[2] + 1
 
 
 def _binned(values: np.ndarray, bins: int) -> np.ndarray:

@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 
 from otoscope.disentanglement import scores
+from otoscope.disentanglement.held_out import HeldOut, label_owned
+from otoscope.disentanglement.scaling import standardised
 from otoscope.errors import InputError
 
 FEWEST_ROWS, FEWEST_GROUPS = 20, 3
@@ -21,22 +23,52 @@ class Disentanglement:
     Attributes
     ----------
     factors : DataFrame
-        ``factor, family, r2, r2_cv, completeness, effective_dims, n_nonzero, importance``, then ``alpha,
-        n_rows, n_free, ranked``: a row per factor. ``r2`` is in-sample; ``r2_cv`` is NaN where nothing was
-        held out. ``n_free`` above 0: other Lasso solutions are as good, with other completeness (see
-        `free_directions`).
+        A row per factor; the columns are described in `COLUMNS`.
     latents : DataFrame
         ``latent, importance, disentanglement``: the latents that hold something of a ranked factor.
     disentanglement : float
         Of the whole code: mean over latents, weighted by importance.
     weights : np.ndarray [latents, factors]
         The importance matrix: absolute Lasso coefficients on standardised codes and factors, or a forest's.
+    held_out : HeldOut, optional
+        The out-of-fold predictions; None where nothing was held out.
     """
 
     factors: pd.DataFrame
     latents: pd.DataFrame
     disentanglement: float
     weights: np.ndarray
+    held_out: HeldOut | None = None
+
+
+COLUMNS = {
+    "factor": "its name",
+    "family": "what kind of property it is",
+    "r2": "R2 of the refit on the very rows it was fitted on",
+    "r2_cv": "R2 of pooled out-of-fold predictions; NaN where nothing was held out",
+    "completeness": "how few dimensions hold it: 1 - H / log(base); comparable only on one base",
+    "effective_dims": "how many dimensions hold it, exp(H): the headline; dead ones have no part in it",
+    "n_nonzero": "coefficients that are not 0",
+    "importance": "lasso, or forest",
+    "alpha": "Lasso penalty of the refit",
+    "n_rows": "rows in which the factor was measured",
+    "n_free": "directions along which the solution may move: above 0, others are as good, of other completeness",
+    "r2_cv_matched": "held-out R2 of the sparsest fit that is within 0.01 of the best, chosen inside each fold",
+    "effective_dims_matched": "its dimensions, on the refit",
+    "n_nonzero_matched": "its coefficients",
+    "alpha_matched": "its penalty",
+    "weak_edge": "share of the fits whose best penalty is the weakest allowed: a weaker one might be better",
+    "strong_edge": "share of the fits whose best penalty is the strongest: nothing predicted",
+    "r2_label": "held-out R2 of the label alone (class means of the training folds)",
+    "r2_beyond": "held-out R2 within classes, features and factor centred by class on the training folds",
+    "label_owned": "whether it is the label's: r2_label above 0.1 and above half of r2_cv",
+    "r2_counted": "the R2 that it is ranked and claimed by: r2_beyond if it is the label's, else r2_cv",
+    "base": "how many dimensions completeness divides by the log of",
+    "n_alive": "dimensions of the representation that vary at all on the measured rows",
+    "completeness_published": "completeness on the log of the representation's own width, dead latents counted",
+    "ranked": "whether r2_counted is high enough for anything to be said about where it is held",
+}
+"""What each column of `Disentanglement.factors` says."""
 
 
 def check_codes(codes: np.ndarray, factors: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
@@ -74,6 +106,14 @@ def check_groups(groups: Sequence | np.ndarray | None, n_rows: int) -> np.ndarra
     return groups
 
 
+def check_classes(classes: Sequence | np.ndarray, n_rows: int) -> np.ndarray:
+    """Return a number from 0 for the class of each row; rows without a label are a class of their own."""
+    if len(classes) != n_rows:
+        raise InputError(f"expected a class for each of the {n_rows} rows; got {len(classes)}")
+    codes, names = pd.factorize(np.asarray(classes, dtype=object))
+    return np.where(codes < 0, len(names), codes)
+
+
 def patterns(y: np.ndarray, groups: np.ndarray | None = None) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return (rows, columns) of factors measurable in the same rows, where they vary: these share a Gram matrix.
 
@@ -94,15 +134,19 @@ def patterns(y: np.ndarray, groups: np.ndarray | None = None) -> list[tuple[np.n
     return found
 
 
+def living(codes: np.ndarray) -> int:
+    """Return how many dimensions of `codes` [rows, latents] vary at all: a dead latent is none."""
+    return int(standardised(codes).any(axis=0).sum())
+
+
 def empty_table(factors: pd.DataFrame, families: Mapping[str, str] | None) -> pd.DataFrame:
     names = [str(name) for name in factors.columns]
-    table = pd.DataFrame({"factor": names, "family": [(families or {}).get(name, "other") for name in names]})
-    table[["r2", "r2_cv", "completeness", "effective_dims"]] = np.nan
-    table["n_nonzero"] = 0
-    table["importance"] = "lasso"
-    table["alpha"] = np.nan
-    table["n_rows"] = 0
-    table["n_free"] = 0
+    table = pd.DataFrame(np.nan, index=range(len(names)), columns=list(COLUMNS))
+    table["factor"], table["importance"] = names, "lasso"
+    table["family"] = [(families or {}).get(name, "other") for name in names]
+    for name in ("n_nonzero", "n_rows", "n_free", "base", "n_alive"):
+        table[name] = 0
+    table["label_owned"] = table["ranked"] = False
     return table
 
 
@@ -111,15 +155,38 @@ def fill(table: pd.DataFrame, columns: np.ndarray, **values) -> None:
         table.loc[columns, name] = value
 
 
-def scored(table: pd.DataFrame, weights: np.ndarray, *, empty: float) -> Disentanglement:
+def rank(table: pd.DataFrame, floor: float) -> None:
+    """Say which factors are the label's, by which R2 each counts, and which are ranked."""
+    table["label_owned"] = label_owned(table.r2_label, table.r2_cv)
+    table["r2_counted"] = np.where(table.label_owned, table.r2_beyond, table.r2_cv)
+    table["ranked"] = table.r2_counted >= floor
+
+
+def scored(
+    table: pd.DataFrame,
+    weights: np.ndarray,
+    *,
+    n_alive: int,
+    base: int | None = None,
+    empty: float = np.nan,
+    matched: np.ndarray | None = None,
+    held_out: HeldOut | None = None,
+) -> Disentanglement:
+    """Return the scores of an importance matrix [latents, factors], written to `table`; no `base`: its width."""
     measured = table.r2.notna().to_numpy()
-    table["completeness"] = np.where(measured, scores.completeness(weights, empty=empty), np.nan)
+    table["base"], table["n_alive"] = base or len(weights), n_alive
+    for name, divisor in {"completeness": base, "completeness_published": None}.items():
+        values = scores.completeness(weights, base=divisor, empty=empty)
+        table[name] = np.where(measured, values, np.nan)
     table["effective_dims"] = scores.effective_dims(weights)
     table["n_nonzero"] = np.count_nonzero(weights, axis=0)
+    if matched is not None:
+        table["effective_dims_matched"] = scores.effective_dims(matched)
+        table["n_nonzero_matched"] = np.count_nonzero(matched, axis=0)
     ranked = table.ranked.to_numpy()
     per_latent, shares = scores.disentanglement(weights[:, ranked])
     latents = pd.DataFrame(
         {"latent": np.arange(len(shares)), "importance": shares, "disentanglement": per_latent}
     )
     whole = scores.weighted_mean(per_latent, shares)
-    return Disentanglement(table, latents[shares > 0].reset_index(drop=True), whole, weights)
+    return Disentanglement(table, latents[shares > 0].reset_index(drop=True), whole, weights, held_out)

@@ -8,15 +8,18 @@ from __future__ import annotations
 import numpy as np
 
 
-def completeness(importance: np.ndarray, *, empty: float = np.nan) -> np.ndarray:
-    """Return how few latents hold each factor: ``1 - H(p) / log(latents)``, ``p = R[:, j] / sum R[:, j]``.
+def completeness(importance: np.ndarray, *, base: int | None = None, empty: float = np.nan) -> np.ndarray:
+    """Return how few latents hold each factor: ``1 - H(p) / log(base)``, ``p = R[:, j] / sum R[:, j]``.
 
-    1: a single latent; 0: all of them alike. The base, log(latents), makes wide codes score higher with the
-    same latents in use (20 equal ones of 768: 0.549, of 2,048: 0.607); `effective_dims` has no such bias.
+    1: a single latent; 0: as many of them, all alike, as `base` says. Divided by the log of its own width, as
+    published, a wide code scores higher with the same latents in use (20 equal ones of 768: 0.549, of 2,048:
+    0.607): representations are comparable on one base only. `effective_dims` needs none.
 
     Parameters
     ----------
     importance : np.ndarray [latents, factors]
+    base : int, optional
+        How many dimensions would be none at all; default: the number of latents.
     empty : float
         The score of a factor that no latent holds. The published code gives 1.0; nothing is complete about
         it, so NaN here.
@@ -32,7 +35,8 @@ def completeness(importance: np.ndarray, *, empty: float = np.nan) -> np.ndarray
     array([1., 0.])
     """
     entropy = _entropy(importance)
-    scores = 1 - entropy / np.log(len(importance)) if len(importance) > 1 else np.ones(importance.shape[1])
+    base = len(importance) if base is None else base
+    scores = 1 - entropy / np.log(base) if base > 1 else np.ones(importance.shape[1])
     return np.where(np.isnan(entropy), empty, scores)
 
 

@@ -163,8 +163,9 @@ class DisentanglementSpec(_Section):
     """Which clips: all groups, folded; or the test clips alone."""
     fit: Literal["held_out", "in_sample"] = "held_out"
     """R2 of groups that were not fitted, or of the fitted rows themselves, as published."""
-    alphas: list[float] = [0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002]
-    """Held out: candidate Lasso penalties, for standardised codes and factors, chosen inside each fold."""
+    alphas: list[float] | None = None
+    """Held out: candidate Lasso penalties, for standardised codes and factors, chosen inside each fold; none: a grid
+    from the data, extended downwards where weak penalties predict best."""
     folds: int = pydantic.Field(default=5, ge=2)
     """Held out: folds over the groups."""
     min_r2: float = 0.1

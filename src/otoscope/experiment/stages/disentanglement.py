@@ -78,6 +78,7 @@ def disentanglement(run: RunDirectory, views: dict[str, Views], trained: Trained
                         dict(enumerate(item.codes for item in items)),
                         dict(enumerate(item.factors for item in items)),
                         measure=_measure(settings, view),
+                        base="common" if settings.fit == "held_out" else None,
                         families=factors.families,
                         on_done=lambda index: bar.advance(),
                     )
