@@ -1,0 +1,183 @@
+"""Look at activations before training on them: would a mean, an outlier or a low rank drown what is to be learnt?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from otoscope.errors import InputError
+
+OUTLIER = 10.0
+"""Root mean square of a dimension, in units of the median one, from which it is an outlier.
+
+A sum over 100 dimensions of typical size is then no larger than the outlier alone: the squared error of rows some
+hundreds wide would see little else. (Dettmers et al. 2022 and Sun et al. 2024 count from 6 and from 1,000 times.)
+"""
+LARGE_MEAN = 1.0
+"""Length of the mean over the rows' spread from which a code without centring spends most of its energy on it."""
+LOW_RANK = 0.25
+"""Effective rank, as a share of the width, below which a wide dictionary has few directions to tell apart."""
+MANY_DUPLICATES = 0.01
+"""Share of repeated rows above which held-out rows may be copies of training rows."""
+
+COLUMNS = (
+    "layer", "n_rows", "width", "mean_over_spread", "outliers", "outlier_share", "largest_dimension",
+    "largest_severity", "effective_rank", "duplicates", "normalise", "advice",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Moments:
+    """What one pass over the rows of a layer leaves."""
+
+    n_rows: int
+    mean: np.ndarray
+    """[features], float64"""
+    covariance: np.ndarray
+    """[features, features], float64; of the rows themselves, divided by their number."""
+    n_duplicates: int
+    """Rows that are equal to an earlier one in every feature."""
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """What :func:`preflight` finds about one layer."""
+
+    n_rows: int
+    width: int
+    mean_over_spread: float
+    """Length of the mean over the root mean squared distance of the rows from it."""
+    outliers: int
+    """Dimensions whose root mean square is `OUTLIER` times the median one's."""
+    outlier_share: float
+    """Their share of the mean squared length of a row."""
+    largest_dimension: int
+    """The dimension with the largest share of it."""
+    largest_severity: float
+    """|mean| / standard deviation of that dimension."""
+    effective_rank: float
+    """exp of the entropy of the correlation matrix's eigenvalues (after Roy & Vetterli 2007): how many directions the
+    rows use, each dimension taken at its own scale, so that an outlier does not hide the others."""
+    duplicates: int
+    """Rows that are equal to an earlier one."""
+    normalise: str
+    """What ``normalise="auto"`` does: ``"standard"`` or ``"scale"``."""
+    advice: str
+    """What was seen and what to do, in one line."""
+
+
+def moments(blocks: Iterable[np.ndarray]) -> Moments:
+    """Return mean, covariance and count of repeated rows of `blocks` ``[rows, features]``, in float64.
+
+    Blocks are pooled as by Chan et al. (1983), which loses no digits to a large mean.
+
+    Raises
+    ------
+    InputError
+        If there are no rows.
+    """
+    n_rows, mean, scatter = 0, np.zeros(()), np.zeros(())
+    hashes = []
+    for block in blocks:
+        if not len(block):
+            continue
+        hashes.append(_hashes(block))
+        rows = np.asarray(block, dtype=np.float64)
+        new = rows.mean(0)
+        centred = rows - new
+        total, gap = n_rows + len(rows), new - mean
+        scatter = scatter + centred.T @ centred + np.multiply.outer(gap, gap) * (n_rows * len(rows) / total)
+        mean = mean + gap * (len(rows) / total)
+        n_rows = total
+    if n_rows == 0:
+        raise InputError("there are no activations to look at before training")
+    n_different = len(np.unique(np.concatenate(hashes)))
+    return Moments(n_rows, mean, scatter / n_rows, n_rows - n_different)
+
+
+def preflight(found: Moments) -> Preflight:
+    """Judge one layer's rows by their :func:`moments`."""
+    variance = np.diagonal(found.covariance)
+    energy = found.mean**2 + variance
+    total, spread = float(energy.sum()), float(np.sqrt(variance.sum()))
+    length = float(np.linalg.norm(found.mean))
+    rms = np.sqrt(energy)
+    outlying = rms >= OUTLIER * max(float(np.median(rms)), np.finfo(float).tiny)
+    largest = int(energy.argmax())
+    numbers = {
+        "n_rows": found.n_rows,
+        "width": len(energy),
+        "mean_over_spread": _ratio(length, spread),
+        "outliers": int(outlying.sum()),
+        "outlier_share": float(energy[outlying].sum() / total) if total > 0 else 0.0,
+        "largest_dimension": largest,
+        "largest_severity": _ratio(abs(float(found.mean[largest])), float(np.sqrt(variance[largest]))),
+        "effective_rank": _effective_rank(found.covariance),
+        "duplicates": found.n_duplicates,
+    }
+    wide = np.sqrt(variance) >= OUTLIER * max(float(np.median(np.sqrt(variance))), np.finfo(float).tiny)
+    normalise = "scale" if wide.any() else "standard"
+    return Preflight(**numbers, normalise=normalise, advice=_advice(numbers, normalise))
+
+
+def preflight_table(found: dict) -> pd.DataFrame:
+    """Return the rows of ``preflight.csv``: one for each ``{layer: Preflight}``."""
+    rows = [{"layer": layer, **vars(one)} for layer, one in found.items()]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _advice(numbers: dict, normalise: str) -> str:
+    seen = []
+    if numbers["mean_over_spread"] >= LARGE_MEAN:
+        seen.append(
+            f"the mean is {numbers['mean_over_spread']:.1f} times as long as the rows spread around it: without "
+            "centring, latents are spent on it"
+        )
+    if numbers["outliers"]:
+        seen.append(
+            f"{numbers['outliers']} of {numbers['width']} dimensions (first in size: "
+            f"{numbers['largest_dimension']}) hold {numbers['outlier_share']:.0%} of the energy: without scaling, "
+            "the squared error sees little else"
+        )
+    if numbers["effective_rank"] < LOW_RANK * numbers["width"]:
+        seen.append(
+            f"the rows use about {numbers['effective_rank']:.0f} of {numbers['width']} directions: PCA with so many "
+            "components is hard to beat, and a smaller dictionary may do"
+        )
+    if numbers["duplicates"] > MANY_DUPLICATES * numbers["n_rows"]:
+        seen.append(
+            f"{numbers['duplicates']:,} of {numbers['n_rows']:,} rows repeat an earlier one: take them out, or "
+            "held-out rows are not held out"
+        )
+    does = {
+        "standard": "auto subtracts the mean and divides by one number",
+        "scale": "auto subtracts the mean and divides each dimension by its standard deviation",
+    }[normalise]
+    return "; ".join([*seen, does]) if seen else f"nothing stands out; {does}"
+
+
+def _effective_rank(covariance: np.ndarray) -> float:
+    deviations = np.sqrt(np.diagonal(covariance))
+    lively = deviations > 0
+    if not lively.any():
+        return 0.0
+    scaled = covariance[np.ix_(lively, lively)] / np.outer(deviations[lively], deviations[lively])
+    values = np.linalg.eigvalsh(scaled).clip(0)
+    shares = values[values > 0] / values.sum()
+    return float(np.exp(-(shares * np.log(shares)).sum()))
+
+
+def _hashes(block: np.ndarray) -> np.ndarray:
+    """Return a 64-bit hash of each row: a random linear form of its bits, modulo 2^64 (a chance pair: 1 in 2^63)."""
+    bits = np.ascontiguousarray(np.asarray(block, dtype=np.float32) + 0.0).view(np.uint32)  # + 0.0: -0 is 0
+    factors = np.random.default_rng(0).integers(0, 2**64, bits.shape[1], dtype=np.uint64) | np.uint64(1)
+    return (bits.astype(np.uint64) * factors).sum(1, dtype=np.uint64)
+
+
+def _ratio(above: float, below: float) -> float:
+    if below > 0:
+        return above / below
+    return float("inf") if above > 0 else 0.0
