@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 
 from otoscope.errors import InputError
-from otoscope.saes.data import Layer, check_finite
+from otoscope.saes.training.rows import Layer, check_finite
 
 if TYPE_CHECKING:
     from otoscope.saes.base import SparseAutoencoder

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from otoscope.errors import InputError
+from otoscope.saes.fast.step import reconstruct
 
 if TYPE_CHECKING:
     from otoscope.saes.base import SparseAutoencoder
@@ -60,7 +61,7 @@ def reconstruction_metrics(
     tally = Tally(1, sae.n_latents, sae.n_inputs, weight.device)
     with torch.no_grad():
         for chunk in x.split(chunk_rows):
-            reconstruction, counts = sae.reconstruct(chunk.to(weight))
+            reconstruction, counts = reconstruct(sae, chunk.to(weight))
             tally.add(chunk.to(weight.device), reconstruction, counts)
     return ReconstructionMetrics(
         mse=float(tally.mse[0]),
