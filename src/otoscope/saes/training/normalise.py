@@ -11,9 +11,11 @@ from torch import Tensor
 
 from otoscope.errors import InputError
 from otoscope.saes.base import SparseAutoencoder, build_sae
+from otoscope.saes.training.preflight import Moments, MomentTally, Preflight, divisors
+from otoscope.saes.training.preflight import preflight as judge
 from otoscope.saes.training.rows import Block, Layer
 
-NORMALISATIONS = ("none", "center", "scale", "whiten")
+NORMALISATIONS = ("auto", "none", "center", "scale", "whiten")
 SHRINK = 1e-4
 """Variances are raised by this share of their mean, so that constant dimensions do not explode."""
 
@@ -28,6 +30,8 @@ class Normaliser:
     """[features, features]"""
     inverse: Tensor
     """[features, features]"""
+    preflight: Preflight
+    """What the rows looked like."""
 
     def __call__(self, x: Tensor) -> Tensor:
         """Normalise rows ``x [rows, features]``."""
@@ -40,23 +44,18 @@ def fit_normalisers(kind: str, blocks: Iterator[Block]) -> dict[Layer, Normalise
     Parameters
     ----------
     kind
-        ``"center"``: subtract the mean. ``"scale"``: divide by each dimension's standard deviation too.
+        ``"auto"``: subtract the mean, divide by the median standard deviation, and bring dimensions of over 10 times
+        it down to that (:func:`otoscope.saes.training.preflight.divisors`). ``"center"``: subtract the mean.
+        ``"scale"``: divide by each dimension's standard deviation too.
         ``"whiten"``: rotate and scale to unit covariance (ZCA).
     """
     if kind not in NORMALISATIONS:
         raise InputError(f"normalise must be one of {', '.join(NORMALISATIONS)}, got '{kind}'")
-    sums: dict[Layer, tuple[int, Tensor, Tensor]] = {}
+    tallies: dict[Layer, MomentTally] = {}
     for block in blocks:
         for layer, rows in block.items():
-            rows = rows.double().cpu()
-            n_rows, mean, scatter = sums.get(layer, (0, torch.zeros(()), torch.zeros(())))
-            new = rows.mean(0)
-            centred = rows - new
-            total = n_rows + len(rows)
-            gap = new - mean
-            between = torch.outer(gap, gap) * (n_rows * len(rows) / total) if n_rows else 0.0
-            sums[layer] = (total, mean + gap * len(rows) / total, scatter + centred.T @ centred + between)
-    return {layer: _normaliser(kind, mean, scatter / n) for layer, (n, mean, scatter) in sums.items()}
+            tallies.setdefault(layer, MomentTally()).add(rows.cpu().numpy())
+    return {layer: _normaliser(kind, tally.moments()) for layer, tally in tallies.items()}
 
 
 @torch.no_grad()
@@ -92,17 +91,21 @@ def fold(sae: SparseAutoencoder, normaliser: Normaliser) -> SparseAutoencoder:
     return folded.to(device).eval()
 
 
-def _normaliser(kind: str, mean: Tensor, covariance: Tensor) -> Normaliser:
+def _normaliser(kind: str, found: Moments) -> Normaliser:
+    mean, covariance = torch.from_numpy(found.mean), torch.from_numpy(found.covariance)
     width = len(mean)
     identity = torch.eye(width, dtype=torch.float64)
+    preflight = judge(found)
     if kind == "center":
-        return Normaliser(mean, identity, identity)
+        return Normaliser(mean, identity, identity, preflight)
     floor = SHRINK * float(covariance.diagonal().mean())
     if floor <= 0:
         raise InputError("all rows are equal: there is nothing to scale by")
-    if kind == "scale":
-        deviations = (covariance.diagonal() + floor).sqrt()
-        return Normaliser(mean, torch.diag(1 / deviations), torch.diag(deviations))
-    values, vectors = torch.linalg.eigh(covariance)
-    deviations = (values.clamp_min(0) + floor).sqrt()
-    return Normaliser(mean, (vectors / deviations) @ vectors.T, (vectors * deviations) @ vectors.T)
+    if kind == "whiten":
+        values, vectors = torch.linalg.eigh(covariance)
+        deviations = (values.clamp_min(0) + floor).sqrt()
+        forth, back = (vectors / deviations) @ vectors.T, (vectors * deviations) @ vectors.T
+        return Normaliser(mean, forth, back, preflight)
+    own = (covariance.diagonal() + floor).sqrt()
+    deviations = torch.from_numpy(divisors(found)) if kind == "auto" else own
+    return Normaliser(mean, torch.diag(1 / deviations), torch.diag(deviations), preflight)

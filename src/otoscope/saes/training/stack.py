@@ -92,6 +92,21 @@ class Stack:
             self._tally.add(chunk, reconstruction, counts)
         self.module.train()
 
+    @torch.no_grad()
+    def silence(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return in how many of the rows `x` each latent is active and each row's squared error.
+
+        Shapes ``[members, n_latents]`` and ``[members, rows]``.
+        """
+        self.module.eval()
+        counts, errors = [], []
+        for chunk in x.split(VALIDATION_CHUNK):
+            reconstruction, active = reconstruct(self.module, chunk)
+            counts.append(active.view(self.n_members, -1))
+            errors.append((reconstruction - chunk).square().sum(-1).view(self.n_members, -1))
+        self.module.train()
+        return torch.stack(counts).sum(0), torch.cat(errors, 1)
+
     def measured(self) -> Tally:
         """Return what was measured since the last call."""
         assert self._tally is not None

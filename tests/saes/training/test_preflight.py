@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from otoscope.errors import InputError
-from otoscope.saes.preflight import COLUMNS, moments, preflight, preflight_table
+from otoscope.saes.training.preflight import COLUMNS, divisors, moments, preflight, preflight_table
 
 
 def rows_of(n_rows=500, width=40, seed=0):
@@ -39,16 +39,19 @@ def test_repeated_rows_are_counted_across_blocks():
     assert "repeat an earlier one" in look(np.concatenate([x, x[:50]])).advice
 
 
-def test_an_outlying_dimension_is_seen_and_scaled():
+def test_an_outlying_dimension_is_seen_and_limited():
     x = rows_of()
     x[:, 7] = 100 * x[:, 7] + 3000
     found = look(x)
-    assert (found.outliers, found.largest_dimension, found.normalise) == (1, 7, "scale")
+    assert (found.outliers, found.largest_dimension, found.limited) == (1, 7, 1)
     energy = (x.astype(np.float64) ** 2).mean(0)
     assert found.outlier_share == pytest.approx(energy[7] / energy.sum())
     assert found.largest_severity == pytest.approx(abs(x[:, 7].mean()) / x[:, 7].std(), rel=1e-4)
     assert found.effective_rank > 30  # the outlier does not hide the others
     assert "dimensions (first in size: 7)" in found.advice
+    divided = x.std(0) / divisors(moments([x]))
+    assert divided[7] == pytest.approx(10, rel=1e-4)
+    np.testing.assert_allclose(np.delete(divided, 7), np.delete(x.std(0), 7) / np.median(x.std(0)), rtol=1e-4)
 
 
 def test_a_mean_beyond_the_spread_is_seen():
@@ -72,6 +75,8 @@ def test_constant_rows_and_no_rows():
     assert (found.mean_over_spread, found.effective_rank, found.duplicates) == (np.inf, 0.0, 4)
     with pytest.raises(InputError, match="no activations"):
         moments([])
+    with pytest.raises(InputError, match="nothing to scale by"):
+        divisors(moments([np.ones((5, 3))]))
 
 
 def test_table_has_the_stated_columns():

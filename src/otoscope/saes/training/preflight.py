@@ -25,7 +25,7 @@ MANY_DUPLICATES = 0.01
 
 COLUMNS = (
     "layer", "n_rows", "width", "mean_over_spread", "outliers", "outlier_share", "largest_dimension",
-    "largest_severity", "effective_rank", "duplicates", "normalise", "advice",
+    "largest_severity", "effective_rank", "limited", "duplicates", "advice",
 )  # fmt: skip
 
 
@@ -61,66 +61,99 @@ class Preflight:
     effective_rank: float
     """exp of the entropy of the correlation matrix's eigenvalues (after Roy & Vetterli 2007): how many directions the
     rows use, each dimension taken at its own scale, so that an outlier does not hide the others."""
+    limited: int
+    """Dimensions whose standard deviation is over `OUTLIER` times the median one: ``normalise="auto"`` brings them
+    down to that (:func:`divisors`)."""
     duplicates: int
     """Rows that are equal to an earlier one."""
-    normalise: str
-    """What ``normalise="auto"`` does: ``"standard"`` or ``"scale"``."""
     advice: str
     """What was seen and what to do, in one line."""
 
 
-def moments(blocks: Iterable[np.ndarray]) -> Moments:
-    """Return mean, covariance and count of repeated rows of `blocks` ``[rows, features]``, in float64.
+class MomentTally:
+    """Running :class:`Moments` of one layer, in float64.
 
     Blocks are pooled as by Chan et al. (1983), which loses no digits to a large mean.
-
-    Raises
-    ------
-    InputError
-        If there are no rows.
     """
-    n_rows, mean, scatter = 0, np.zeros(()), np.zeros(())
-    hashes = []
+
+    def __init__(self) -> None:
+        self._n_rows = 0
+        self._mean, self._scatter = np.zeros(()), np.zeros(())
+        self._hashes: list[np.ndarray] = []
+
+    def add(self, rows: np.ndarray) -> None:
+        """Add rows [rows, features]."""
+        if not len(rows):
+            return
+        self._hashes.append(_hashes(rows))
+        rows = np.asarray(rows, dtype=np.float64)
+        mean = rows.mean(0)
+        centred, gap = rows - mean, mean - self._mean
+        total = self._n_rows + len(rows)
+        between = np.multiply.outer(gap, gap) * (self._n_rows * len(rows) / total)
+        self._scatter = self._scatter + centred.T @ centred + between
+        self._mean = self._mean + gap * (len(rows) / total)
+        self._n_rows = total
+
+    def moments(self) -> Moments:
+        """Return what was found.
+
+        Raises
+        ------
+        InputError
+            If no rows were added.
+        """
+        if self._n_rows == 0:
+            raise InputError("there are no activations to look at before training")
+        n_different = len(np.unique(np.concatenate(self._hashes)))
+        return Moments(self._n_rows, self._mean, self._scatter / self._n_rows, self._n_rows - n_different)
+
+
+def moments(blocks: Iterable[np.ndarray]) -> Moments:
+    """Return mean, covariance and count of repeated rows of all `blocks` ``[rows, features]``."""
+    tally = MomentTally()
     for block in blocks:
-        if not len(block):
-            continue
-        hashes.append(_hashes(block))
-        rows = np.asarray(block, dtype=np.float64)
-        new = rows.mean(0)
-        centred = rows - new
-        total, gap = n_rows + len(rows), new - mean
-        scatter = scatter + centred.T @ centred + np.multiply.outer(gap, gap) * (n_rows * len(rows) / total)
-        mean = mean + gap * (len(rows) / total)
-        n_rows = total
-    if n_rows == 0:
-        raise InputError("there are no activations to look at before training")
-    n_different = len(np.unique(np.concatenate(hashes)))
-    return Moments(n_rows, mean, scatter / n_rows, n_rows - n_different)
+        tally.add(block)
+    return tally.moments()
+
+
+def divisors(found: Moments) -> np.ndarray:
+    """Return what ``normalise="auto"`` divides each dimension by, once its mean is gone, [features].
+
+    One number for all, the median standard deviation, so that directions stay what they are; but a dimension of over
+    `OUTLIER` times it is brought down to that. Dividing by each dimension's own deviation instead would make as much
+    of the outlier as of any other, and the error in raw units is the outlier's.
+    """
+    deviations = np.sqrt(np.diagonal(found.covariance))
+    lively = deviations[deviations > 0]
+    if not len(lively):
+        raise InputError("all rows are equal: there is nothing to scale by")
+    return np.maximum(np.median(lively), deviations / OUTLIER)
 
 
 def preflight(found: Moments) -> Preflight:
     """Judge one layer's rows by their :func:`moments`."""
     variance = np.diagonal(found.covariance)
-    energy = found.mean**2 + variance
-    total, spread = float(energy.sum()), float(np.sqrt(variance.sum()))
-    length = float(np.linalg.norm(found.mean))
-    rms = np.sqrt(energy)
-    outlying = rms >= OUTLIER * max(float(np.median(rms)), np.finfo(float).tiny)
+    energy, deviations = found.mean**2 + variance, np.sqrt(variance)
+    total = float(energy.sum())
+    outlying = np.sqrt(energy) >= OUTLIER * max(float(np.median(np.sqrt(energy))), np.finfo(float).tiny)
     largest = int(energy.argmax())
+    lively = deviations[deviations > 0]
     numbers = {
+        "mean_over_spread": _ratio(float(np.linalg.norm(found.mean)), float(np.sqrt(variance.sum()))),
+        "outlier_share": float(energy[outlying].sum() / total) if total > 0 else 0.0,
+        "largest_severity": _ratio(abs(float(found.mean[largest])), float(deviations[largest])),
+        "effective_rank": _effective_rank(found.covariance),
+    }
+    counts = {
         "n_rows": found.n_rows,
         "width": len(energy),
-        "mean_over_spread": _ratio(length, spread),
         "outliers": int(outlying.sum()),
-        "outlier_share": float(energy[outlying].sum() / total) if total > 0 else 0.0,
         "largest_dimension": largest,
-        "largest_severity": _ratio(abs(float(found.mean[largest])), float(np.sqrt(variance[largest]))),
-        "effective_rank": _effective_rank(found.covariance),
+        "limited": int((deviations > OUTLIER * np.median(lively)).sum()) if len(lively) else 0,
         "duplicates": found.n_duplicates,
     }
-    wide = np.sqrt(variance) >= OUTLIER * max(float(np.median(np.sqrt(variance))), np.finfo(float).tiny)
-    normalise = "scale" if wide.any() else "standard"
-    return Preflight(**numbers, normalise=normalise, advice=_advice(numbers, normalise))
+    return Preflight(**numbers, **counts, advice=_advice({**numbers, **counts}))
 
 
 def preflight_table(found: dict) -> pd.DataFrame:
@@ -129,7 +162,7 @@ def preflight_table(found: dict) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _advice(numbers: dict, normalise: str) -> str:
+def _advice(numbers: dict) -> str:
     seen = []
     if numbers["mean_over_spread"] >= LARGE_MEAN:
         seen.append(
@@ -152,10 +185,9 @@ def _advice(numbers: dict, normalise: str) -> str:
             f"{numbers['duplicates']:,} of {numbers['n_rows']:,} rows repeat an earlier one: take them out, or "
             "held-out rows are not held out"
         )
-    does = {
-        "standard": "auto subtracts the mean and divides by one number",
-        "scale": "auto subtracts the mean and divides each dimension by its standard deviation",
-    }[normalise]
+    does = "auto subtracts the mean and divides by one number"
+    if numbers["limited"]:
+        does += f", and brings {numbers['limited']} dimensions down to {OUTLIER:g} times the median"
     return "; ".join([*seen, does]) if seen else f"nothing stands out; {does}"
 
 
