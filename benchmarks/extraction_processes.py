@@ -17,6 +17,7 @@ import pandas as pd
 MIB = 2**20
 STREAM_ROOM = 1024 * MIB  # what the streaming process may take beside what it holds when the store is open
 STREAM_ROWS = 1_500_000  # x 768 float16 = 2.2 GiB
+BUFFER_ROWS = 128 * MIB // (2 * 768)
 
 
 def main() -> None:
@@ -62,8 +63,8 @@ def stream() -> dict[str, float]:
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
         for epoch in range(2):
             seen, began, peak = 0, time.perf_counter(), Peak()
-            for _, values in store.batches(6, batch_size=1024, seed=epoch, buffer_bytes=128 * MIB):
-                seen += values.size * 2
+            for _, values in store.batches([6], batch_size=1024, seed=epoch, buffer_rows=BUFFER_ROWS):
+                seen += values[6].size * 2
             rates.append(seen / MIB / (time.perf_counter() - began))
             peaks.append(peak.stop())
     return {

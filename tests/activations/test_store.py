@@ -244,24 +244,52 @@ class TestReading:
         store = otoscope.extract(
             clips, encoder, out=tmp_path / "store", pool="frames", dtype="float16", layers=[1, 2]
         )
-        whole = store.layer(2)
-        batches = list(store.batches(2, batch_size=37, seed=3, buffer_bytes=buffer_rows * 64))
-        assert [len(values) for _, values in batches[:-1]] == [37] * (len(whole) // 37)
+        first, whole = store.layer(1), store.layer(2)
+        batches = list(store.batches([1, 2], batch_size=37, seed=3, buffer_rows=buffer_rows))
+        assert [len(index) for index, _ in batches[:-1]] == [37] * (len(whole) // 37)
         index = np.concatenate([index for index, _ in batches])
         np.testing.assert_array_equal(np.sort(index), np.arange(len(whole)))
         for places, values in batches:
-            assert values.dtype == np.float32
-            np.testing.assert_array_equal(values, whole[places])
+            assert values[2].dtype == np.float32
+            np.testing.assert_array_equal(values[2], whole[places])
+            np.testing.assert_array_equal(values[1], first[places])
         again = np.concatenate(
-            [i for i, _ in store.batches(1, batch_size=37, seed=3, buffer_bytes=buffer_rows * 64)]
+            [i for i, _ in store.batches([1], batch_size=37, seed=3, buffer_rows=buffer_rows)]
         )
         np.testing.assert_array_equal(again, index)  # layers come in one order
         other = np.concatenate(
-            [i for i, _ in store.batches(2, batch_size=37, seed=4, buffer_bytes=buffer_rows * 64)]
+            [i for i, _ in store.batches([2], batch_size=37, seed=4, buffer_rows=buffer_rows)]
         )
         assert (other != index).mean() > 0.9
         clips_per_batch = [store.rows.clip_id.iloc[places].nunique() for places, _ in batches[:-1]]
         assert np.mean(clips_per_batch) > (8 if buffer_rows > 1000 else 1.2)
+
+    def test_batches_in_order_of_some_rows(self, clips, encoder, tmp_path, monkeypatch) -> None:
+        monkeypatch.setattr(plan, "CHUNK_ROWS", 64)
+        store = otoscope.extract(clips, encoder, out=tmp_path / "store", pool="frames", layers=[1, 2])
+        kept = np.arange(len(store)) % 5 == 2
+        kept[100:400] = False  # whole chunks that are not read
+        found = list(store.batches(batch_size=30, seed=None, kept=kept, buffer_rows=50))
+        index = np.concatenate([places for places, _ in found])
+        np.testing.assert_array_equal(index, np.flatnonzero(kept))
+        np.testing.assert_array_equal(np.concatenate([v[2] for _, v in found]), store.layer(2)[kept])
+
+    def test_each_chunk_is_read_once_and_whole(self, clips, encoder, tmp_path, monkeypatch) -> None:
+        monkeypatch.setattr(plan, "CHUNK_ROWS", 64)
+        store = otoscope.extract(clips, encoder, out=tmp_path / "store", pool="frames", layers=[1])
+        array, read = store.array(1), []
+
+        class Watched:
+            shape, chunks, dtype = array.shape, array.chunks, array.dtype
+
+            def __getitem__(self, rows):
+                read.append((rows.start // 64, (rows.stop - 1) // 64))
+                return array[rows]
+
+        monkeypatch.setattr(store, "array", lambda layer: Watched())
+        list(store.batches([1], batch_size=7, buffer_rows=100))
+        assert all(first == last for first, last in read)
+        assert len(read) == len(set(read)) == len({row // 64 for a, b in store.spans for row in range(a, b)})
 
     @pytest.mark.parametrize(
         ("url", "reason"),
@@ -287,7 +315,7 @@ class TestReading:
         assert Activations.open(url).rows.equals(local.rows)
         np.testing.assert_array_equal(remote.layer(2), local.layer(2))
         np.testing.assert_array_equal(
-            np.sort(np.concatenate([v for _, v in remote.batches(1, batch_size=8)]), axis=0),
+            np.sort(np.concatenate([v[1] for _, v in remote.batches([1], batch_size=8)]), axis=0),
             np.sort(local.layer(1), axis=0),
         )
 

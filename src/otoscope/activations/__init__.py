@@ -10,6 +10,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "crops": ["Crop", "parse_crop"],
         "extraction": ["extract"],
         "plan": ["provenance_of", "store_name"],
-        "reader": ["Activations"],
+        "reader": ["Activations", "layer_rows"],
     },
 )

@@ -67,3 +67,10 @@ def encode_rows(
         latent=np.concatenate(latents) if latents else np.empty(0, dtype=int),
         value=np.concatenate(values) if values else np.empty(0, dtype=np.float32),
     )
+
+
+def codes_of(sae: SparseAutoencoder, x: np.ndarray, *, chunk_rows: int = 4096) -> np.ndarray:
+    """Return the codes [..., latents] of activations ``x [..., width]``, float32, `chunk_rows` at a time."""
+    with torch.no_grad():
+        parts = torch.from_numpy(np.ascontiguousarray(x)).float().flatten(0, -2).split(chunk_rows)
+        return torch.cat([sae.encode(part) for part in parts]).numpy().reshape(*x.shape[:-1], -1)

@@ -207,7 +207,7 @@ def test_auxk_gradient_reaches_dead_latents_in_the_encoder(kind):
         make_config(kind, n_latents=24, **{**OPTIONS[kind], "aux_coefficient": 0.0}), 6
     ).double()
     without.load_state_dict(sae.state_dict())
-    without.train().backward(x)
+    backward(without.train(), x)
     assert not without.encoder_weight.grad[:6].any()
 
 
@@ -215,7 +215,7 @@ def test_unit_norm_decoders_stay_so_and_their_gradients_are_tangent():
     sae, x = make("topk-gao"), rows()
     sae.after_step()
     torch.testing.assert_close(sae.decoder_weight.norm(dim=1), torch.ones(24, dtype=torch.float64))
-    sae.train().backward(x)
+    backward(sae.train(), x)
     sae.adjust_gradients()
     along = (sae.decoder_weight.grad * sae.decoder_weight).sum(1)
     torch.testing.assert_close(along, torch.zeros_like(along), atol=1e-14, rtol=0)

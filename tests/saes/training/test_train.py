@@ -1,18 +1,25 @@
 """Training: the bank against autoencoders trained one by one, which epoch is kept, options, bad input."""
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
+from otoscope.activations import Activations
 from otoscope.errors import InputError
-from otoscope.saes import TopKConfig, diagnose_activations, make_config, reconstruction_metrics, train_saes
+from otoscope.saes import TopKConfig, make_config, reconstruction_metrics
+from otoscope.saes import train_saes as train
 from otoscope.saes.base import build_sae
 from otoscope.saes.fast.adam import Adam
 from otoscope.saes.fast.lanes import Lanes
 from otoscope.saes.fast.step import backward, train_step
 from otoscope.saes.training.bank import Bank
+from otoscope.saes.training.options import AS_PUBLISHED
 from otoscope.saes.training.stack import Schedule
+
+train_saes = partial(train, **AS_PUBLISHED)  # what the oracles here were written for
 
 CONFIGS = [TopKConfig(n_latents=40, k=k) for k in (2, 3, 20)]
 QUICK = {"epochs": 2, "batch_size": 16, "progress": False, "device": "cpu"}
@@ -226,8 +233,16 @@ def test_history_goes_to_tensorboard_where_it_is_installed(tmp_path):
     assert list(tmp_path.glob("events.out.tfevents.*"))
 
 
+class Chunked(np.ndarray):
+    """Rows in chunks, as of Zarr."""
+
+    chunks = (16, 1)
+
+
 class Store:
     """What training uses of an activations store, with gaps between stretches of rows as skipped clips leave."""
+
+    batches = Activations.batches
 
     def __init__(self, x, spans):
         self._x = x
@@ -237,7 +252,7 @@ class Store:
         self.provenance = {"encoder": "test"}
 
     def array(self, layer):
-        return self._x
+        return self._x.view(Chunked)
 
     def layer(self, layer):
         return np.concatenate([self._x[first:stop] for first, stop in self.spans])
@@ -257,8 +272,8 @@ def test_stores_train_like_arrays_in_memory():
 def test_streams_show_every_row_once_an_epoch(monkeypatch):
     from otoscope.saes.training import rows as source
 
-    monkeypatch.setattr(source, "CHUNK_ROWS", 16)
     monkeypatch.setattr(source, "BLOCK_ROWS", 64)
+    monkeypatch.setattr(source, "STREAMED_ROWS", 32)
     store = Store(np.arange(300, dtype=np.float32)[:, None], [(0, 120), (150, 300)])
     kept = np.arange(270) % 3 > 0
     rows = source.StoreRows(store, [3], kept, torch.from_numpy, "training")
@@ -321,6 +336,7 @@ def test_rows_that_are_not_finite_name_the_clip():
         ({0: data()}, {"rows": np.ones(7, bool)}, "mask of 7 entries"),
         ({0: data()}, {"crop": np.zeros(3)}, "crop has 3 entries"),
         ({0: data()}, {"decay_fraction": 2.0}, "decay_fraction"),
+        ({0: data()}, {"epoch": 3}, "no option 'epoch'; did you mean 'epochs'"),
     ],
 )
 def test_bad_input_is_refused_with_the_reason(activations, options, message):
@@ -370,23 +386,3 @@ def test_threads_change_nothing_but_the_last_bits_and_are_put_back():
 
 def boom(*args):
     raise RuntimeError("boom")
-
-
-def test_diagnostics_find_large_means_and_outliers():
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(5000, 20)) * rng.uniform(0.5, 2, 20)
-    plain = diagnose_activations(x)
-    np.testing.assert_allclose(plain.dimensions["mean"], x.mean(0), atol=1e-12)
-    np.testing.assert_allclose(plain.dimensions["std"], x.std(0), rtol=1e-12)
-    assert plain.normalise == "none"
-    shifted = diagnose_activations(x + np.eye(20)[7] * 1e4)
-    severity = 1e4 / x[:, 7].std()
-    assert shifted.dimensions["severity"].idxmax() == 7
-    assert shifted.dimensions["severity"][7] == pytest.approx(severity, rel=1e-3)
-    assert shifted.normalise == "center"
-    assert "center" in shifted.advice
-    wide = x.copy()
-    wide[:, 3] *= 50
-    assert diagnose_activations(iter([wide[:100], wide[100:]])).normalise == "scale"
-    with pytest.raises(InputError, match="no activations"):
-        diagnose_activations(np.zeros((0, 3)))

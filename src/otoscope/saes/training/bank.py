@@ -41,6 +41,8 @@ class Bank:
         Rows seen in an epoch; kinds that wait for a latent to fire count in them.
     start
         ``"data"``: latents start at training rows. ``"own"``: where the kind's authors have them.
+    frozen
+        ``"encoder"`` or ``"decoder"``: what does not learn.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Bank:
         half: bool = False,
         rows_per_epoch: int = 0,
         start: str = "data",
+        frozen: str = "nothing",
     ) -> None:
         self._samples = samples
         self.saes: list[SparseAutoencoder] = []
@@ -66,7 +69,9 @@ class Bank:
                     if start == "data":
                         start_from_data(sae, rows)
                     self.saes.append(sae)
-        self.stacks = [Stack(members, half=half) for members in _groups(self.saes, device, half)]
+        self.stacks = [
+            Stack(members, half=half, frozen=frozen) for members in _groups(self.saes, device, half)
+        ]
         if device.type == "cpu":
             _keep_freed_memory()
         self._threads = _Threads(self.stacks, device)
@@ -137,7 +142,7 @@ class _Threads:
                     stacked.lanes = Lanes(self._n_before // n_workers)
             self._pool = ThreadPoolExecutor(n_workers, "saes", initializer=set_up_thread)
 
-    def each(self, function: Callable[[Stack], None]) -> None:
+    def each(self, function: Callable[[Stack], object]) -> None:
         """Call `function` on every stack; the first exception is raised here."""
 
         def call(stacked: Stack) -> None:

@@ -15,7 +15,6 @@ from otoscope.saes.training.preflight import Moments, MomentTally, Preflight, di
 from otoscope.saes.training.preflight import preflight as judge
 from otoscope.saes.training.rows import Block, Layer
 
-NORMALISATIONS = ("auto", "none", "center", "scale", "whiten")
 SHRINK = 1e-4
 """Variances are raised by this share of their mean, so that constant dimensions do not explode."""
 
@@ -49,13 +48,19 @@ def fit_normalisers(kind: str, blocks: Iterator[Block]) -> dict[Layer, Normalise
         ``"scale"``: divide by each dimension's standard deviation too.
         ``"whiten"``: rotate and scale to unit covariance (ZCA).
     """
-    if kind not in NORMALISATIONS:
-        raise InputError(f"normalise must be one of {', '.join(NORMALISATIONS)}, got '{kind}'")
     tallies: dict[Layer, MomentTally] = {}
     for block in blocks:
         for layer, rows in block.items():
             tallies.setdefault(layer, MomentTally()).add(rows.cpu().numpy())
     return {layer: _normaliser(kind, tally.moments()) for layer, tally in tallies.items()}
+
+
+def check_foldable(sae: SparseAutoencoder) -> None:
+    """Raise InputError if :func:`fold` does not know how to fold a normalisation into this kind."""
+    if not hasattr(sae, "decoder_bias") or not hasattr(sae, "encoder_weight"):
+        raise InputError(
+            f"kind '{sae.config.kind}' cannot fold a normalisation: train it with normalise=\"none\""
+        )
 
 
 @torch.no_grad()
@@ -65,11 +70,8 @@ def fold(sae: SparseAutoencoder, normaliser: Normaliser) -> SparseAutoencoder:
     Codes are the same; the decoder's rows become directions in the raw space (no longer of norm 1), and a decoder
     bias takes up the mean, also where the kind has none.
     """
+    check_foldable(sae)
     config = sae.config
-    if not hasattr(sae, "decoder_bias") or not hasattr(sae, "encoder_weight"):
-        raise InputError(
-            f"kind '{config.kind}' cannot fold a normalisation: train it with normalise=\"none\""
-        )
     if sae.decoder_bias is None:
         config = dataclasses.replace(config, decoder_bias=True)
     weight = sae.get_parameter("encoder_weight")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -139,21 +140,20 @@ def preflight(found: Moments) -> Preflight:
     outlying = np.sqrt(energy) >= OUTLIER * max(float(np.median(np.sqrt(energy))), np.finfo(float).tiny)
     largest = int(energy.argmax())
     lively = deviations[deviations > 0]
-    numbers = {
-        "mean_over_spread": _ratio(float(np.linalg.norm(found.mean)), float(np.sqrt(variance.sum()))),
-        "outlier_share": float(energy[outlying].sum() / total) if total > 0 else 0.0,
-        "largest_severity": _ratio(abs(float(found.mean[largest])), float(deviations[largest])),
-        "effective_rank": _effective_rank(found.covariance),
-    }
-    counts = {
-        "n_rows": found.n_rows,
-        "width": len(energy),
-        "outliers": int(outlying.sum()),
-        "largest_dimension": largest,
-        "limited": int((deviations > OUTLIER * np.median(lively)).sum()) if len(lively) else 0,
-        "duplicates": found.n_duplicates,
-    }
-    return Preflight(**numbers, **counts, advice=_advice({**numbers, **counts}))
+    found_here = Preflight(
+        n_rows=found.n_rows,
+        width=len(energy),
+        mean_over_spread=_ratio(float(np.linalg.norm(found.mean)), float(np.sqrt(variance.sum()))),
+        outliers=int(outlying.sum()),
+        outlier_share=float(energy[outlying].sum() / total) if total > 0 else 0.0,
+        largest_dimension=largest,
+        largest_severity=_ratio(abs(float(found.mean[largest])), float(deviations[largest])),
+        effective_rank=_effective_rank(found.covariance),
+        limited=int((deviations > OUTLIER * np.median(lively)).sum()) if len(lively) else 0,
+        duplicates=found.n_duplicates,
+        advice="",
+    )
+    return dataclasses.replace(found_here, advice=_advice(found_here))
 
 
 def preflight_table(found: dict) -> pd.DataFrame:
@@ -162,32 +162,32 @@ def preflight_table(found: dict) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _advice(numbers: dict) -> str:
+def _advice(seen_here: Preflight) -> str:
     seen = []
-    if numbers["mean_over_spread"] >= LARGE_MEAN:
+    if seen_here.mean_over_spread >= LARGE_MEAN:
         seen.append(
-            f"the mean is {numbers['mean_over_spread']:.1f} times as long as the rows spread around it: without "
+            f"the mean is {seen_here.mean_over_spread:.1f} times as long as the rows spread around it: without "
             "centring, latents are spent on it"
         )
-    if numbers["outliers"]:
+    if seen_here.outliers:
         seen.append(
-            f"{numbers['outliers']} of {numbers['width']} dimensions (first in size: "
-            f"{numbers['largest_dimension']}) hold {numbers['outlier_share']:.0%} of the energy: without scaling, "
+            f"{seen_here.outliers} of {seen_here.width} dimensions (first in size: "
+            f"{seen_here.largest_dimension}) hold {seen_here.outlier_share:.0%} of the energy: without scaling, "
             "the squared error sees little else"
         )
-    if numbers["effective_rank"] < LOW_RANK * numbers["width"]:
+    if seen_here.effective_rank < LOW_RANK * seen_here.width:
         seen.append(
-            f"the rows use about {numbers['effective_rank']:.0f} of {numbers['width']} directions: PCA with so many "
+            f"the rows use about {seen_here.effective_rank:.0f} of {seen_here.width} directions: PCA with so many "
             "components is hard to beat, and a smaller dictionary may do"
         )
-    if numbers["duplicates"] > MANY_DUPLICATES * numbers["n_rows"]:
+    if seen_here.duplicates > MANY_DUPLICATES * seen_here.n_rows:
         seen.append(
-            f"{numbers['duplicates']:,} of {numbers['n_rows']:,} rows repeat an earlier one: take them out, or "
+            f"{seen_here.duplicates:,} of {seen_here.n_rows:,} rows repeat an earlier one: take them out, or "
             "held-out rows are not held out"
         )
     does = "auto subtracts the mean and divides by one number"
-    if numbers["limited"]:
-        does += f", and brings {numbers['limited']} dimensions down to {OUTLIER:g} times the median"
+    if seen_here.limited:
+        does += f", and brings {seen_here.limited} dimensions down to {OUTLIER:g} times the median"
     return "; ".join([*seen, does]) if seen else f"nothing stands out; {does}"
 
 

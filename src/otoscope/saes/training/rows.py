@@ -16,8 +16,8 @@ from otoscope.errors import InputError
 
 BLOCK_ROWS = 65_536
 """Rows gathered at a time; every stack trains on a block before the next one is read."""
-CHUNK_ROWS = 1024
-"""Neighbouring rows read from a store at once; a block mixes many such chunks."""
+STREAMED_ROWS = 8192
+"""The same for a store that is streamed: its buffer of BLOCK_ROWS is in memory already, twice."""
 
 Layer = int | str
 Block = dict[Layer, Tensor]
@@ -28,6 +28,8 @@ class Source(Protocol):
 
     layers: list[Layer]
     n_rows: int
+    rows_per_epoch: int
+    """At most, where epochs take crops in turn."""
 
     def width(self, layer: Layer) -> int:
         """Return how many features a row of `layer` has."""
@@ -60,6 +62,7 @@ class ArrayRows:
         self.crop = crop
         if crop is not None and len(crop) != self.n_rows:
             raise InputError(f"crop has {len(crop)} entries for {self.n_rows} training rows")
+        self.rows_per_epoch = self.n_rows if crop is None else int(np.bincount(crop).max())
 
     def width(self, layer: Layer) -> int:
         return self.arrays[layer].shape[1]
@@ -86,21 +89,20 @@ class ArrayRows:
 
 
 class StoreRows:
-    """Rows of an activations store, read chunk by chunk.
-
-    Chunks come in a seeded order and rows are shuffled within a block of many chunks, since single random rows
-    are many times slower to read.
+    """Rows of an activations store, which is read in buffers of shuffled chunks.
 
     Parameters
     ----------
     store
-        An ``Activations``: its ``layers``, ``widths``, ``rows``, ``array(layer)`` and ``spans`` are used.
+        An ``Activations``: its ``provenance``, ``widths``, ``rows`` and ``batches`` are used.
     layers
         Layers wanted.
     kept : [rows], bool, optional
         Which rows to use.
     convert
         Turns a layer's rows, as read, into what training sees.
+    what
+        What they are for, in messages.
     """
 
     def __init__(
@@ -113,43 +115,16 @@ class StoreRows:
     ) -> None:
         self.layers = layers
         self._store, self._kept, self._convert, self._what = store, kept, convert, what
-        self.n_rows = len(store.rows) if kept is None else int(kept.sum())
-        self._chunks: list[
-            tuple[int, int, int]
-        ] = []  # first and last row of the arrays, first row of the table
-        row = 0
-        for first, stop in store.spans:
-            for start in range(first, stop, CHUNK_ROWS):
-                end = min(start + CHUNK_ROWS, stop)
-                if kept is None or kept[row : row + end - start].any():
-                    self._chunks.append((start, end, row))
-                row += end - start
+        self.n_rows = self.rows_per_epoch = len(store.rows) if kept is None else int(kept.sum())
 
     def width(self, layer: Layer) -> int:
         return int(self._store.widths[layer])
 
     def blocks(self, epoch: int, *, batch_size: int, data_seed: int) -> Iterator[Block]:
-        rng = np.random.default_rng([data_seed, epoch])
-        order = [self._chunks[index] for index in rng.permutation(len(self._chunks))]
-        per_block = max(BLOCK_ROWS // CHUNK_ROWS, 1)
-        rest: Block = {}
-        for start in range(0, len(order), per_block):
-            block = self._read(order[start : start + per_block])
-            if rest:
-                block = {layer: torch.cat([rest[layer], rows]) for layer, rows in block.items()}
-            n_rows = len(next(iter(block.values())))
-            shuffled = torch.from_numpy(rng.permutation(n_rows))
-            last = start + per_block >= len(order)
-            n_now = (
-                n_rows if last else n_rows // batch_size * batch_size
-            )  # keep whole batches, pass on the rest
-            rest = {layer: rows[shuffled[n_now:].to(rows.device)] for layer, rows in block.items()}
-            yield {layer: rows[shuffled[:n_now].to(rows.device)] for layer, rows in block.items()}
+        return self._read([data_seed, epoch], max(STREAMED_ROWS // batch_size, 1) * batch_size)
 
     def in_order(self) -> Iterator[Block]:
-        per_block = max(BLOCK_ROWS // CHUNK_ROWS, 1)
-        for start in range(0, len(self._chunks), per_block):
-            yield self._read(self._chunks[start : start + per_block])
+        return self._read(None, STREAMED_ROWS)
 
     def fingerprint(self) -> str:
         kept = b"" if self._kept is None else np.packbits(self._kept).tobytes()
@@ -158,16 +133,14 @@ class StoreRows:
         )
         return hashlib.sha256(described.encode() + kept).hexdigest()[:16]
 
-    def _read(self, chunks: list[tuple[int, int, int]]) -> Block:
-        block = {}
-        table_rows = np.concatenate([np.arange(row, row + end - start) for start, end, row in chunks])
-        wanted = slice(None) if self._kept is None else self._kept[table_rows]
-        for layer in self.layers:
-            array = self._store.array(layer)
-            values = np.concatenate([np.asarray(array[start:end]) for start, end, _ in chunks])[wanted]
-            check_finite(torch.from_numpy(values), layer, self._what, self._store.rows, table_rows[wanted])
-            block[layer] = self._convert(values)
-        return block
+    def _read(self, seed: list[int] | None, n_rows: int) -> Iterator[Block]:
+        found = self._store.batches(
+            self.layers, batch_size=n_rows, seed=seed, kept=self._kept, buffer_rows=BLOCK_ROWS
+        )
+        for index, values in found:
+            for layer, rows in values.items():
+                check_finite(torch.from_numpy(rows), layer, self._what, self._store.rows, index)
+            yield {layer: self._convert(rows) for layer, rows in values.items()}
 
 
 def read_arrays(activations: Any, layers: list[Layer], kept: np.ndarray | None, what: str) -> Block:

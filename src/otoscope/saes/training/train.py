@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +14,16 @@ from torch import Tensor
 
 from otoscope import compute
 from otoscope.errors import InputError
-from otoscope.saes.base import SAEConfig, SparseAutoencoder
+from otoscope.saes.base import SparseAutoencoder
+from otoscope.saes.config import SAEConfig
+from otoscope.saes.training.alive import REVIVE_UNTIL
 from otoscope.saes.training.bank import Bank
 from otoscope.saes.training.checkpoint import Checkpoints, Position
 from otoscope.saes.training.logs import TrainingLog
-from otoscope.saes.training.normalise import Normaliser, fit_normalisers, fold
+from otoscope.saes.training.normalise import Normaliser, check_foldable, fit_normalisers, fold
+from otoscope.saes.training.options import TrainingOptions
 from otoscope.saes.training.rows import (
+    BLOCK_ROWS,
     ArrayRows,
     Layer,
     Source,
@@ -29,10 +34,7 @@ from otoscope.saes.training.rows import (
 )
 from otoscope.saes.training.stack import Schedule
 
-SELECT_RULES = ("own", "paper")
-DTYPES = {"float32": torch.float32, "float64": torch.float64, "bf16": torch.float32}
-SAMPLE_ROWS = 65_536
-"""Training rows shown to kinds that start from data."""
+TORCH_DTYPES = {"float32": torch.float32, "float64": torch.float64, "bf16": torch.float32}
 
 
 def train_saes(
@@ -41,30 +43,23 @@ def train_saes(
     *,
     layers: Sequence[Layer] | None = None,
     seeds: Sequence[int] = (0,),
-    validation: Any = None,
     rows: np.ndarray | None = None,
-    validation_rows: np.ndarray | None = None,
     crop: np.ndarray | None = None,
-    epochs: int = 100,
-    batch_size: int = 32,
-    lr: float = 1e-3,
-    warmup_steps: int = 0,
-    decay_fraction: float = 0.0,
-    normalise: str = "none",
-    data_seed: int = 0,
-    select: str = "own",
-    dtype: str = "float32",
+    validation: Any = None,
+    validation_rows: np.ndarray | None = None,
+    options: TrainingOptions | None = None,
     device: str = "auto",
     memory_gb: float = 4.0,
     checkpoint: str | Path | None = None,
     checkpoint_every_s: float = 60.0,
     log: str | Path | None = None,
     progress: bool = True,
+    **changes: Any,
 ) -> list[SparseAutoencoder]:
     """Train an autoencoder for every layer, config and seed.
 
-    All of them see the same batches in the same order. Each is as it was after its best epoch: the one
-    with the lowest mean squared error over all validation rows; without validation rows, the last.
+    All of them see the same batches in the same order. Each is as it was after its best epoch (see
+    `TrainingOptions.select`).
 
     Parameters
     ----------
@@ -76,28 +71,17 @@ def train_saes(
         Layers to train on; all that `activations` has by default.
     seeds
         Seeds of the initialisation.
-    validation
-        Like `activations`; default: `activations` itself if `validation_rows` is given, else none.
-    rows, validation_rows
-        Which rows to use, a boolean mask or indices; all by default.
+    rows : [some] of int or [rows] of bool, optional
+        Which rows to learn from; all by default.
     crop : [rows], optional
         Number of each row's crop, from 0, for all rows of `activations`: epoch e then sees only crop
         ``e mod n_crops`` of each clip.
-    epochs, batch_size, lr
-        Passes over the rows, rows in a step, and Adam's learning rate (betas 0.9 and 0.999).
-    warmup_steps, decay_fraction
-        The learning rate rises linearly over the first steps and falls linearly to 0 over the last
-        fraction of all steps.
-    normalise
-        ``"none"``, ``"center"``, ``"scale"`` or ``"whiten"``, estimated on the training rows. Training and its history
-        see normalised rows; the autoencoders returned read and write raw ones.
-    data_seed
-        Seed of the order of the rows.
-    select
-        ``"own"``: as above. ``"paper"``: the published code's rule: the best epoch has the lowest mean squared error
-        on the last validation batch, summed over all layers, which share it.
-    dtype
-        ``"float32"``, ``"float64"``, or ``"bf16"``: products in bfloat16, weights in float32.
+    validation
+        Like `activations`; default: `activations` itself if `validation_rows` is given, else none.
+    validation_rows : [some] of int or [rows] of bool, optional
+        Which rows to validate on; all of `validation` by default.
+    options
+        How to train; the defaults of :class:`TrainingOptions` if not given.
     device
         ``"auto"``, ``"cpu"``, ``"cuda"``, ...
     memory_gb
@@ -110,6 +94,8 @@ def train_saes(
         Folder for ``training.csv`` (a row per epoch and autoencoder) and, where tensorboard is installed, its events.
     progress
         Show progress where stderr is a terminal.
+    **changes
+        Changes to `options` by name: ``train_saes(store, config, epochs=20)``.
 
     Returns
     -------
@@ -120,19 +106,14 @@ def train_saes(
     Raises
     ------
     InputError
-        If rows are missing or not finite, or an option is out of range.
+        If rows are missing or not finite, or an option is out of range or unknown.
     ProvenanceError
         If the checkpoint belongs to other settings or data.
     """
-    settings = {
-        name: value
-        for name, value in locals().items()
-        if name in {"epochs", "batch_size", "lr", "warmup_steps", "decay_fraction", "normalise", "data_seed"}
-        or name in {"select", "dtype"}
-    }
+    options = (options or TrainingOptions()).changed(**changes)
     configs = [configs] if isinstance(configs, SAEConfig) else list(configs)
-    _check(configs, seeds, settings)
-    place = _Place(compute.pick_device(device), DTYPES[dtype], memory_gb)
+    _check_bank(configs, seeds)
+    place = _Place(compute.pick_device(device), TORCH_DTYPES[options.dtype], memory_gb)
     wanted = available_layers(activations, layers, "training")
     train = place.source(activations, wanted, rows, "training", crop)
     held_out = None
@@ -141,19 +122,29 @@ def train_saes(
         available_layers(source, wanted, "validation")
         held_out = place.source(source, wanted, validation_rows, "validation")
         _check_widths(train, held_out)
-    elif select == "paper":
+    elif options.select == "paper":
         raise InputError('select="paper" needs validation rows')
-    if dtype == "bf16":
+    if options.dtype == "bf16":
         _check_bf16(place.device)
 
-    change = _Change({} if normalise == "none" else fit_normalisers(normalise, train.in_order()))
-    sample = change(next(iter(train.blocks(0, batch_size=batch_size, data_seed=data_seed))))
-    sample = {layer: values[:SAMPLE_ROWS] for layer, values in sample.items()}
-    bank = Bank(configs, sample, seeds, dtype=DTYPES[dtype], half=dtype == "bf16")
-    per_epoch = train.n_rows if crop is None else _largest_crop(train)
-    schedule = Schedule(lr, epochs * -(-per_epoch // batch_size), warmup_steps, decay_fraction)
-    options = dict(settings)
-    settings |= {
+    change = _Change(
+        {} if options.normalise == "none" else fit_normalisers(options.normalise, train.in_order())
+    )
+    sample = change(_sample(train, options))
+    bank = Bank(
+        configs,
+        sample,
+        seeds,
+        dtype=place.dtype,
+        half=options.dtype == "bf16",
+        rows_per_epoch=train.rows_per_epoch,
+        start="own" if options.frozen != "nothing" else options.start,
+        frozen=options.frozen,
+    )
+    if change.by_layer:
+        for sae in bank.saes:
+            check_foldable(sae)
+    settings = dataclasses.asdict(options) | {
         "configs": [{"kind": config.kind, **config.to_dict()} for config in configs],
         "layers": wanted,
         "seeds": list(seeds),
@@ -161,38 +152,70 @@ def train_saes(
         "validation": held_out.fingerprint() if held_out is not None and checkpoint is not None else "",
     }
     checkpoints = Checkpoints(checkpoint, settings, checkpoint_every_s)
-    start = checkpoints.restore(bank)
-    last_batch = (
-        _last_batch(held_out, batch_size, change) if select == "paper" and held_out is not None else None
-    )
-    with (
-        TrainingLog(log) as history,
-        compute.progress("training autoencoders", epochs, unit="epoch", show=progress) as bar,
-    ):
-        bar.advance(start.epoch)
-        try:
-            for epoch in range(start.epoch, epochs):
-                blocks = train.blocks(epoch, batch_size=batch_size, data_seed=data_seed)
-                for index, block in enumerate(blocks):
-                    if Position(epoch, index) < start:
-                        continue
-                    bank.train_block(change(block), batch_size, schedule)
-                    checkpoints.save(bank, Position(epoch, index + 1))
-                if held_out is not None:
-                    bank.validate(change(block) for block in held_out.in_order())
-                bank.end_epoch(validated=held_out is not None, last_batch=last_batch)
-                checkpoints.save(bank, Position(epoch + 1), now=epoch + 1 == epochs)
-                history.write(bank.stacks)
-                bar.advance()
-        finally:
-            bank.close()
+    try:
+        _train(bank, train, held_out, change, options, checkpoints, log=log, show=progress)
+    finally:
+        bank.close()
     saes = bank.finish()
     for sae in saes:
         sae.about = {
-            "training": {**options, "rows": train.n_rows},
+            "training": {**dataclasses.asdict(options), "rows": train.n_rows, **change.notes(sae.layer)},
             "activations": dict(getattr(activations, "provenance", {})),
         }
     return [fold(sae, change.by_layer[sae.layer]) if change.by_layer else sae for sae in saes]
+
+
+def _train(
+    bank: Bank,
+    train: Source,
+    held_out: Source | None,
+    change: _Change,
+    options: TrainingOptions,
+    checkpoints: Checkpoints,
+    *,
+    log: str | Path | None,
+    show: bool,
+) -> None:
+    """Take `bank` from its last checkpoint, if there is one, through all epochs."""
+    size = options.batch_size
+    n_steps = options.epochs * -(-train.rows_per_epoch // size)
+    schedule = Schedule(options.lr, n_steps, options.warmup_steps, options.decay_fraction)
+    revives = options.revive and options.frozen == "nothing"
+    last_batch = None
+    if options.select == "paper" and held_out is not None:
+        last_batch = _last_batch(held_out, size, change)
+    start = checkpoints.restore(bank)
+    with (
+        TrainingLog(log) as history,
+        compute.progress("training autoencoders", options.epochs, unit="epoch", show=show) as bar,
+    ):
+        bar.advance(start.epoch)
+        for epoch in range(start.epoch, options.epochs):
+            blocks = train.blocks(epoch, batch_size=size, data_seed=options.data_seed)
+            for index, block in enumerate(blocks):
+                if Position(epoch, index) < start:
+                    continue
+                bank.train_block(change(block), size, schedule)
+                checkpoints.save(bank, Position(epoch, index + 1))
+            if held_out is not None:
+                bank.validate(change(block) for block in held_out.in_order())
+            bank.end_epoch(validated=held_out is not None, last_batch=last_batch)
+            if revives and (epoch + 1) <= REVIVE_UNTIL * options.epochs:
+                bank.revive(epoch)
+            checkpoints.save(bank, Position(epoch + 1), now=epoch + 1 == options.epochs)
+            history.write(bank.stacks)
+            bar.advance()
+
+
+def _sample(train: Source, options: TrainingOptions) -> dict[Layer, Tensor]:
+    """Return the first rows of epoch 0, up to a block of them, for kinds that start from data."""
+    wanted = max(BLOCK_ROWS // options.batch_size, 1) * options.batch_size
+    found: list[dict[Layer, Tensor]] = []
+    for block in train.blocks(0, batch_size=options.batch_size, data_seed=options.data_seed):
+        found.append(block)
+        if sum(len(next(iter(part.values()))) for part in found) >= wanted:
+            break
+    return {layer: torch.cat([part[layer] for part in found])[:BLOCK_ROWS] for layer in train.layers}
 
 
 @dataclass
@@ -205,6 +228,13 @@ class _Change:
         if not self.by_layer:
             return block
         return {layer: self.by_layer[layer](rows) for layer, rows in block.items()}
+
+    def notes(self, layer: Any) -> dict[str, Any]:
+        """Return what the autoencoders of `layer` keep about it."""
+        if not self.by_layer:
+            return {}
+        normaliser = self.by_layer[layer]
+        return {"preflight": vars(normaliser.preflight), "scale": normaliser.inverse.diagonal().tolist()}
 
 
 @dataclass
@@ -245,7 +275,7 @@ class _Place:
         return len(activations.rows) * n_features * 4 > self.memory_gb * 1e9
 
 
-def _check(configs: list[SAEConfig], seeds: Sequence[int], settings: dict[str, Any]) -> None:
+def _check_bank(configs: list[SAEConfig], seeds: Sequence[int]) -> None:
     if not configs or not seeds:
         raise InputError("training needs at least one config and one seed")
     names = [config.name for config in configs]
@@ -254,15 +284,6 @@ def _check(configs: list[SAEConfig], seeds: Sequence[int], settings: dict[str, A
         raise InputError(f"two configs are called {', '.join(twice)}; their folders would be the same")
     if len(set(seeds)) != len(seeds):
         raise InputError(f"seeds must differ, got {list(seeds)}")
-    for name in ("epochs", "batch_size", "lr"):
-        if not settings[name] > 0:
-            raise InputError(f"{name} must be positive, got {settings[name]}")
-    if settings["warmup_steps"] < 0 or not 0 <= settings["decay_fraction"] <= 1:
-        raise InputError("warmup_steps must be at least 0 and decay_fraction a fraction")
-    if settings["select"] not in SELECT_RULES:
-        raise InputError(f"select must be one of {', '.join(SELECT_RULES)}, got '{settings['select']}'")
-    if settings["dtype"] not in DTYPES:
-        raise InputError(f"dtype must be one of {', '.join(DTYPES)}, got '{settings['dtype']}'")
 
 
 def _check_widths(train: Source, held_out: Source) -> None:
@@ -286,9 +307,3 @@ def _last_batch(held_out: Source, batch_size: int, change: _Change) -> dict[Laye
     if not isinstance(held_out, ArrayRows):
         raise InputError('select="paper" reads validation rows whole: raise memory_gb')
     return change({layer: rows[start:] for layer, rows in held_out.arrays.items()})
-
-
-def _largest_crop(train: Source) -> int:
-    assert isinstance(train, ArrayRows)
-    assert train.crop is not None
-    return int(np.bincount(train.crop).max())
