@@ -5,20 +5,15 @@ import signal
 import subprocess
 import sys
 import time
-from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
 from otoscope.errors import ModelError, ProvenanceError
-from otoscope.saes import make_config
-from otoscope.saes import train_saes as train
+from otoscope.saes import make_config, train_saes
 from otoscope.saes.training import rows as data
 from otoscope.saes.training.checkpoint import NAME
-from otoscope.saes.training.options import AS_PUBLISHED
-
-train_saes = partial(train, **AS_PUBLISHED)  # what the oracles here were written for
 
 EPOCHS = 5
 

@@ -75,8 +75,7 @@ def test_constant_rows_and_no_rows():
     assert (found.mean_over_spread, found.effective_rank, found.duplicates) == (np.inf, 0.0, 4)
     with pytest.raises(InputError, match="no activations"):
         moments([])
-    with pytest.raises(InputError, match="nothing to scale by"):
-        divisors(moments([np.ones((5, 3))]))
+    np.testing.assert_array_equal(divisors(moments([np.ones((5, 3))])), 1)
 
 
 def test_table_has_the_stated_columns():

@@ -100,6 +100,9 @@ def _normaliser(kind: str, found: Moments) -> Normaliser:
     preflight = judge(found)
     if kind == "center":
         return Normaliser(mean, identity, identity, preflight)
+    if kind == "auto":
+        deviations = torch.from_numpy(divisors(found))
+        return Normaliser(mean, torch.diag(1 / deviations), torch.diag(deviations), preflight)
     floor = SHRINK * float(covariance.diagonal().mean())
     if floor <= 0:
         raise InputError("all rows are equal: there is nothing to scale by")
@@ -108,6 +111,5 @@ def _normaliser(kind: str, found: Moments) -> Normaliser:
         deviations = (values.clamp_min(0) + floor).sqrt()
         forth, back = (vectors / deviations) @ vectors.T, (vectors * deviations) @ vectors.T
         return Normaliser(mean, forth, back, preflight)
-    own = (covariance.diagonal() + floor).sqrt()
-    deviations = torch.from_numpy(divisors(found)) if kind == "auto" else own
+    deviations = (covariance.diagonal() + floor).sqrt()
     return Normaliser(mean, torch.diag(1 / deviations), torch.diag(deviations), preflight)

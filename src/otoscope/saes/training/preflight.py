@@ -127,8 +127,8 @@ def divisors(found: Moments) -> np.ndarray:
     """
     deviations = np.sqrt(np.diagonal(found.covariance))
     lively = deviations[deviations > 0]
-    if not len(lively):
-        raise InputError("all rows are equal: there is nothing to scale by")
+    if not len(lively):  # all rows are equal: there is nothing to scale by
+        return np.ones(len(deviations))
     return np.maximum(np.median(lively), deviations / OUTLIER)
 
 
