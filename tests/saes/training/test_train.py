@@ -1,5 +1,6 @@
 """Training: the bank against autoencoders trained one by one, which epoch is kept, options, bad input."""
 
+import dataclasses
 from functools import partial
 
 import numpy as np
@@ -161,6 +162,21 @@ def test_crops_take_turns():
     assert torch.equal(sae.encoder_weight, again.encoder_weight)
 
 
+def test_a_constant_costs_no_latent_that_is_always_on():
+    rng = np.random.default_rng(0)
+    codes = (rng.random((3000, 24)) < 0.08) * rng.uniform(0.5, 1.5, (3000, 24))  # sparse, never negative
+    x = codes @ rng.normal(size=(24, 12)) + 30
+    config = make_config("topk", n_latents=48, k=4)
+    raw, auto = (
+        reconstruction_metrics(train({0: x}, config, epochs=8, progress=False, **changes)[0], x)
+        for changes in (AS_PUBLISHED, {})
+    )
+    assert (raw.density > 0.5).sum() >= 1
+    assert (auto.density > 0.5).sum() == 0
+    assert auto.dead_fraction == 0
+    assert auto.fvu < raw.fvu
+
+
 def test_learning_rate_warms_up_and_decays():
     schedule = Schedule(0.1, n_steps=100, warmup_steps=10, decay_fraction=0.2)
     assert schedule(0) == pytest.approx(0.01)
@@ -190,6 +206,8 @@ def test_normalisation_folds_into_the_weights(kind, normalise):
         values, vectors = np.linalg.eigh(covariance)
         transform = vectors @ np.diag((values + floor) ** -0.5) @ vectors.T
     normal = (x - mean) @ transform
+    if kind in ("topk", "archetypal"):
+        config = dataclasses.replace(config, decoder_bias=True)
     (inner,) = train_saes({0: normal}, config, **quick)
     codes, expected = (s.encode(torch.from_numpy(rows)) for s, rows in ((sae, x), (inner, normal)))
     torch.testing.assert_close(codes, expected, rtol=1e-6, atol=1e-8)

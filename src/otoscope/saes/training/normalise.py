@@ -11,6 +11,7 @@ from torch import Tensor
 
 from otoscope.errors import InputError
 from otoscope.saes.base import SparseAutoencoder, build_sae
+from otoscope.saes.config import SAEConfig
 from otoscope.saes.training.preflight import Moments, MomentTally, Preflight, divisors
 from otoscope.saes.training.preflight import preflight as judge
 from otoscope.saes.training.rows import Block, Layer
@@ -55,6 +56,15 @@ def fit_normalisers(kind: str, blocks: Iterator[Block]) -> dict[Layer, Normalise
     return {layer: _normaliser(kind, tally.moments()) for layer, tally in tallies.items()}
 
 
+def with_decoder_bias(config: SAEConfig) -> SAEConfig:
+    """Return a config whose decoder has a bias, where that is an option.
+
+    Folding needs one in any case. Training needs it too: sparse features taken from their mean are a sum less a
+    constant, and a decoder without a bias spends a latent on the constant that is on in every row.
+    """
+    return dataclasses.replace(config, decoder_bias=True) if hasattr(config, "decoder_bias") else config  # type: ignore[call-arg]
+
+
 def check_foldable(sae: SparseAutoencoder) -> None:
     """Raise InputError if :func:`fold` does not know how to fold a normalisation into this kind."""
     if not hasattr(sae, "decoder_bias") or not hasattr(sae, "encoder_weight"):
@@ -68,12 +78,10 @@ def fold(sae: SparseAutoencoder, normaliser: Normaliser) -> SparseAutoencoder:
     """Return an autoencoder of raw activations that does what `sae` does on normalised ones.
 
     Codes are the same; the decoder's rows become directions in the raw space (no longer of norm 1), and a decoder
-    bias takes up the mean, also where the kind has none.
+    bias takes up the mean, also where the config has none.
     """
     check_foldable(sae)
-    config = sae.config
-    if sae.decoder_bias is None:
-        config = dataclasses.replace(config, decoder_bias=True)
+    config = with_decoder_bias(sae.config)
     weight = sae.get_parameter("encoder_weight")
     device, dtype, mean = weight.device, weight.dtype, normaliser.mean.cpu()
     transform, inverse = normaliser.transform.cpu(), normaliser.inverse.cpu()

@@ -20,7 +20,13 @@ from otoscope.saes.training.alive import REVIVE_UNTIL
 from otoscope.saes.training.bank import Bank
 from otoscope.saes.training.checkpoint import Checkpoints, Position
 from otoscope.saes.training.logs import TrainingLog
-from otoscope.saes.training.normalise import Normaliser, check_foldable, fit_normalisers, fold
+from otoscope.saes.training.normalise import (
+    Normaliser,
+    check_foldable,
+    fit_normalisers,
+    fold,
+    with_decoder_bias,
+)
 from otoscope.saes.training.options import TrainingOptions
 from otoscope.saes.training.rows import (
     BLOCK_ROWS,
@@ -112,6 +118,8 @@ def train_saes(
     """
     options = (options or TrainingOptions()).changed(**changes)
     configs = [configs] if isinstance(configs, SAEConfig) else list(configs)
+    if options.normalise != "none":
+        configs = [with_decoder_bias(config) for config in configs]
     _check_bank(configs, seeds)
     place = _Place(compute.pick_device(device), TORCH_DTYPES[options.dtype], memory_gb)
     wanted = available_layers(activations, layers, "training")
