@@ -28,6 +28,7 @@ import pandas as pd
 import torch
 
 import otoscope as oto
+from otoscope.cli.tables import read_clips
 from otoscope.probing import probe
 from otoscope.saes import SparseAutoencoder, build_sae, health, make_config, stability, train_saes
 from otoscope.saes.nulls import fit_ica, fit_pca, permuted, random_topk
@@ -232,7 +233,10 @@ def fsdd(asked: argparse.Namespace) -> Set:
     ]
     clips = pd.DataFrame(rows).assign(group=lambda table: table["speaker"])
     clips["digit"] = "d" + clips["digit"]  # a class, not a number
-    store = oto.extract(clips, oto.load_encoder(str(asked.whisper)), pool="mean", out=asked.stores / "fsdd")
+    clips = table_of(clips, asked.stores / "fsdd.csv")
+    store = oto.extract(
+        clips, oto.load_encoder(asked.whisper, dtype="auto"), pool="mean", out=asked.stores / "fsdd"
+    )
     clips = store.rows[["clip_id"]].merge(clips, on="clip_id")
     speakers = sorted(clips["speaker"].unique())
     unseen = [clips["speaker"].isin(speakers[first::3]).to_numpy() for first in range(3)]
@@ -251,8 +255,13 @@ def librispeech(asked: argparse.Namespace) -> Set:
         for path in sorted(asked.librispeech.glob("*.flac"))
     ]
     clips = pd.DataFrame(rows).assign(group=lambda table: table["speaker"])
+    clips = table_of(clips, asked.stores / "librispeech.csv")
     store = oto.extract(
-        clips, asked.whisper, pool="frames", store_dtype="float16", out=asked.stores / "librispeech"
+        clips,
+        oto.load_encoder(asked.whisper, dtype="auto"),
+        pool="frames",
+        dtype="float16",
+        out=asked.stores / "librispeech",
     )
     second = store.rows["start_s"].clip(lower=0).astype(int)
     starts = np.flatnonzero(
@@ -277,6 +286,13 @@ def librispeech(asked: argparse.Namespace) -> Set:
         for fold in range(5)
     ]
     return Set("LibriSpeech", clips, clip, layers, [Question("ten speakers", "speaker", folds, "recording")])
+
+
+def table_of(clips: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Return a clips table, whole recordings, as the command line reads it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    clips.to_csv(path, index=False)
+    return read_clips(str(path))
 
 
 def layers_of(store: oto.Activations, layers: list[int]) -> dict[int, np.ndarray]:

@@ -33,7 +33,7 @@ RECIPES: dict[str, tuple[str, dict, dict]] = {
     "centred alone": ("topk", {}, AS_PUBLISHED | {"normalise": "center"}),
     "scaled alone": ("topk", {}, AS_PUBLISHED | {"normalise": "scale"}),
     "auto alone": ("topk", {}, AS_PUBLISHED | {"normalise": "auto"}),
-    "auto, decay": ("topk", {}, AS_PUBLISHED | {"normalise": "auto", "decay_fraction": 0.2}),
+    "auto, decay": ("topk", {}, AS_PUBLISHED | {"normalise": "auto", "decay_fraction": 1.0}),
     "auto, decay, revive": ("topk", {}, {"start": "own"}),
     "auto, decay, data": ("topk", {}, {"revive": False}),
     "auto, decay, data, revive": ("topk", {}, {}),

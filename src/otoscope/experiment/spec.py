@@ -118,7 +118,7 @@ class SaesSpec(_Section):
     """Rows per step."""
     lr: float = pydantic.Field(default=1e-3, gt=0)
     """Learning rate of Adam."""
-    decay_fraction: float = pydantic.Field(default=0.2, ge=0, le=1)
+    decay_fraction: float = pydantic.Field(default=1.0, ge=0, le=1)
     """Last fraction of training, over which the learning rate falls to 0."""
     normalise: Literal["auto", "none", "center", "scale", "whiten"] = "auto"
     """What is done to rows before they train, and folded into the weights: auto takes the mean off, divides by one

@@ -16,11 +16,13 @@ from torch.nn.functional import normalize
 from otoscope.saes.base import SparseAutoencoder
 from otoscope.saes.training.stack import Stack
 
-REVIVE_UNTIL = 0.8
-"""Share of training after which latents are left alone, to settle."""
-ATOMS = ("encoder_weight", "decoder_weight")
+REVIVE_UNTIL = 0.97
+"""Share of training after which latents are left alone, to settle; the learning rate is nearly 0 by then."""
 SAMPLE_ROWS = 16_384
 """Training rows on which a latent must be silent to count as dead."""
+QUIET_START = 0.1
+"""Norm of a revived atom, in units of the living ones' mean: it fires at once, but adds little until it has learnt."""
+ATOMS = ("encoder_weight", "decoder_weight")
 
 
 @torch.no_grad()
@@ -63,8 +65,9 @@ def revive(stacked: Stack, rows: Tensor, epoch: int) -> int:
     """Restart the dead latents of every member of a stack; returns how many there were.
 
     The direction of a new atom is that of a row, less what the decoder adds to every row, drawn in proportion to the
-    squared error of its reconstruction; the encoder's row is its transpose. Both get the mean norm of the living
-    ones, every other number of the latent (its bias, its threshold) the living ones' mean, and Adam forgets the latent.
+    squared error of its reconstruction. The encoder's row is along it, as long as the living ones on average; the
+    atom a tenth as long as they are (kinds of unit norm make it 1 at the next step). Every other number of the latent
+    (its bias, its threshold) becomes the living ones' mean, and Adam forgets the latent.
 
     Parameters
     ----------
@@ -95,7 +98,8 @@ def revive(stacked: Stack, rows: Tensor, epoch: int) -> int:
         for name, parameter in own.items():
             values = _member(parameter, index, stacked)
             if name in ATOMS:
-                values[dead] = directions * values[~dead].norm(dim=-1).mean()
+                norm = values[~dead].norm(dim=-1).mean()
+                values[dead] = directions * norm * (QUIET_START if name == "decoder_weight" else 1.0)
             elif name != "decoder_bias":
                 values[dead] = values[~dead].mean(0)
             for moment in ("mean", "square"):

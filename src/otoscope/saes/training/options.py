@@ -36,7 +36,7 @@ class TrainingOptions:
     """Learning rate of Adam (betas 0.9 and 0.999)."""
     warmup_steps: int = 0
     """Steps over which the learning rate rises linearly."""
-    decay_fraction: float = 0.2
+    decay_fraction: float = 1.0
     """Last fraction of all steps, over which the learning rate falls linearly to 0."""
     normalise: str = "auto"
     """``"auto"``, ``"none"``, ``"center"``, ``"scale"`` or ``"whiten"``, estimated on the training rows (see
@@ -45,7 +45,7 @@ class TrainingOptions:
     start: str = "data"
     """Where latents start: ``"data"``, at training rows, or ``"own"``, where the kind's authors have them."""
     revive: bool = True
-    """Whether latents that fall silent get another start, after every epoch of the first four fifths."""
+    """Whether latents that fall silent get another start, after every epoch but the last few."""
     frozen: str = "nothing"
     """What stays as it was drawn: ``"nothing"``, the ``"encoder"`` or the ``"decoder"`` (its bias learns): nulls, to
     be beaten by what has learnt both. Latents then start as their kind's authors have them, and none is revived."""
