@@ -87,8 +87,9 @@ def train(
     batch_size: Annotated[int, typer.Option(help="Rows per step.")] = 32,
     lr: Annotated[float, typer.Option(help="Learning rate of Adam.")] = 1e-3,
     normalise: Annotated[
-        str, typer.Option(help="none, center, scale or whiten; folded into the weights that are saved.")
-    ] = "none",
+        str,
+        typer.Option(help="auto, none, center, scale or whiten; folded into the weights that are saved."),
+    ] = "auto",
     dtype: Annotated[str, typer.Option(help="float32, float64, or bf16 (products in bfloat16).")] = "float32",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     group: GroupOption = None,

@@ -128,6 +128,15 @@ class SaesSpec(_Section):
     """Rows per step."""
     lr: float = pydantic.Field(default=1e-3, gt=0)
     """Learning rate of Adam."""
+    decay_fraction: float = pydantic.Field(default=1.0, ge=0, le=1)
+    """Last fraction of training, over which the learning rate falls to 0."""
+    normalise: Literal["auto", "none", "center", "scale", "whiten"] = "auto"
+    """What is done to rows before they train, and folded into the weights: auto takes the mean off, divides by one
+    number, and brings outlying dimensions down to ten times the median."""
+    start: Literal["data", "own"] = "data"
+    """Where latents start: at training rows, or as the kind's authors have them."""
+    revive: bool = True
+    """Whether latents that fall silent get another start."""
     select: Literal["own", "paper"] = "own"
     """Which epoch is kept: each its own, by all validation rows; or as published, by the last validation batch,
     one epoch for all layers of an encoder."""
@@ -145,7 +154,8 @@ class SaesSpec(_Section):
     @property
     def training(self) -> dict[str, Any]:
         """Options of training; sections in which these and the seeds are equal train together."""
-        return self.model_dump(include={"epochs", "batch_size", "lr", "select"})
+        ours = {"epochs", "batch_size", "lr", "decay_fraction", "normalise", "start", "revive", "select"}
+        return self.model_dump(include=ours)
 
 
 class FactorsSpec(_Section):

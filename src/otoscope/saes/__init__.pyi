@@ -2,6 +2,7 @@ from .base import SparseAutoencoder, build_sae
 from .config import SAEConfig
 from .encoding import codes_of, encode_rows
 from .estimator import TopKCoder
+from .health import health
 from .kinds.archetypal import Archetypal, ArchetypalConfig
 from .kinds.batch_topk import BatchTopK, BatchTopKConfig
 from .kinds.gated import Gated, GatedConfig
@@ -12,8 +13,9 @@ from .kinds.topk import TopK, TopKConfig
 from .kinds.topk_gao import GaoTopK, GaoTopKConfig
 from .metrics import reconstruction_metrics
 from .registry import SAES, make_config, make_configs
-from .training.diagnostics import diagnose_activations
+from .stability import stability
 from .training.options import TrainingOptions
+from .training.preflight import preflight
 from .training.train import train_saes
 
 __all__ = [
@@ -40,7 +42,9 @@ __all__ = [
     "TrainingOptions",
     "build_sae",
     "codes_of",
-    "diagnose_activations",
+    "health",
+    "preflight",
+    "stability",
     "encode_rows",
     "make_config",
     "make_configs",

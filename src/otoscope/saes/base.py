@@ -78,6 +78,7 @@ class SparseAutoencoder(nn.Module):
         self.layer: int | str | None = None
         self.history: pd.DataFrame | None = None
         self.about: dict[str, Any] = {}
+        self.rows_per_epoch = 0  # of the training it is in; the trainer sets it
 
     @property
     def n_latents(self) -> int:

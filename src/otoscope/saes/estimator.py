@@ -26,7 +26,7 @@ class TopKCoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         Latents that may be active for one row.
     epochs, batch_size, lr
         Passes over the rows, rows in a step, Adam's learning rate.
-    normalise : {"none", "center", "scale", "whiten"}
+    normalise : {"auto", "none", "center", "scale", "whiten"}
         What is done to the rows in training; folded into the weights afterwards.
     random_state : int, RandomState or None
         Seeds the initialisation and the order of the rows.
@@ -59,7 +59,7 @@ class TopKCoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         epochs: int = 20,
         batch_size: int = 32,
         lr: float = 1e-3,
-        normalise: str = "none",
+        normalise: str = "auto",
         random_state: Any = 0,
     ) -> None:
         self.n_latents = n_latents

@@ -289,7 +289,7 @@ def test_a_third_partys_kind_trains_and_is_saved_beside_ours(tmp_path, monkeypat
     monkeypatch.setattr(SAES, "_own", {**SAES._own, **registry._own})
     x = rows(60).float().numpy()
     configs = [make_config("mine", n_latents=9, gain=0.5), make_config("topk", n_latents=9, k=2)]
-    saes = train_saes({0: x}, configs, seeds=(0, 1), epochs=5, progress=False, device="cpu")
+    saes = train_saes({0: x}, configs, seeds=(0, 1), epochs=5, progress=False, device="cpu", normalise="none")
     assert saes[0].history.train_mse.is_monotonic_decreasing
     saes[0].save_pretrained(tmp_path)
     assert torch.equal(Mine.from_pretrained(tmp_path).weight, saes[0].weight)

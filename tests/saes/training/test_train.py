@@ -1,5 +1,8 @@
 """Training: the bank against autoencoders trained one by one, which epoch is kept, options, bad input."""
 
+import dataclasses
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,13 +10,17 @@ import torch
 
 from otoscope.activations import Activations
 from otoscope.errors import InputError
-from otoscope.saes import TopKConfig, diagnose_activations, make_config, reconstruction_metrics, train_saes
+from otoscope.saes import TopKConfig, make_config, reconstruction_metrics
+from otoscope.saes import train_saes as train
 from otoscope.saes.base import build_sae
 from otoscope.saes.fast.adam import Adam
 from otoscope.saes.fast.lanes import Lanes
 from otoscope.saes.fast.step import backward, train_step
 from otoscope.saes.training.bank import Bank
+from otoscope.saes.training.options import AS_PUBLISHED
 from otoscope.saes.training.stack import Schedule
+
+train_saes = partial(train, **AS_PUBLISHED)  # what the oracles here were written for
 
 CONFIGS = [TopKConfig(n_latents=40, k=k) for k in (2, 3, 20)]
 QUICK = {"epochs": 2, "batch_size": 16, "progress": False, "device": "cpu"}
@@ -155,6 +162,21 @@ def test_crops_take_turns():
     assert torch.equal(sae.encoder_weight, again.encoder_weight)
 
 
+def test_a_constant_costs_no_latent_that_is_always_on():
+    rng = np.random.default_rng(0)
+    codes = (rng.random((3000, 24)) < 0.08) * rng.uniform(0.5, 1.5, (3000, 24))  # sparse, never negative
+    x = codes @ rng.normal(size=(24, 12)) + 30
+    config = make_config("topk", n_latents=48, k=4)
+    raw, auto = (
+        reconstruction_metrics(train({0: x}, config, epochs=8, progress=False, **changes)[0], x)
+        for changes in (AS_PUBLISHED, {})
+    )
+    assert (raw.density > 0.5).sum() >= 1
+    assert (auto.density > 0.5).sum() == 0
+    assert auto.dead_fraction == 0
+    assert auto.fvu < raw.fvu
+
+
 def test_learning_rate_warms_up_and_decays():
     schedule = Schedule(0.1, n_steps=100, warmup_steps=10, decay_fraction=0.2)
     assert schedule(0) == pytest.approx(0.01)
@@ -184,6 +206,8 @@ def test_normalisation_folds_into_the_weights(kind, normalise):
         values, vectors = np.linalg.eigh(covariance)
         transform = vectors @ np.diag((values + floor) ** -0.5) @ vectors.T
     normal = (x - mean) @ transform
+    if kind in ("topk", "archetypal"):
+        config = dataclasses.replace(config, decoder_bias=True)
     (inner,) = train_saes({0: normal}, config, **quick)
     codes, expected = (s.encode(torch.from_numpy(rows)) for s, rows in ((sae, x), (inner, normal)))
     torch.testing.assert_close(codes, expected, rtol=1e-6, atol=1e-8)
@@ -380,23 +404,3 @@ def test_threads_change_nothing_but_the_last_bits_and_are_put_back():
 
 def boom(*args):
     raise RuntimeError("boom")
-
-
-def test_diagnostics_find_large_means_and_outliers():
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(5000, 20)) * rng.uniform(0.5, 2, 20)
-    plain = diagnose_activations(x)
-    np.testing.assert_allclose(plain.dimensions["mean"], x.mean(0), atol=1e-12)
-    np.testing.assert_allclose(plain.dimensions["std"], x.std(0), rtol=1e-12)
-    assert plain.normalise == "none"
-    shifted = diagnose_activations(x + np.eye(20)[7] * 1e4)
-    severity = 1e4 / x[:, 7].std()
-    assert shifted.dimensions["severity"].idxmax() == 7
-    assert shifted.dimensions["severity"][7] == pytest.approx(severity, rel=1e-3)
-    assert shifted.normalise == "center"
-    assert "center" in shifted.advice
-    wide = x.copy()
-    wide[:, 3] *= 50
-    assert diagnose_activations(iter([wide[:100], wide[100:]])).normalise == "scale"
-    with pytest.raises(InputError, match="no activations"):
-        diagnose_activations(np.zeros((0, 3)))

@@ -25,7 +25,15 @@ DEFAULTS: dict[str, Any] = {
         "interval": "wilson",
         "keep": "valid_loss",
     },
-    "saes": {"batch_size": 16, "select": "paper", "beside": ["final"]},
+    "saes": {
+        "batch_size": 16,
+        "decay_fraction": 0.0,
+        "normalise": "none",
+        "start": "own",
+        "revive": False,
+        "select": "paper",
+        "beside": ["final"],
+    },
     "factors": {"families": "paper", "whole_clip": True},
     "disentanglement": {
         "rows": "test",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -26,6 +28,7 @@ def train_step(
     *,
     progress: float = 1.0,
     half: bool = False,
+    frozen: Sequence[str] = (),
 ) -> Tensor:
     """Take a whole step on the rows ``x [rows, n_inputs]`` and return the mean squared error.
 
@@ -42,8 +45,10 @@ def train_step(
         Share of training that is done.
     half
         Compute products in bfloat16.
+    frozen
+        Names of parameters that stay as they are.
     """
-    if sparse_wins(sae, half) and not sae.needs_autograd(len(x)):
+    if sparse_wins(sae, half) and not frozen and not sae.needs_autograd(len(x)):
         from otoscope.saes.fast import sparse
 
         step = sparse.train_step(sae, x, optimiser, lr, lanes, half=half)
@@ -51,6 +56,8 @@ def train_step(
         return step.mse
     mse = backward(sae, x, progress=progress, half=half)
     sae.adjust_gradients()
+    for name in frozen:
+        sae.get_parameter(name).grad = None
     optimiser.step(lr)
     sae.after_step()
     return mse

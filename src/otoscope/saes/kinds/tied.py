@@ -12,6 +12,8 @@ from otoscope.errors import InputError
 from otoscope.saes.base import SparseAutoencoder
 from otoscope.saes.config import SAEConfig
 
+MANY_ROWS = 10_000_000
+
 
 @dataclass(frozen=True, kw_only=True)
 class AuxConfig(SAEConfig):
@@ -21,14 +23,15 @@ class AuxConfig(SAEConfig):
     """Weight of the auxiliary loss; 0 switches it off."""
     aux_k: int | None = None
     """Dead latents that model the residual; half of `n_inputs` by default."""
-    dead_after_rows: int = 10_000_000
-    """A latent is dead once it has been silent for this many rows."""
+    dead_after_rows: int | None = None
+    """A latent is dead once it has been silent for this many rows; by default for as many as an epoch has, but no
+    more than the 10 million of Gao et al., who saw each row once."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if (
             self.aux_coefficient < 0
-            or self.dead_after_rows < 1
+            or (self.dead_after_rows is not None and self.dead_after_rows < 1)
             or (self.aux_k is not None and self.aux_k < 1)
         ):
             raise InputError("aux_coefficient must be at least 0, aux_k and dead_after_rows at least 1")
@@ -96,7 +99,12 @@ class TiedSAE(SparseAutoencoder):
         config = self.config
         if not isinstance(config, AuxConfig) or config.aux_coefficient == 0:
             return False
-        return bool((self.rows_since_fired + n_rows >= config.dead_after_rows).any())
+        return bool((self.rows_since_fired + n_rows >= self._dead_after).any())
+
+    @property
+    def _dead_after(self) -> int:
+        asked = self.config.dead_after_rows
+        return min(self.rows_per_epoch or MANY_ROWS, MANY_ROWS) if asked is None else asked
 
     def aux_loss(self, pre: Tensor, error: Tensor) -> Tensor:
         """AuxK: how badly the dead latents, were they used, would model the residual (Gao et al. 2024, A.2).
@@ -111,7 +119,7 @@ class TiedSAE(SparseAutoencoder):
             ``x - reconstruction``; no gradient flows into it.
         """
         config = self.config
-        dead = (self.rows_since_fired >= config.dead_after_rows).unsqueeze(-2)
+        dead = (self.rows_since_fired >= self._dead_after).unsqueeze(-2)
         if config.aux_coefficient == 0 or not bool(dead.any()):
             return pre.new_zeros(pre.shape[:-2])
         k = min(config.aux_k or max(self.n_inputs // 2, 1), config.n_latents)

@@ -14,6 +14,7 @@ from otoscope.saes.base import SparseAutoencoder, build_sae
 from otoscope.saes.config import SAEConfig
 from otoscope.saes.fast.lanes import Lanes, set_up_thread
 from otoscope.saes.fast.step import sparse_wins
+from otoscope.saes.training.alive import revive, start_from_data
 from otoscope.saes.training.rows import Layer
 from otoscope.saes.training.stack import Schedule, Stack, n_weights
 
@@ -36,6 +37,12 @@ class Bank:
         ``float32`` or ``float64``.
     half
         Compute products in bfloat16; weights stay as they are.
+    rows_per_epoch
+        Rows seen in an epoch; kinds that wait for a latent to fire count in them.
+    start
+        ``"data"``: latents start at training rows. ``"own"``: where the kind's authors have them.
+    frozen
+        ``"encoder"`` or ``"decoder"``: what does not learn.
     """
 
     def __init__(
@@ -46,17 +53,25 @@ class Bank:
         *,
         dtype: torch.dtype,
         half: bool = False,
+        rows_per_epoch: int = 0,
+        start: str = "data",
+        frozen: str = "nothing",
     ) -> None:
+        self._samples = samples
         self.saes: list[SparseAutoencoder] = []
         device = next(iter(samples.values())).device
         for layer, rows in samples.items():
             for config in configs:
                 for seed in seeds:
                     sae = build_sae(config, rows.shape[1], seed=seed).to(device, dtype)
-                    sae.layer = layer
+                    sae.layer, sae.rows_per_epoch = layer, rows_per_epoch
                     sae.init_from_data(rows)
+                    if start == "data":
+                        start_from_data(sae, rows)
                     self.saes.append(sae)
-        self.stacks = [Stack(members, half=half) for members in _groups(self.saes, device, half)]
+        self.stacks = [
+            Stack(members, half=half, frozen=frozen) for members in _groups(self.saes, device, half)
+        ]
         if device.type == "cpu":
             _keep_freed_memory()
         self._threads = _Threads(self.stacks, device)
@@ -91,6 +106,10 @@ class Bank:
         for stacked in self.stacks:
             stacked.keep(scores[id(stacked)])
 
+    def revive(self, epoch: int) -> None:
+        """Restart dead latents after epoch number `epoch`."""
+        self._threads.each(lambda stacked: revive(stacked, self._samples[stacked.layer], epoch))
+
     def finish(self) -> list[SparseAutoencoder]:
         """Return all autoencoders with their best weights, in eval mode."""
         self.close()
@@ -123,7 +142,7 @@ class _Threads:
                     stacked.lanes = Lanes(self._n_before // n_workers)
             self._pool = ThreadPoolExecutor(n_workers, "saes", initializer=set_up_thread)
 
-    def each(self, function: Callable[[Stack], None]) -> None:
+    def each(self, function: Callable[[Stack], object]) -> None:
         """Call `function` on every stack; the first exception is raised here."""
 
         def call(stacked: Stack) -> None:

@@ -11,6 +11,9 @@ from torch import Tensor
 
 from otoscope.errors import InputError
 from otoscope.saes.base import SparseAutoencoder, build_sae
+from otoscope.saes.config import SAEConfig
+from otoscope.saes.training.preflight import Moments, MomentTally, Preflight, divisors
+from otoscope.saes.training.preflight import preflight as judge
 from otoscope.saes.training.rows import Block, Layer
 
 SHRINK = 1e-4
@@ -27,6 +30,8 @@ class Normaliser:
     """[features, features]"""
     inverse: Tensor
     """[features, features]"""
+    preflight: Preflight
+    """What the rows looked like."""
 
     def __call__(self, x: Tensor) -> Tensor:
         """Normalise rows ``x [rows, features]``."""
@@ -39,21 +44,33 @@ def fit_normalisers(kind: str, blocks: Iterator[Block]) -> dict[Layer, Normalise
     Parameters
     ----------
     kind
-        ``"center"``: subtract the mean. ``"scale"``: divide by each dimension's standard deviation too.
+        ``"auto"``: subtract the mean, divide by the median standard deviation, and bring dimensions of over 10 times
+        it down to that (:func:`otoscope.saes.training.preflight.divisors`). ``"center"``: subtract the mean.
+        ``"scale"``: divide by each dimension's standard deviation too.
         ``"whiten"``: rotate and scale to unit covariance (ZCA).
     """
-    sums: dict[Layer, tuple[int, Tensor, Tensor]] = {}
+    tallies: dict[Layer, MomentTally] = {}
     for block in blocks:
         for layer, rows in block.items():
-            rows = rows.double().cpu()
-            n_rows, mean, scatter = sums.get(layer, (0, torch.zeros(()), torch.zeros(())))
-            new = rows.mean(0)
-            centred = rows - new
-            total = n_rows + len(rows)
-            gap = new - mean
-            between = torch.outer(gap, gap) * (n_rows * len(rows) / total) if n_rows else 0.0
-            sums[layer] = (total, mean + gap * len(rows) / total, scatter + centred.T @ centred + between)
-    return {layer: _normaliser(kind, mean, scatter / n) for layer, (n, mean, scatter) in sums.items()}
+            tallies.setdefault(layer, MomentTally()).add(rows.cpu().numpy())
+    return {layer: _normaliser(kind, tally.moments()) for layer, tally in tallies.items()}
+
+
+def with_decoder_bias(config: SAEConfig) -> SAEConfig:
+    """Return a config whose decoder has a bias, where that is an option.
+
+    Folding needs one in any case. Training needs it too: sparse features taken from their mean are a sum less a
+    constant, and a decoder without a bias spends a latent on the constant that is on in every row.
+    """
+    return dataclasses.replace(config, decoder_bias=True) if hasattr(config, "decoder_bias") else config  # type: ignore[call-arg]
+
+
+def check_foldable(sae: SparseAutoencoder) -> None:
+    """Raise InputError if :func:`fold` does not know how to fold a normalisation into this kind."""
+    if not hasattr(sae, "decoder_bias") or not hasattr(sae, "encoder_weight"):
+        raise InputError(
+            f"kind '{sae.config.kind}' cannot fold a normalisation: train it with normalise=\"none\""
+        )
 
 
 @torch.no_grad()
@@ -61,15 +78,10 @@ def fold(sae: SparseAutoencoder, normaliser: Normaliser) -> SparseAutoencoder:
     """Return an autoencoder of raw activations that does what `sae` does on normalised ones.
 
     Codes are the same; the decoder's rows become directions in the raw space (no longer of norm 1), and a decoder
-    bias takes up the mean, also where the kind has none.
+    bias takes up the mean, also where the config has none.
     """
-    config = sae.config
-    if not hasattr(sae, "decoder_bias") or not hasattr(sae, "encoder_weight"):
-        raise InputError(
-            f"kind '{config.kind}' cannot fold a normalisation: train it with normalise=\"none\""
-        )
-    if sae.decoder_bias is None:
-        config = dataclasses.replace(config, decoder_bias=True)
+    check_foldable(sae)
+    config = with_decoder_bias(sae.config)
     weight = sae.get_parameter("encoder_weight")
     device, dtype, mean = weight.device, weight.dtype, normaliser.mean.cpu()
     transform, inverse = normaliser.transform.cpu(), normaliser.inverse.cpu()
@@ -89,17 +101,23 @@ def fold(sae: SparseAutoencoder, normaliser: Normaliser) -> SparseAutoencoder:
     return folded.to(device).eval()
 
 
-def _normaliser(kind: str, mean: Tensor, covariance: Tensor) -> Normaliser:
+def _normaliser(kind: str, found: Moments) -> Normaliser:
+    mean, covariance = torch.from_numpy(found.mean), torch.from_numpy(found.covariance)
     width = len(mean)
     identity = torch.eye(width, dtype=torch.float64)
+    preflight = judge(found)
     if kind == "center":
-        return Normaliser(mean, identity, identity)
+        return Normaliser(mean, identity, identity, preflight)
+    if kind == "auto":
+        deviations = torch.from_numpy(divisors(found))
+        return Normaliser(mean, torch.diag(1 / deviations), torch.diag(deviations), preflight)
     floor = SHRINK * float(covariance.diagonal().mean())
     if floor <= 0:
         raise InputError("all rows are equal: there is nothing to scale by")
-    if kind == "scale":
-        deviations = (covariance.diagonal() + floor).sqrt()
-        return Normaliser(mean, torch.diag(1 / deviations), torch.diag(deviations))
-    values, vectors = torch.linalg.eigh(covariance)
-    deviations = (values.clamp_min(0) + floor).sqrt()
-    return Normaliser(mean, (vectors / deviations) @ vectors.T, (vectors * deviations) @ vectors.T)
+    if kind == "whiten":
+        values, vectors = torch.linalg.eigh(covariance)
+        deviations = (values.clamp_min(0) + floor).sqrt()
+        forth, back = (vectors / deviations) @ vectors.T, (vectors * deviations) @ vectors.T
+        return Normaliser(mean, forth, back, preflight)
+    deviations = (covariance.diagonal() + floor).sqrt()
+    return Normaliser(mean, torch.diag(1 / deviations), torch.diag(deviations), preflight)

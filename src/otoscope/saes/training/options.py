@@ -9,8 +9,13 @@ from typing import Any, Self
 from otoscope.errors import InputError, nearest
 
 SELECT_RULES = ("own", "paper")
-NORMALISATIONS = ("none", "center", "scale", "whiten")
+NORMALISATIONS = ("auto", "none", "center", "scale", "whiten")
+STARTS = ("data", "own")
+PARTS = ("nothing", "encoder", "decoder")
 DTYPES = ("float32", "float64", "bf16")
+
+AS_PUBLISHED = {"normalise": "none", "start": "own", "revive": False, "decay_fraction": 0.0}
+"""Changes after which kinds train as their authors describe: on raw rows, from their own start, at a constant rate."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,11 +36,19 @@ class TrainingOptions:
     """Learning rate of Adam (betas 0.9 and 0.999)."""
     warmup_steps: int = 0
     """Steps over which the learning rate rises linearly."""
-    decay_fraction: float = 0.0
+    decay_fraction: float = 1.0
     """Last fraction of all steps, over which the learning rate falls linearly to 0."""
-    normalise: str = "none"
-    """``"none"``, ``"center"``, ``"scale"`` or ``"whiten"``, estimated on the training rows. Training and its history
-    see normalised rows; the autoencoders returned read and write raw ones."""
+    normalise: str = "auto"
+    """``"auto"``, ``"none"``, ``"center"``, ``"scale"`` or ``"whiten"``, estimated on the training rows (see
+    :func:`otoscope.saes.training.normalise.fit_normalisers`). Training and its history see normalised rows; the
+    autoencoders returned read and write raw ones."""
+    start: str = "data"
+    """Where latents start: ``"data"``, at training rows, or ``"own"``, where the kind's authors have them."""
+    revive: bool = True
+    """Whether latents that fall silent get another start, after every epoch but the last few."""
+    frozen: str = "nothing"
+    """What stays as it was drawn: ``"nothing"``, the ``"encoder"`` or the ``"decoder"`` (its bias learns): nulls, to
+    be beaten by what has learnt both. Latents then start as their kind's authors have them, and none is revived."""
     data_seed: int = 0
     """Seed of the order of the rows."""
     select: str = "own"
@@ -51,7 +64,13 @@ class TrainingOptions:
                 raise InputError(f"{name} must be positive, got {getattr(self, name)}")
         if self.warmup_steps < 0 or not 0 <= self.decay_fraction <= 1:
             raise InputError("warmup_steps must be at least 0 and decay_fraction a fraction")
-        choices = {"normalise": NORMALISATIONS, "select": SELECT_RULES, "dtype": DTYPES}
+        choices = {
+            "normalise": NORMALISATIONS,
+            "start": STARTS,
+            "frozen": PARTS,
+            "select": SELECT_RULES,
+            "dtype": DTYPES,
+        }
         for name, known in choices.items():
             if getattr(self, name) not in known:
                 raise InputError(f"{name} must be one of {', '.join(known)}, got '{getattr(self, name)}'")

@@ -45,15 +45,22 @@ class Stack:
         The members, of one layer and one shape.
     half
         Compute products in bfloat16.
+    frozen
+        ``"encoder"`` or ``"decoder"``: the part whose parameters, save a bias of the decoder, stay as they are.
     """
 
-    def __init__(self, saes: list[SparseAutoencoder], *, half: bool = False) -> None:
+    def __init__(self, saes: list[SparseAutoencoder], *, half: bool = False, frozen: str = "nothing") -> None:
         self.saes = saes
         self.half = half
         self.layer: Layer = saes[0].layer if saes[0].layer is not None else 0
         self.n_members = len(saes)
         self.module = stack(saes).train()
         self.optimiser = Adam(self.module.named_parameters())
+        self.frozen = [
+            name
+            for name, _ in self.module.named_parameters()
+            if name.startswith(f"{frozen}_") and name != "decoder_bias"
+        ]
         self.lanes = Lanes()
         self.lr = 0.0
         self.n_steps = 0
@@ -76,6 +83,7 @@ class Stack:
             self.lanes,
             progress=self.n_steps / schedule.n_steps,
             half=self.half,
+            frozen=self.frozen,
         )
         self.n_steps += 1
         self._mse_sum = self._mse_sum.to(mse.device) + mse.double().view(-1) * len(x)
@@ -91,6 +99,21 @@ class Stack:
             reconstruction, counts = reconstruct(self.module, chunk)
             self._tally.add(chunk, reconstruction, counts)
         self.module.train()
+
+    @torch.no_grad()
+    def silence(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return in how many of the rows `x` each latent is active and each row's squared error.
+
+        Shapes ``[members, n_latents]`` and ``[members, rows]``.
+        """
+        self.module.eval()
+        counts, errors = [], []
+        for chunk in x.split(VALIDATION_CHUNK):
+            reconstruction, active = reconstruct(self.module, chunk)
+            counts.append(active.view(self.n_members, -1))
+            errors.append((reconstruction - chunk).square().sum(-1).view(self.n_members, -1))
+        self.module.train()
+        return torch.stack(counts).sum(0), torch.cat(errors, 1)
 
     def measured(self) -> Tally:
         """Return what was measured since the last call."""

@@ -16,10 +16,17 @@ from otoscope import compute
 from otoscope.errors import InputError
 from otoscope.saes.base import SparseAutoencoder
 from otoscope.saes.config import SAEConfig
+from otoscope.saes.training.alive import REVIVE_UNTIL
 from otoscope.saes.training.bank import Bank
 from otoscope.saes.training.checkpoint import Checkpoints, Position
 from otoscope.saes.training.logs import TrainingLog
-from otoscope.saes.training.normalise import Normaliser, fit_normalisers, fold
+from otoscope.saes.training.normalise import (
+    Normaliser,
+    check_foldable,
+    fit_normalisers,
+    fold,
+    with_decoder_bias,
+)
 from otoscope.saes.training.options import TrainingOptions
 from otoscope.saes.training.rows import (
     BLOCK_ROWS,
@@ -120,6 +127,8 @@ def train_saes(
     """
     options = (options or TrainingOptions()).changed(**changes)
     configs = [configs] if isinstance(configs, SAEConfig) else list(configs)
+    if options.normalise != "none":
+        configs = [with_decoder_bias(config) for config in configs]
     _check_bank(configs, seeds)
     place = _Place(compute.pick_device(device), TORCH_DTYPES[options.dtype], memory_gb)
     wanted = available_layers(activations, layers, "training")
@@ -139,7 +148,19 @@ def train_saes(
         {} if options.normalise == "none" else fit_normalisers(options.normalise, train.in_order())
     )
     sample = change(_sample(train, options))
-    bank = Bank(configs, sample, seeds, dtype=place.dtype, half=options.dtype == "bf16")
+    bank = Bank(
+        configs,
+        sample,
+        seeds,
+        dtype=place.dtype,
+        half=options.dtype == "bf16",
+        rows_per_epoch=train.rows_per_epoch,
+        start="own" if options.frozen != "nothing" else options.start,
+        frozen=options.frozen,
+    )
+    if change.by_layer:
+        for sae in bank.saes:
+            check_foldable(sae)
     settings = dataclasses.asdict(options) | {
         "configs": [{"kind": config.kind, **config.to_dict()} for config in configs],
         "layers": wanted,
@@ -155,7 +176,7 @@ def train_saes(
     saes = bank.finish()
     for sae in saes:
         sae.about = {
-            "training": {**dataclasses.asdict(options), "rows": train.n_rows},
+            "training": {**dataclasses.asdict(options), "rows": train.n_rows, **change.notes(sae.layer)},
             "activations": dict(getattr(activations, "provenance", {})),
         }
     return [fold(sae, change.by_layer[sae.layer]) if change.by_layer else sae for sae in saes]
@@ -176,6 +197,7 @@ def _train(
     size = options.batch_size
     n_steps = options.epochs * -(-train.rows_per_epoch // size)
     schedule = Schedule(options.lr, n_steps, options.warmup_steps, options.decay_fraction)
+    revives = options.revive and options.frozen == "nothing"
     last_batch = None
     if options.select == "paper" and held_out is not None:
         last_batch = _last_batch(held_out, size, change)
@@ -195,6 +217,8 @@ def _train(
             if held_out is not None:
                 bank.validate(change(block) for block in held_out.in_order())
             bank.end_epoch(validated=held_out is not None, last_batch=last_batch)
+            if revives and (epoch + 1) <= REVIVE_UNTIL * options.epochs:
+                bank.revive(epoch)
             checkpoints.save(bank, Position(epoch + 1), now=epoch + 1 == options.epochs)
             history.write(bank.stacks)
             bar.advance()
@@ -221,6 +245,13 @@ class _Change:
         if not self.by_layer:
             return block
         return {layer: self.by_layer[layer](rows) for layer, rows in block.items()}
+
+    def notes(self, layer: Any) -> dict[str, Any]:
+        """Return what the autoencoders of `layer` keep about it."""
+        if not self.by_layer:
+            return {}
+        normaliser = self.by_layer[layer]
+        return {"preflight": vars(normaliser.preflight), "scale": normaliser.inverse.diagonal().tolist()}
 
 
 @dataclass

@@ -1,0 +1,119 @@
+"""What a trained dictionary has to beat: components that are not sparse, and sparse codes that learnt nothing.
+
+Two more nulls train as the dictionary itself does: on rows whose dimensions were :func:`permuted`, and with a part of
+the autoencoder frozen at random (``train_saes(..., frozen="encoder")``; after Korznikov et al., "Sanity Checks for
+Sparse Autoencoders", arXiv 2602.14111).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from otoscope.errors import InputError
+
+ICA_ITERATIONS = 500
+
+
+@dataclass(frozen=True)
+class Components:
+    """A linear code: ``codes = (x - mean) @ analysis``, ``x = codes @ synthesis + mean``."""
+
+    mean: np.ndarray
+    """[features]"""
+    analysis: np.ndarray
+    """[features, components]"""
+    synthesis: np.ndarray
+    """[components, features]"""
+
+    def codes(self, x: np.ndarray) -> np.ndarray:
+        """Return codes [rows, components] of rows ``x [rows, features]``."""
+        return (np.asarray(x, dtype=np.float64) - self.mean) @ self.analysis
+
+    def fvu(self, x: np.ndarray, k: int | None = None) -> float:
+        """Return the fraction of variance that the first `k` components (all by default) leave unexplained in `x`.
+
+        As for autoencoders, squared error over the squared distance of the rows from their own mean.
+        """
+        x = np.asarray(x, dtype=np.float64)
+        left = x - self.mean - self.codes(x)[:, :k] @ self.synthesis[:k]
+        variation = float(((x - x.mean(0)) ** 2).sum())
+        return float((left**2).sum()) / variation if variation > 0 else float("nan")
+
+
+def fit_pca(train: np.ndarray) -> Components:
+    """Return all principal components of ``train [rows, features]``, largest variance first.
+
+    Rows are taken as they are: of all linear codes of k numbers, the first k then have the lowest error in raw units.
+    """
+    train = _checked(train)
+    mean = train.mean(0)
+    centred = train - mean
+    values, axes = np.linalg.eigh(centred.T @ centred)
+    lively = values > 1e-12 * max(values[-1], 0)
+    axes = axes[:, lively][:, ::-1]
+    return Components(mean, axes, axes.T)
+
+
+def fit_ica(train: np.ndarray, n_components: int, *, seed: int = 0) -> Components:
+    """Return independent components (FastICA, Hyvärinen & Oja 2000) of ``train [rows, features]``.
+
+    There are no more than the rows have directions. Where the iteration does not settle, what it came to is returned.
+    """
+    import warnings
+
+    from sklearn.decomposition import FastICA
+    from sklearn.exceptions import ConvergenceWarning
+
+    train = _checked(train)
+    n_components = min(n_components, fit_pca(train).analysis.shape[1])
+    model = FastICA(
+        n_components, whiten="unit-variance", max_iter=ICA_ITERATIONS, tol=1e-3, random_state=seed
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(train)
+    return Components(model.mean_, model.components_.T, model.mixing_.T)
+
+
+def random_topk(
+    x: np.ndarray, n_latents: int, k: int, *, mean: np.ndarray, scale: np.ndarray, seed: int
+) -> np.ndarray:
+    """Return codes [rows, n_latents] of a random projection: the k largest positive values of each row, else 0.
+
+    Parameters
+    ----------
+    x : [rows, features]
+    n_latents, k
+        Width of the code, and how many entries of a row are kept.
+    mean, scale : [features]
+        Of the training rows: rows are standardised before they are projected.
+    seed
+        Seed of the Gaussian projection.
+    """
+    x = (np.asarray(x, dtype=np.float64) - mean) / np.where(scale > 0, scale, 1.0)
+    rng = np.random.default_rng(seed)
+    z = np.maximum(x @ (rng.standard_normal((x.shape[1], n_latents)) / np.sqrt(x.shape[1])), 0)
+    if not 1 <= k <= n_latents:
+        raise InputError(f"k must be from 1 to n_latents = {n_latents}, got {k}")
+    smaller = np.argpartition(z, n_latents - k, axis=1)[:, : n_latents - k]
+    np.put_along_axis(z, smaller, 0.0, axis=1)
+    return z
+
+
+def permuted(x: np.ndarray, *, seed: int) -> np.ndarray:
+    """Return ``x [rows, features]`` with each dimension's values in an order of its own.
+
+    Every dimension keeps its distribution; what dimensions had in common is gone.
+    """
+    x = np.asarray(x)
+    rng = np.random.default_rng(seed)
+    return rng.permuted(x, axis=0)
+
+
+def _checked(train: np.ndarray) -> np.ndarray:
+    train = np.asarray(train, dtype=np.float64)
+    if train.ndim != 2 or len(train) < 2:
+        raise InputError(f"components need 2 rows or more to learn from, got an array of shape {train.shape}")
+    return train
