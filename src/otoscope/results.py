@@ -94,7 +94,12 @@ class Null:
 _NULLS = (
     Null("untrained", "untrained SAE", "untrained"),
     Null("random", "random projection", "random"),
+    Null("frozen_decoder", "SAE with a random decoder", "frozen decoder"),
+    Null("frozen_encoder", "SAE with a random encoder", "frozen encoder"),
+    Null("permuted", "SAE of permuted activations", "permuted"),
     Null("pca", "PCA", "PCA"),
+    Null("ica", "ICA", "ICA"),
+    Null("label", "label only, no audio", "label"),
     Null("shuffled", "shuffled factors", "shuffled"),
 )
 NULLS = tuple(null.name for null in _NULLS)
@@ -165,6 +170,59 @@ TABLES: dict[str, Table] = {
             *_numbers("mse", "fvu"),
             *_numbers("l0", unit="latents"),
             *_numbers("dead_fraction", unit="fraction"),
+        )
+    ),
+    "preflight": Table(
+        (
+            *_LAYER,
+            *_counts("n_rows", unit="rows"),
+            *_counts("width", unit="dimensions"),
+            *_numbers("mean_over_spread"),
+            *_counts("outliers", unit="dimensions"),
+            *_numbers("outlier_share", unit="fraction"),
+            *_counts("largest_dimension"),
+            *_numbers("largest_severity"),
+            *_numbers("effective_rank", unit="dimensions"),
+            *_counts("limited", unit="dimensions"),
+            *_counts("duplicates", unit="rows"),
+            *_text("advice"),
+        )
+    ),
+    "health": Table(
+        (
+            *_SAE,
+            *_counts("n_latents", "alive", "dead", unit="latents"),
+            *_counts("alive_rows", unit="rows"),
+            *_counts("dead_held_out", unit="latents"),
+            *_counts("held_out_rows", unit="rows"),
+            *_counts("dense", unit="latents"),
+            *_numbers("dense_activity", unit="fraction"),
+            *_numbers("l0", unit="latents"),
+            *_numbers("fvu"),
+            *_counts("pca_k", unit="components"),
+            *_numbers("pca_fvu"),
+            *_numbers("best_epoch", "epochs", "tail_slope"),
+            Column("converged", "flag"),
+            *_text("state", "verdict"),
+        )
+    ),
+    "stability": Table(
+        (
+            *_LAYER,
+            *_text("sae"),
+            *_numbers("sparsity", unit="fraction"),
+            *_counts("k", unit="latents"),
+            *_text("representation"),
+            *_counts("seed", "other_seed"),
+            *_counts("n_matched", unit="latents"),
+            *_numbers("pw_mcc", "matched_cosine", "recurring_0.7", "recurring_0.9"),
+        )
+    ),
+    "latent_stability": Table(
+        (
+            *_SAE,
+            *_counts("latent"),
+            *_numbers("matched_cosine"),
         )
     ),
     "sae_probing": Table((*_SAE, *_PROBE)),
