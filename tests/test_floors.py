@@ -13,7 +13,7 @@ import otoscope
 
 PACKAGE = Path(otoscope.__file__).parent
 FLOORS = [
-    {"errors", "registry", "audio", "clips", "compute"},
+    {"errors", "registry", "audio", "clips", "splits", "tables", "containers", "compute"},
     {"encoders", "datasets", "factors"},
     {"saes", "activations"},
     {"probing", "disentanglement", "latents", "interventions"},

@@ -123,7 +123,7 @@ def test_one_recording_for_all_selections(tmp_path):
     chosen = {"root": tmp_path / "calls.txt", "audio": tmp_path / "sound" / "day.wav"}
     assert set(load_clips("raven", **chosen, group="Bird").recording) == {"day.wav"}
     table(tmp_path / "calls.txt", "Bird", *[(float(i), i + 0.5, "" if i else "wren") for i in range(3)])
-    with pytest.raises(InputError, match="'Bird' is empty for 2 selections, such as calls#2"):
+    with pytest.raises(InputError, match="'Bird' is empty for 2 clips, such as 'calls#2'"):
         load_clips("raven", **chosen, group="Bird")
 
 
@@ -134,7 +134,7 @@ def test_what_is_no_table(field, tmp_path):
     with pytest.raises(InputError, match=r"holds no selection table: expected tab-separated"):
         load_clips("raven", root=tmp_path / "empty")
     table(field / "night_0.Table.1.selections.txt", "Species\tSite", ("early", 2.0, "owl", "s0"))
-    with pytest.raises(InputError, match=r"'Begin Time \(s\)' is no number in row 2"):
+    with pytest.raises(InputError, match=r"'Begin Time \(s\)' is no number in row 1"):
         load_clips("raven", root=field)
 
 

@@ -73,5 +73,5 @@ def test_missing_files(tmp_path):
     with pytest.raises(InputError, match="no such table"):
         compute_factors("csv", CLIPS, path=tmp_path / "none.csv")
     (tmp_path / "a.txt").write_text("")
-    with pytest.raises(InputError, match=r"a table is a \.csv or \.parquet"):
+    with pytest.raises(InputError, match=r"a table is a \.csv, \.tsv, \.jsonl or \.parquet"):
         compute_factors("csv", CLIPS, path=tmp_path / "a.txt")

@@ -238,12 +238,16 @@ def test_gated_jumprelu_and_matryoshka_dictionaries(tmp_path):
     dictionary(tmp_path, "GatedAutoEncoder", gated, l1_penalty=0.1)
     shared = (x - draw(D)) @ gated["encoder.weight"].T
     codes = (shared + gated["gate_bias"] > 0) * (shared * gated["r_mag"].exp() + gated["mag_bias"]).relu()
-    torch.testing.assert_close(SparseAutoencoder.from_pretrained(tmp_path).encode(x), codes, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        SparseAutoencoder.from_pretrained(tmp_path).encode(x), codes, rtol=1e-5, atol=1e-5
+    )
     t = {"W_enc": draw(D, N), "b_enc": draw(N), "W_dec": draw(N, D), "b_dec": draw(D)}
     dictionary(tmp_path, "JumpReluAutoEncoder", t | {"threshold": draw(N).abs()})
     hidden = x @ t["W_enc"] + t["b_enc"]
     codes = hidden.relu() * (hidden > draw(N).abs())
-    torch.testing.assert_close(SparseAutoencoder.from_pretrained(tmp_path).encode(x), codes, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        SparseAutoencoder.from_pretrained(tmp_path).encode(x), codes, rtol=1e-5, atol=1e-5
+    )
     more = {"k": torch.tensor(4), "threshold": torch.tensor(0.5), "group_sizes": torch.tensor([5, 5, 10])}
     dictionary(tmp_path, "MatryoshkaBatchTopKSAE", t | more, k=4, group_sizes=[5, 5, 10])
     sae = SparseAutoencoder.from_pretrained(tmp_path)
@@ -259,7 +263,11 @@ def test_gated_jumprelu_and_matryoshka_dictionaries(tmp_path):
         ("AutoEncoderTopK", {"k": 9}, "k = 8, its config.json says 9"),
         ("AutoEncoderTopK", {"trainer_class": "BatchTopKTrainer"}, "contradicts itself"),
         ("AutoEncoderTopK", {"dict_size": N + 1}, f"dict_size = {N}, its"),
-        ("AutoEncoderTopK", {"shrink_codes": 0.5}, "options that this version does not know: shrink_codes = 0.5"),
+        (
+            "AutoEncoderTopK",
+            {"shrink_codes": 0.5},
+            "options that this version does not know: shrink_codes = 0.5",
+        ),
         ("AutoEncoder", {}, "holds b_dec, k, threshold, which a dictionary of class AutoEncoder"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -16,9 +17,18 @@ from otoscope.cli.tables import (
     numbers,
     read_clips,
     rows_of,
+    say_notes,
     write_table,
 )
 from otoscope.errors import InputError
+
+
+class LabelKindName(StrEnum):
+    """What a label may be."""
+
+    class_ = "class"
+    number = "number"
+    multi = "multi"
 
 
 @app.command()
@@ -28,23 +38,31 @@ def probe(
     label: Annotated[str, typer.Option(help="Column of the clips table to predict.")],
     out: Annotated[Path | None, typer.Option(help="Also write the table to this .csv file.")] = None,
     group: GroupOption = None,
+    label_kind: Annotated[
+        LabelKindName | None,
+        typer.Option(
+            help="What the label is. Default: whole numbers and text are classes, ; separates several."
+        ),
+    ] = None,
 ) -> None:
     """Probe every layer of a store for a label; test clips are of groups the probe has not heard."""
     import pandas as pd
 
     from otoscope.activations import Activations
-    from otoscope.clips import check_label
+    from otoscope.clips import check_label, label_notes
     from otoscope.probing import probe_all, probe_row
 
     activations = Activations.open(store)
     table = read_clips(clips, group=group, label=label)
-    check_label(table, label)
+    kind = check_label(table, label, None if label_kind is None else label_kind.value)
+    say_notes(label_notes(table, label, kind))
     rows = rows_of(activations, table)
     found = probe_all(
         {layer: activations.layer(layer) for layer in activations.layers},
         rows[label],
         split=rows.split.to_numpy(),
         groups=rows.group.to_numpy(),
+        kind=kind,
     )
     result = pd.DataFrame([{"layer": layer} | probe_row(fitted) for layer, fitted in found.items()])
     if out is not None:
@@ -99,6 +117,10 @@ def train(
     if clips is not None:
         split = rows_of(activations, read_clips(clips, group=group)).split
         options["rows"] = np.flatnonzero(split == "train")
+        if not len(options["rows"]):
+            raise InputError(
+                f"no clip of '{clips}' is in 'train' (its split has {', '.join(sorted(set(split)))})"
+            )
         if (split == "valid").any():
             options["validation_rows"] = np.flatnonzero(split == "valid")
     saes = train_saes(
@@ -130,7 +152,9 @@ def train(
 @app.command()
 def disentangle(
     store: StoreArgument,
-    factors_file: Annotated[Path, typer.Argument(help="Factors (otoscope factors), .csv or .parquet.")],
+    factors_file: Annotated[
+        Path, typer.Argument(help="Factors (otoscope factors), .csv, .tsv, .jsonl or .parquet.")
+    ],
     clips: ClipsOption,
     out: Annotated[Path, typer.Option(help="A .csv file.")],
     layer: Annotated[str, typer.Option(help="Layer of the store: 6, or final.")],
@@ -155,6 +179,7 @@ def disentangle(
     table = read_clips(clips, group=group)
     rows = rows_of(activations, table)
     known = compute_factors("csv", table, path=factors_file)
+    say_notes(known.notes)
     dense = activations.layer(layer_of(layer))
     representations = {"dense": dense}
     if sae is not None:

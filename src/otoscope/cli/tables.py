@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from otoscope.errors import InputError, nearest
+from otoscope.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,8 +20,8 @@ if TYPE_CHECKING:
 ClipsArgument = Annotated[
     str,
     typer.Argument(
-        help="A folder of recordings, one recording, a clips table (.csv, .parquet), or a data set: synthsing, "
-        "vocalset:/data/VS."
+        help="A folder of recordings, one recording, a clips table (.csv, .tsv, .jsonl, .parquet), or a data "
+        "set: synthsing, vocalset:/data/VS."
     ),
 ]
 StoreArgument = Annotated[str, typer.Argument(help="An activation store (otoscope extract), or its URL.")]
@@ -35,44 +37,47 @@ SkipOption = Annotated[
 
 
 def read_clips(clips: str, **options) -> pd.DataFrame:
-    """Return the clips table of a data set (``name`` or ``name:root``), a folder, a recording, or a table on disk."""
+    """Return the clips table of a data set (``name`` or ``name:root``), a folder, a recording, or a table on disk.
+
+    What was decided on the way (``.attrs["notes"]``) is said on stderr.
+    """
+    table = _clips(clips, options)
+    say_notes(table.attrs.get("notes", []))
+    return table
+
+
+def say_notes(notes: Iterable[str]) -> None:
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+
+
+def _clips(clips: str, options: dict) -> pd.DataFrame:
     import pandas as pd
 
     from otoscope.audio import SUFFIXES
-    from otoscope.clips import check_clips, read_table, split_clips
+    from otoscope.clips import check_clips, split_clips
     from otoscope.datasets import DATASETS, load_clips
+    from otoscope.datasets.folder import load_table
     from otoscope.datasets.headers import with_durations
+    from otoscope.tables import SUFFIXES as TABLES
 
     path = Path(clips)
     name, colon, root = clips.partition(":")
+    given = {option: value for option, value in options.items() if value is not None}
     if colon and name in DATASETS:
         known = inspect.signature(DATASETS.get(name)).parameters
-        if options.get("group") is not None and "group" not in known:
+        if "group" in given and "group" not in known:
             raise InputError(f"data set '{name}' has groups of its own; leave --group out")
-        own = {option: value for option, value in options.items() if value is not None and option in known}
-        return load_clips(name, root=root, **own)
-    if path.suffix in (".csv", ".parquet"):
-        table = read_table(path)
-        group = options.get("group")
-        if group is not None:
-            if group not in table:
-                raise InputError(
-                    f"'{clips}' has no column '{group}'{nearest(group, table.columns)} for --group"
-                )
-            table["group"] = table[group].astype(str)
-        if "path" in table and not {"start_s", "stop_s"} <= set(table):
-            table = with_durations(table, skip_unreadable=bool(options.get("skip_unreadable")))
-        left_out = table.attrs.get("left_out", [])
-        table = check_clips(table if "split" in table else split_clips(table))
-        table.attrs["left_out"] = left_out
-        return table
+        return load_clips(
+            name, root=root, **{option: value for option, value in given.items() if option in known}
+        )
+    if path.suffix.lower() in TABLES:
+        return check_clips(load_table(path, **given))
     if path.is_file() and path.suffix.lower() in SUFFIXES:
         return check_clips(
             split_clips(with_durations(pd.DataFrame({"clip_id": [path.name], "path": [clips]})))
         )
-    if path.is_dir():
-        return load_clips(clips, **{name: value for name, value in options.items() if value is not None})
-    return load_clips(clips)
+    return load_clips(clips, **(given if path.is_dir() else {}))
 
 
 def rows_of(activations, table: pd.DataFrame) -> pd.DataFrame:

@@ -66,7 +66,8 @@ def load_clips(name_or_folder: str | Path, *, root: str | Path | None = None, **
     -------
     DataFrame
         Columns clip_id, path, start_s, stop_s (seconds), split, group, then the labels. ``.attrs["left_out"]`` lists
-        recordings that could not be read and were left out, where the caller allowed that.
+        recordings that could not be read and were left out, where the caller allowed that; ``.attrs["notes"]`` says
+        what else there is to know.
 
     Raises
     ------
@@ -85,10 +86,7 @@ def load_clips(name_or_folder: str | Path, *, root: str | Path | None = None, **
             f"no data set and no folder is called '{name}'{nearest(name, DATASETS.names())} "
             f"(data sets: {', '.join(DATASETS.names())})"
         )
-    left_out = clips.attrs.get("left_out", [])
-    clips = check_clips(clips)
-    clips.attrs["left_out"] = left_out
-    return clips
+    return check_clips(clips)
 
 
 def _load(name: str, options: dict[str, Any]) -> pd.DataFrame:

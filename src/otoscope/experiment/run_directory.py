@@ -141,11 +141,12 @@ class RunDirectory:
         self.write_text(Path("results") / f"{name}.csv", table.to_csv(index=False, float_format="%.10g"))
 
     def table(self, name: str, *, text: Sequence[str] = ()) -> pd.DataFrame:
-        """Read ``results/<name>.csv``; the columns in `text` stay as written (a class may be called 01 or NA)."""
+        """Read ``results/<name>.csv``; the columns in `text` stay as written (a class may be called 01). Empty cells
+        alone are missing: a factor may be called NA."""
         import pandas as pd
 
         path = self.root / "results" / f"{name}.csv"
-        return pd.read_csv(path, dtype=dict.fromkeys(text, str), keep_default_na=not text)
+        return pd.read_csv(path, dtype=dict.fromkeys(text, str), keep_default_na=False, na_values=[""])
 
     def write_frame(self, name: str, table: pd.DataFrame) -> None:
         """Write ``<name>.parquet`` at the top of the run, whole or not at all."""

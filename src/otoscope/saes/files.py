@@ -111,7 +111,9 @@ def load_sae(source: str | Path, *, revision: str | None = None) -> SparseAutoen
 def _refuse_several(directory: Path, source: str) -> None:
     """Say which autoencoders lie in the folders below, if any do."""
     names = (WEIGHTS, *FOREIGN, "cfg.json")
-    found = [path.parent for depth in ("*", "*/*") for name in names for path in directory.glob(f"{depth}/{name}")]
+    found = [
+        path.parent for depth in ("*", "*/*") for name in names for path in directory.glob(f"{depth}/{name}")
+    ]
     found += [path.parent for path in directory.glob(f"*/{CONFIG}")]
     inside = sorted({folder.relative_to(directory).as_posix() for folder in found}, key=_natural)
     if inside:

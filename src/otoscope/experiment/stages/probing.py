@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from otoscope.clips import label_kind
 from otoscope.compute import Progress, progress
 from otoscope.errors import SpecError
 from otoscope.experiment.run_directory import RunDirectory
-from otoscope.experiment.stages.data import heard_as
+from otoscope.experiment.stages.data import heard_as, kind_of_label
 from otoscope.experiment.stages.rows import Heard, codes_of
 from otoscope.experiment.stages.saes import describe, load
 
@@ -75,7 +74,7 @@ def sae_probing(run: RunDirectory, clips: pd.DataFrame, heard: dict[str, Heard],
         if not stage.needed:
             return
         layers = run.table("predictions", text=["truth", "predicted"])
-        kind = label_kind(clips[run.spec.dataset.label])
+        kind = kind_of_label(run, clips)
         rows, comparisons, few = [], [], []
         total = sum(len(folders) for found in trained.values() for folders in found.values())
         with progress("probing codes", total, unit="codes") as bar:
@@ -104,7 +103,9 @@ def sae_probing(run: RunDirectory, clips: pd.DataFrame, heard: dict[str, Heard],
 
 def _settings(run: RunDirectory) -> list:
     crops = run.spec.extraction.crops
-    return [run.spec.probing.model_dump(), run.spec.dataset.label, crops, run.spec.seed]
+    dataset = run.spec.dataset
+    kind = [dataset.label_kind] if dataset.label_kind else []
+    return [run.spec.probing.model_dump(), dataset.label, *kind, crops, run.spec.seed]
 
 
 def _heard(heard: dict[str, Heard]) -> list[str]:
@@ -138,11 +139,13 @@ def _probes(
     settings = run.spec.probing
     labels = table[run.spec.dataset.label]
     rows = {"split": table.split.to_numpy(), "groups": table.group.to_numpy()}
+    kind = run.spec.dataset.label_kind
     if settings.probe == "linear":
         return linear_probes(
             representations,
             labels,
             **rows,
+            kind=kind,
             train_crops={key: crops for key, crops in turns.items() if crops is not None} or None,
             pools=pools if settings.shared_epoch else None,
             keep=settings.keep,
@@ -196,6 +199,7 @@ def _few_latents(
             table[run.spec.dataset.label],
             split=table.split.to_numpy(),
             groups=_paired_groups(run, table, table.split.to_numpy() != ""),
+            kind=run.spec.dataset.label_kind,
             ks=settings.few_latents,
             seed=run.spec.seed,
             n_bootstrap=settings.n_bootstrap,

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from otoscope.clips import label_kind
 from otoscope.experiment.run_directory import RunDirectory
 from otoscope.experiment.stages.claims import chance
+from otoscope.experiment.stages.data import kind_of_label
 
 if TYPE_CHECKING:
     from otoscope.experiment.stages.rows import Heard
@@ -19,7 +19,7 @@ METRICS = {"class": "accuracy", "number": "r2", "multi": "macro average precisio
 def summary(run: RunDirectory, clips: pd.DataFrame, heard: dict[str, Heard]) -> dict[str, Any]:
     """Return the counts, the label's classes and chance level, the stages' times, and what was left out."""
     label = run.spec.dataset.label
-    kind = label_kind(clips[label])
+    kind = kind_of_label(run, clips)
     sides = clips.split.value_counts()
     left_out = list(clips.attrs.get("left_out", []))
     for own in heard.values():
@@ -40,8 +40,8 @@ def summary(run: RunDirectory, clips: pd.DataFrame, heard: dict[str, Heard]) -> 
             "label_kind": kind,
             "metric": METRICS[kind],
             "classes": sorted(map(str, clips[label].unique())) if kind == "class" else [],
-            "chance": chance(clips, label),
+            "chance": chance(run, clips),
         },
         "stages": run.stages,
-        "notes": [],
+        "notes": list(clips.attrs.get("notes", [])),
     }

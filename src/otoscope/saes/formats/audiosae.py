@@ -45,13 +45,17 @@ def read_audiosae(directory: str | Path) -> SparseAutoencoder:
     options = options.get("trainer", options)
     odd = sorted(set(state) - {"encoder.weight", "encoder.bias", "decoder.weight", "b_dec", "k", "threshold"})
     if odd:
-        raise ModelError(f"{path} holds {', '.join(odd)}, which AudioSAE's files do not; nothing says what it is")
+        raise ModelError(
+            f"{path} holds {', '.join(odd)}, which AudioSAE's files do not; nothing says what it is"
+        )
     for option in ("architecture", "activation", "model_type", "kind"):
         if str(options.get(option, "batchtopk")).lower().replace("_", "").replace("-", "") not in (
             "batchtopk",
             "batchtopksae",
         ):
-            raise ModelError(f"{path}: its {CONFIG} says {option} = '{options[option]}'; AudioSAE's are BatchTopK")
+            raise ModelError(
+                f"{path}: its {CONFIG} says {option} = '{options[option]}'; AudioSAE's are BatchTopK"
+            )
     found = {"activation_dim": weight.shape[1], "dict_size": weight.shape[0]}
     for name, value in found.items():
         if name in options and int(options[name]) != value:

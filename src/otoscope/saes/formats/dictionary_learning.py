@@ -1,7 +1,7 @@
 """Reads dictionary_learning's files: ``ae.pt``, and beside it the ``config.json`` that says of which class it is.
 
-Classes whose files have the same tensors differ in their codes (TopK and BatchTopK), so that the class decides, and what
-contradicts it is refused. AudioSAE's files (`otoscope.saes.formats.audiosae`) have the same name and no class.
+Classes whose files have the same tensors differ in their codes (TopK and BatchTopK), so that the class decides, and
+what contradicts it is refused. AudioSAE's files (`otoscope.saes.formats.audiosae`) have the same name and no class.
 """
 
 from __future__ import annotations
@@ -37,12 +37,13 @@ TRAINED = {
     "MatryoshkaBatchTopKTrainer": "MatryoshkaBatchTopKSAE",
 }
 """Trainers, and the class that each trains."""
-OPTIONS = frozenset(
-    "trainer_class dict_class activation_dim dict_size k lr steps seed device layer lm_name wandb_name submodule_name "
-    "warmup_steps decay_start auxk_alpha top_k_aux threshold_beta threshold_start_step group_fractions group_weights "
-    "group_sizes l1_penalty sparsity_penalty sparsity_function sparsity_warmup_steps sparsity_queue_length "
-    "n_sparsity_updates p_start p_end anneal_start anneal_end resample_steps bandwidth target_l0".split()
-)
+OPTIONS = {
+    "trainer_class", "dict_class", "activation_dim", "dict_size", "k", "lr", "steps", "seed", "device", "layer",
+    "lm_name", "wandb_name", "submodule_name", "warmup_steps", "decay_start", "auxk_alpha", "top_k_aux",
+    "threshold_beta", "threshold_start_step", "group_fractions", "group_weights", "group_sizes", "l1_penalty",
+    "sparsity_penalty", "sparsity_function", "sparsity_warmup_steps", "sparsity_queue_length", "n_sparsity_updates",
+    "p_start", "p_end", "anneal_start", "anneal_end", "resample_steps", "bandwidth", "target_l0",
+}  # fmt: skip
 """What trainers write, and what says nothing more about the codes than the class does."""
 
 Read = tuple[SAEConfig, dict[str, Tensor]]
@@ -51,8 +52,8 @@ Read = tuple[SAEConfig, dict[str, Tensor]]
 def read_dictionary(directory: str | Path) -> SparseAutoencoder:
     """Read a dictionary of any class that dictionary_learning trains, through PyTorch's weights-only loader.
 
-    Its ``AutoEncoder`` is read as that library does: decoder norms are folded into the codes. The layer is not taken over,
-    since what its number counts is up to who trained it.
+    Its ``AutoEncoder`` is read as that library does: decoder norms are folded into the codes. The layer is not taken
+    over, since what its number counts is up to who trained it.
 
     Parameters
     ----------
@@ -80,7 +81,9 @@ def read_dictionary(directory: str | Path) -> SparseAutoencoder:
     check_options(options, OPTIONS, config)
     odd = sorted(set(state) - set(names))
     if odd:
-        raise ModelError(f"{path} holds {', '.join(odd)}, which a dictionary of class {name} ({config}) has not")
+        raise ModelError(
+            f"{path} holds {', '.join(odd)}, which a dictionary of class {name} ({config}) has not"
+        )
     take(state, path, *(key for key in names if key != "threshold" or name != "AutoEncoderTopK"))
     sae_config, tensors = read(state, options, path)
     n_latents, n_inputs = tensors["encoder_weight"].shape
@@ -88,7 +91,9 @@ def read_dictionary(directory: str | Path) -> SparseAutoencoder:
         if option in options and int(options[option]) != value:
             raise ModelError(f"{path} has {option} = {value}, its {CONFIG} says {options[option]}")
     about = {"read_from": f"dictionary_learning ({name})", "source": options}
-    return fill(sae_config, {key: value.contiguous() for key, value in tensors.items()}, layer=None, about=about)
+    return fill(
+        sae_config, {key: value.contiguous() for key, value in tensors.items()}, layer=None, about=about
+    )
 
 
 def _class_of(options: dict[str, Any], config: Path) -> str:
@@ -114,7 +119,8 @@ def _threshold(state: dict[str, Any], path: Path) -> Tensor:
     threshold = torch.as_tensor(state["threshold"]).reshape(())
     if threshold < 0:
         raise ModelError(
-            f"{path} has the threshold {float(threshold):g}: it was never set, so that no row has a code of its own; train "
+            f"{path} has the threshold {float(threshold):g}: it was never set, so that no row has a code of its "
+            "own; train "
             "beyond threshold_start_step, or read a later checkpoint"
         )
     return threshold
@@ -180,7 +186,9 @@ def _read_matryoshka(state: dict[str, Any], options: dict[str, Any], path: Path)
     sizes = [int(size) for size in state["group_sizes"]]
     n_latents = len(state["b_enc"])
     if sum(sizes) != n_latents or list(options.get("group_sizes") or sizes) != sizes:
-        raise ModelError(f"{path} has groups of {sizes} latents and {n_latents} in all; its {CONFIG} says otherwise")
+        raise ModelError(
+            f"{path} has groups of {sizes} latents and {n_latents} in all; its {CONFIG} says otherwise"
+        )
     ends = torch.tensor(sizes).cumsum(0).tolist()
     config = MatryoshkaConfig(
         n_latents=n_latents, k=_k(state, options, path), prefixes=tuple(end / n_latents for end in ends)

@@ -25,10 +25,10 @@ CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
 SCALER = "activation_scaler.json"
 """In checkpoints of a training: the factor that is not folded in yet."""
 SCALED = ("expected_average_only_in", True)
-OPTIONS = frozenset(
-    "architecture d_in d_sae dtype device apply_b_dec_to_input normalize_activations reshape_activations metadata k "
-    "rescale_acts_by_decoder_norm".split()
-)
+OPTIONS = {
+    "architecture", "d_in", "d_sae", "dtype", "device", "apply_b_dec_to_input", "normalize_activations",
+    "reshape_activations", "metadata", "k", "rescale_acts_by_decoder_norm",
+}  # fmt: skip
 VERSION = "6.0.0"
 """The SAELens version whose form of ``cfg.json`` is written."""
 
@@ -61,7 +61,9 @@ def read_saelens(directory: str | Path, *, layer: int | None = None) -> SparseAu
             raise ModelError(
                 f"{directory}: {option} = '{options[option]}' cannot be expressed in weights alone"
             )
-    if "reshape_activations" not in options and "hook_z" in str(options.get("hook_name", options.get("hook_point"))):
+    if "reshape_activations" not in options and "hook_z" in str(
+        options.get("hook_name", options.get("hook_point"))
+    ):
         raise ModelError(f"{directory} reads a hook_z, whose heads its writer flattens; it cannot be read")
     if "metadata" in options:  # since version 6, what is not about the codes stands there
         check_options(options, OPTIONS, directory / CONFIG)
@@ -83,11 +85,14 @@ def _scaled(tensors: dict[str, Tensor], options: dict, directory: Path) -> dict[
     factor = read_json(path).get("scaling_factor") if path.is_file() else None
     if options.get("normalize_activations") not in SCALED:
         if factor not in (None, 1.0):
-            raise ModelError(f"{path} scales inputs by {factor}, and {CONFIG} says that they are not; keep the right one")
+            raise ModelError(
+                f"{path} scales inputs by {factor}, and {CONFIG} says that they are not; keep the right one"
+            )
         return tensors
     if factor is None:
         raise ModelError(
-            f"{directory}: normalize_activations = '{options['normalize_activations']}' means that it was trained on inputs "
+            f"{directory}: normalize_activations = '{options['normalize_activations']}' means that it was trained "
+            "on inputs "
             f"scaled to a mean norm, and {SCALER}, which holds the factor, is not there: fold it in with SAELens "
             "(fold_activation_norm_scaling_factor) and save again, or read the final checkpoint"
         )

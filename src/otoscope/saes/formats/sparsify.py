@@ -11,9 +11,10 @@ from otoscope.saes.formats.common import check_options, fill, read_json, read_sa
 from otoscope.saes.gao import GaoTopKConfig
 
 CONFIG, WEIGHTS = "cfg.json", "sae.safetensors"
-OPTIONS = frozenset(
-    "activation expansion_factor normalize_decoder num_latents k multi_topk skip_connection transcode d_in".split()
-)
+OPTIONS = {
+    "activation", "expansion_factor", "normalize_decoder", "num_latents", "k", "multi_topk", "skip_connection",
+    "transcode", "d_in",
+}  # fmt: skip
 
 
 def read_sparsify(directory: str | Path, *, layer: int | None = None) -> SparseAutoencoder:
