@@ -141,11 +141,15 @@ def _opened(path: str | Path) -> Iterator[tuple[Any, bool]]:
 def _samples(file: Any, start: int, stop: int) -> np.ndarray:
     """Return samples [start, stop) of all channels; what cannot be wound forward (GSM 6.10, G.721) is read through."""
     if file.seekable():
-        file.seek(start)
-        return file.read(stop - start, dtype="float32", always_2d=True)
+        lead = min(start, _MP3_LEAD if file.format in ("MP3", "MPEG") else 0)
+        file.seek(start - lead)
+        return file.read(stop - start + lead, dtype="float32", always_2d=True)[lead:]
     return file.read(stop, dtype="float32", always_2d=True)[start:]
 
 
+_MP3_LEAD = (
+    12 * 1152
+)  # a frame may be stored in part in the frames before it; decoding from the middle errs until then
 _PROMISED = re.compile(
     r"^\s*(?:data|SSND|Data Size|riff|Riff size)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE
 )

@@ -251,20 +251,19 @@ def _typed_parquet(path: Path, text: Collection[str] | Literal["all"]) -> pd.Dat
     import pandas as pd
     import pyarrow.parquet as pq
 
-    table = pd.read_parquet(path)
+    table = pd.read_parquet(path).reset_index(drop=True)
     classes = _class_names(pq.read_schema(path).metadata or {})
     for name in table.columns:
-        column = table[name]
+        cells = list(table[name])
+        if any(isinstance(cell, dict) for cell in cells[:100]):
+            continue  # recordings themselves
         if name in classes:
-            table[name] = [None if pd.isna(i) or i < 0 else classes[name][int(i)] for i in column]
-        elif any(isinstance(value, np.ndarray | list) for value in column[:100]):
-            table[name] = [None if value is None else ";".join(map(str, value)) for value in column]
-        if text == "all" or name in NAMES or name in text:
-            table[name] = pd.Series(
-                [None if pd.isna(value) else str(value) for value in table[name]],
-                index=table.index,
-                dtype=object,
-            )
+            cells = [None if pd.isna(i) or i < 0 else classes[name][int(i)] for i in cells]
+        elif any(isinstance(cell, np.ndarray | list) for cell in cells[:100]):
+            cells = [None if cell is None else ";".join(map(str, cell)) for cell in cells]
+        elif table[name].dtype.kind in "biufM" and text != "all" and name not in {*NAMES, *text}:
+            continue  # numbers, truth, dates
+        table[name] = pd.Series([None if pd.isna(cell) else str(cell) for cell in cells], dtype=object)
     return table
 
 

@@ -45,6 +45,13 @@ for _name, _summary in {
 }.items():
     DATASETS.add(_name, f"otoscope.datasets.{_name.replace('-', '_')}:load", _summary)
 
+for _name, _summary in {
+    "audacity": "Audacity's label tracks: marked stretches of long recordings",
+    "textgrid": "Praat TextGrids: the intervals of a tier",
+    "elan": "ELAN's tab-delimited exports: annotations of long recordings",
+}.items():
+    DATASETS.add(_name, f"otoscope.datasets.labels:load_{_name}", _summary)
+
 GROUND_TRUTHS = Registry("data set with true factors", "otoscope.ground_truths")
 """Functions ``clips -> (table, info)``: the factors that made each clip, and their unit and family."""
 GROUND_TRUTHS.add("synthsing", "otoscope.datasets.synthsing:true_factors")

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from otoscope.clips import SPLIT_NAMES, split_clips
+from otoscope.datasets.embedded import is_embedded, side_of, unpack
 from otoscope.datasets.headers import with_durations
 from otoscope.datasets.places import files_below, said_of
 from otoscope.errors import InputError, nearest
@@ -173,8 +174,11 @@ def _tables(root: Path) -> list[Path]:
     found = [path for path in known if path.is_file()]
     if not found:
         names = {path.name for path in known}
-        found = [path for path in files_below(root, *SUFFIXES)[0] if path.name in names]
-    for folder in {path.parent for path in found}:
+        tables = files_below(root, *SUFFIXES)[0]
+        found = [path for path in tables if path.name in names]
+        if not found:  # the parts that datasets writes
+            return [path for path in tables if side_of(path)]
+    for folder in sorted({path.parent for path in found}):
         several = [path for path in found if path.parent == folder]
         if len(several) > 1:
             raise InputError(
@@ -190,7 +194,7 @@ def _from_tables(root: Path, tables: list[Path], group: str | None) -> pd.DataFr
     clips = pd.concat(parts, ignore_index=True)
     notes = [note for part in parts for note in part.attrs["notes"]]
     homes = [path.parent for path in tables]
-    if root not in homes:
+    if root not in homes and not any(map(side_of, tables)):
         bare = [file for file in files_below(root)[0] if not any(file.is_relative_to(home) for home in homes)]
         if bare:
             raise InputError(f"no table describes '{bare[0]}', as '{tables[0]}' does what lies beside it")
@@ -205,6 +209,8 @@ def _described(root: Path, path: Path, group: str | None) -> pd.DataFrame:
     column = file_names(table, str(path))
     if table.empty:
         raise InputError(f"{path} lists no recordings")
+    if is_embedded(table, column):
+        return _unpacked(table, column, root, path)
     names = table.pop(column)
     if names.isna().any():
         raise InputError(f"{path}: {column} is empty in row {int(names.isna().argmax()) + 1}")
@@ -232,6 +238,21 @@ def _described(root: Path, path: Path, group: str | None) -> pd.DataFrame:
             ids = [f"{name}@{start}" for name, start in zip(ids, _written(table["start_s"]))]
         table.insert(0, "clip_id", ids)
     table.attrs = {"notes": notes}
+    return table
+
+
+def _unpacked(table: pd.DataFrame, column: str, root: Path, path: Path) -> pd.DataFrame:
+    """Return the clips of a table that holds its recordings itself."""
+    names, files = unpack(table, column, path)
+    table = table.drop(columns=[name for name in {column, "path"} if name in table])
+    side = side_of(path)
+    if side is not None and "split" not in table:
+        table["split"] = side
+    table.insert(0, "path", files)
+    if "clip_id" not in table:
+        home = path.parent.relative_to(root) / (path.stem if side else "")
+        table.insert(0, "clip_id", [str(PurePosixPath(home / name)) for name in names])
+    table.attrs = {"notes": [f"the recordings of {path} lie unpacked in '{Path(files[0]).parent}'"]}
     return table
 
 
