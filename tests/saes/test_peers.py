@@ -92,23 +92,22 @@ def test_reads_what_sparsify_wrote(x, tmp_path):
 
 def trained(name, **options):
     """Return a trainer of dictionary_learning's, its dictionary moved off its start."""
-    trainers = pytest.importorskip("dictionary_learning.trainers")
-    standard = pytest.importorskip("dictionary_learning.trainers.standard")
-    kinds = {
-        "standard": trainers.StandardTrainer,
-        "april": standard.StandardTrainerAprilUpdate,
-        "p-anneal": trainers.PAnnealTrainer,
-        "gated": trainers.GatedSAETrainer,
-        "gated-anneal": trainers.GatedAnnealTrainer,
-        "jumprelu": trainers.JumpReluTrainer,
-        "topk": trainers.TopKTrainer,
-        "batch-topk": trainers.BatchTopKTrainer,
-        "matryoshka": trainers.MatryoshkaBatchTopKTrainer,
-    }
+    module, class_name = {
+        "standard": ("standard", "StandardTrainer"),
+        "april": ("standard", "StandardTrainerAprilUpdate"),
+        "p-anneal": ("p_anneal", "PAnnealTrainer"),
+        "gated": ("gdm", "GatedSAETrainer"),
+        "gated-anneal": ("gated_anneal", "GatedAnnealTrainer"),
+        "jumprelu": ("jumprelu", "JumpReluTrainer"),
+        "topk": ("top_k", "TopKTrainer"),
+        "batch-topk": ("batch_top_k", "BatchTopKTrainer"),
+        "matryoshka": ("matryoshka_batch_top_k", "MatryoshkaBatchTopKTrainer"),
+    }[name]
+    trainers = pytest.importorskip(f"dictionary_learning.trainers.{module}")
     more = {"matryoshka": {"group_fractions": [0.25, 0.25, 0.5]}}.get(name, {})
     more |= {"k": 7} if "topk" in name or name == "matryoshka" else {}
-    about = {"layer": 3, "lm_name": "a-model", "steps": 2000, "device": "cpu"}
-    trainer = kinds[name](activation_dim=D, dict_size=N, **about, **more, **options)
+    about = {"layer": 3, "lm_name": "a-model", "steps": 5000, "device": "cpu"}
+    trainer = getattr(trainers, class_name)(activation_dim=D, dict_size=N, **about, **more, **options)
     shake(trainer.ae)
     if name == "jumprelu":
         trainer.ae.threshold.data.abs_()
