@@ -1,20 +1,23 @@
-# make demo   set everything up and run the main job, offline, on built-in data
-# make test   set everything up and pass the tests
+# make demo       set everything up and run the main job, offline, on built-in data
+# make test       set everything up and pass the tests, but for the slow ones
+# make test-all   pass the slow ones too (browser, cluster, fuzz, wheels)
+# PYTHON=python3.12   instead of 3.11 or, where that does not run, the newest of 3.12 to 3.14 that does
 # TORCH_INDEX=https://download.pytorch.org/whl/cpu   take PyTorch's CPU build where a GPU build is not wanted
 
-PYTHON ?= python3.11
+export PYTHON TORCH_INDEX
 VENV ?= .venv
 OUT ?= runs/demo
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check
-TORCH := $(PIP) install -q -c constraints.txt torch $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
 
-.PHONY: demo test lint bench mini clean
+.PHONY: demo test test-all lint bench mini clean
 
 demo: $(VENV)/.installed
 	$(BIN)/otoscope demo --out $(OUT)
 
 test: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
+
+test-all: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: $(VENV)/.installed-dev
@@ -32,15 +35,13 @@ bench: $(VENV)/.installed-dev  ## about half an hour on 2 quiet cores; benchmark
 mini: $(VENV)/.installed-dev  ## pretrain the built-in model anew (about 15 to 40 minutes on 2 cores)
 	$(BIN)/python training/otoscope_mini/train.py --out runs/mini
 
-$(VENV)/.installed: pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(TORCH)
-	$(PIP) install -q -c constraints.txt -e .
-	touch $@
+$(VENV)/.installed: pyproject.toml constraints.txt .ci/set_up
+	@.ci/set_up $(VENV)
+	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(PIP) install -q -c constraints.txt -e ".[dev]"
-	touch $@
+	@.ci/set_up $(VENV) dev
+	@touch $@
 
 clean:
 	rm -rf $(VENV) runs build src/*.egg-info

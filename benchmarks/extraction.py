@@ -83,21 +83,21 @@ def overhead(options: argparse.Namespace) -> pd.DataFrame:
     """Whole extraction / a bare loop of the model on ready waveforms, all layers, every core busy in both."""
     rows = []
     for name in options.models:
-        for dtype in ("float32", "auto"):
-            encoder = load(name, dtype)
+        for precision in ("float32", "auto"):
+            encoder = load(name, precision)
             clips = recordings(options.clips)
             ready = made_ready(encoder, clips)
             contenders: dict[str, Callable[[], None]] = {
                 "bare": lambda encoder=encoder, ready=ready: bare_loop(encoder, ready, 8),
                 "whole": lambda encoder=encoder, clips=clips: extracted(clips, encoder),
             }
-            if dtype == "float32":
+            if precision == "float32":
                 contenders["plain"] = lambda name=name, ready=ready: plain_loop(name, ready, 8)
             best = in_turns(contenders, options.rounds)
             rows.append(
                 {
                     "model": name,
-                    "dtype": encoder.dtype,
+                    "precision": encoder.precision,
                     "transformers, s/clip": best["plain"] / options.clips if "plain" in best else None,
                     "bare, s/clip": best["bare"] / options.clips,
                     "extract, s/clip": best["whole"] / options.clips,
@@ -118,9 +118,9 @@ def published(options: argparse.Namespace) -> pd.DataFrame:
         contenders: dict[str, Callable[[], None]] = {
             "published": lambda name=name, clips=clips: as_published(name, clips)
         }
-        for dtype in ("float32", "auto", "int8"):
-            encoder = load(name, dtype)
-            way = dtype if dtype == encoder.dtype else f"{dtype} ({encoder.dtype})"
+        for precision in ("float32", "auto"):
+            encoder = load(name, precision)
+            way = precision if precision == encoder.precision else f"{precision} ({encoder.precision})"
             contenders[way] = lambda encoder=encoder, clips=clips, layers=layers: extracted(
                 clips, encoder, layers
             )
@@ -156,7 +156,7 @@ def stem(options: argparse.Namespace) -> pd.DataFrame:
     """HuBERT's convolutional stem on one 5 s clip, as it is and made faster."""
     model, _ = plain("hubert-base")
     waveform = torch.randn(1, round(CROP_S * 16_000))
-    encoders = {dtype: load("hubert-base", dtype).module for dtype in ("float32", "bfloat16")}
+    encoders = {precision: load("hubert-base", precision).module for precision in ("float32", "bfloat16")}
     contenders: dict[str, Callable[[], torch.Tensor]] = {
         "transformers": lambda: model.feature_extractor(waveform),
         "ours, float32": lambda: encoders["float32"].feature_extractor(waveform),
@@ -182,12 +182,12 @@ def stem(options: argparse.Namespace) -> pd.DataFrame:
 
 
 def precision(options: argparse.Namespace) -> pd.DataFrame:
-    """What each dtype costs and how far it moves the states of a random model, one clip of 5 s, all layers."""
+    """What each precision costs and how far it moves the states of a random model, one clip of 5 s, all layers."""
     rows = []
     for name in options.models:
         exact, found = None, {}
-        for dtype in ("float32", "bfloat16", "int8"):
-            encoder = load(name, dtype)
+        for precision in ("float32", "bfloat16"):
+            encoder = load(name, precision)
             sound = np.stack(
                 [read_audio(p, sample_rate=encoder.sample_rate, stop_s=CROP_S)[0] for p in recordings(1).path]
             )
@@ -204,7 +204,7 @@ def precision(options: argparse.Namespace) -> pd.DataFrame:
             rows.append(
                 {
                     "model": name,
-                    "dtype": dtype,
+                    "precision": precision,
                     "s": best["run"],
                     "relative error, layer 0": errors[0],
                     "layer 6": errors[6],
@@ -225,10 +225,10 @@ def probes(options: argparse.Namespace) -> pd.DataFrame:
     with tempfile.TemporaryDirectory() as folder:
         clips = otoscope.load_clips("synthsing", root=f"{folder}/synthsing")
         test = (clips.split == "test").to_numpy()
-        for dtype in ("float32", "bfloat16", "int8"):
-            encoder = otoscope.load_encoder("otoscope-mini", device="cpu", dtype=dtype)
-            store = otoscope.extract(clips, encoder, out=f"{folder}/{dtype}", progress=False)
-            row: dict[str, object] = {"dtype": dtype}
+        for precision in ("float32", "bfloat16"):
+            encoder = otoscope.load_encoder("otoscope-mini", device="cpu", precision=precision)
+            store = otoscope.extract(clips, encoder, out=f"{folder}/{precision}", progress=False)
+            row: dict[str, object] = {"precision": precision}
             for layer in store.layers:
                 probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=2000))
                 x, y = store.layer(layer), clips.technique.to_numpy()
@@ -282,8 +282,8 @@ def gpu(options: argparse.Namespace) -> pd.DataFrame:
         return pd.DataFrame({"note": ["no GPU here"]})
     rows = []
     for name in options.models:
-        for device, dtype in (("cuda", "bfloat16"), ("cuda", "float32"), ("cpu", "auto")):
-            encoder = load(name, dtype, device)
+        for device, precision in (("cuda", "bfloat16"), ("cuda", "float32"), ("cpu", "auto")):
+            encoder = load(name, precision, device)
             clips = recordings(options.clips * (16 if device == "cuda" else 1))
             ready = made_ready(encoder, clips)
             best = in_turns(
@@ -299,7 +299,7 @@ def gpu(options: argparse.Namespace) -> pd.DataFrame:
                 {
                     "model": name,
                     "device": device,
-                    "dtype": encoder.dtype,
+                    "precision": encoder.precision,
                     "bare, clips/s": len(clips) / best["bare"],
                     "extract, clips/s": len(clips) / best["whole"],
                 }
@@ -378,9 +378,9 @@ def folder_of(name: str) -> str:
 
 
 @cache
-def load(name: str, dtype: str, device: str = "cpu") -> otoscope.Encoder:
+def load(name: str, precision: str, device: str = "cpu") -> otoscope.Encoder:
     """Load it as a user does."""
-    return otoscope.load_encoder(folder_of(name), device=device, dtype=dtype)
+    return otoscope.load_encoder(folder_of(name), device=device, precision=precision)
 
 
 @cache

@@ -17,6 +17,7 @@ import pandas as pd
 MIB = 2**20
 STREAM_ROOM = 1024 * MIB  # what the streaming process may take beside what it holds when the store is open
 STREAM_ROWS = 1_500_000  # x 768 float16 = 2.2 GiB
+BUFFER_ROWS = 128 * MIB // (2 * 768)
 
 
 def main() -> None:
@@ -36,7 +37,7 @@ def memory(n_clips: int) -> dict[str, float]:
     clips = pd.concat([unlike] * (n_clips // 20), ignore_index=True)
     clips["clip_id"] = clips["group"] = [str(i) for i in range(len(clips))]
     clips["stop_s"] = 4.0 + np.arange(len(clips)) % 3 / 2  # three lengths
-    encoder = otoscope.load_encoder("otoscope-mini", device="cpu", dtype="auto")
+    encoder = otoscope.load_encoder("otoscope-mini", device="cpu", precision="auto")
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
         otoscope.extract(
@@ -62,8 +63,8 @@ def stream() -> dict[str, float]:
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
         for epoch in range(2):
             seen, began, peak = 0, time.perf_counter(), Peak()
-            for _, values in store.batches(6, batch_size=1024, seed=epoch, buffer_bytes=128 * MIB):
-                seen += values.size * 2
+            for _, values in store.batches([6], batch_size=1024, seed=epoch, buffer_rows=BUFFER_ROWS):
+                seen += values[6].size * 2
             rates.append(seen / MIB / (time.perf_counter() - began))
             peaks.append(peak.stop())
     return {

@@ -29,18 +29,16 @@ from saes_contenders import CONTENDERS, plain_step
 
 from otoscope.saes import (
     TopKConfig,
-    gradients,
-    kernels,
     make_config,
     reconstruction_metrics,
-    sparse,
     train_saes,
 )
-from otoscope.saes.adam import Adam
-from otoscope.saes.bank import Bank
-from otoscope.saes.lanes import Lanes, one_core
-from otoscope.saes.stack import Schedule
-from otoscope.saes.topk import TopK
+from otoscope.saes.fast import kernels, sparse, step
+from otoscope.saes.fast.adam import Adam
+from otoscope.saes.fast.lanes import Lanes, one_core
+from otoscope.saes.kinds.topk import TopK
+from otoscope.saes.training.bank import Bank
+from otoscope.saes.training.stack import Schedule
 
 WIDTH, N_LATENTS, K = 768, 2048, 102
 BATCHES = (32, 4096)
@@ -150,7 +148,6 @@ def step_in_parts(batch: int, half: bool, steps: int) -> list[float]:
     that pass takes where no latent is active, `backward` what it takes longer.
     """
     sae = TopK(TopKConfig(n_latents=N_LATENTS, k=K), WIDTH).train()
-    sae.half_products = half
     optimiser, lanes = Adam(sae.named_parameters()), Lanes(torch.get_num_threads())
     batches = cycle(activations(8192), batch)
     names = {"_encode": sparse, "select_rows": kernels, "decode": kernels, "update": kernels}
@@ -166,11 +163,11 @@ def step_in_parts(batch: int, half: bool, steps: int) -> list[float]:
         ):  # as in training, where no operation of another thread spins beside these
             for _ in range(steps + 3):
                 x = next(batches)
-                whole, _ = timed(lambda: sae.train_step(x, optimiser, 1e-3, lanes))  # noqa: B023
+                whole, _ = timed(lambda: step.train_step(sae, x, optimiser, 1e-3, lanes, half=half))  # noqa: B023
                 encode, select, decode, both = (watch.read() for watch in watches.values())
                 bias = sae.encoder_bias.clone()
                 sae.encoder_bias.fill_(-1.0)  # no latent is active on empty rows
-                sae.train_step(nothing, optimiser, 0.0, lanes)
+                step.train_step(sae, nothing, optimiser, 0.0, lanes, half=half)
                 sae.encoder_bias.copy_(bias)
                 alone = [watch.read() for watch in watches.values()][-1]
                 rest = whole - encode - select - decode - both
@@ -206,9 +203,9 @@ def floor_s(batch: int, multiply: float, bandwidth: float) -> float:
 
 
 def crossover(quick: bool) -> None:
-    """Steps on active latents against dense ones over their share: what `gradients.SPARSE_BELOW` rests on."""
+    """Steps on active latents against dense ones over their share: what `step.SPARSE_BELOW` rests on."""
     print("## Steps on active latents over steps with dense products (below 1: the former are faster)\n")
-    usual = gradients.SPARSE_BELOW
+    usual = step.SPARSE_BELOW
     shares = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4)
     print(
         f"| shape | batch | {' | '.join(f'{share:.0%}' for share in shares)} |\n|"
@@ -227,13 +224,13 @@ def crossover(quick: bool) -> None:
                 }  # shares below which the former are taken
                 for index in range(3 if quick else 40 if batch == 32 else 6):
                     for limit, times in found.items():
-                        gradients.SPARSE_BELOW = limit
+                        step.SPARSE_BELOW = limit
                         x = rows[index % 4]
                         times.append(
                             timed(lambda b=bank, x=x, n=batch: b.train_block(x, n, Schedule(1e-3, 10**9)))[0]
                         )
                 bank.close()
-                gradients.SPARSE_BELOW = usual
+                step.SPARSE_BELOW = usual
                 ratio = statistics.median(found[2.0][1:]) / statistics.median(found[0.0][1:])
                 cells.append(f"{ratio:.2f}")
             print(f"| {width} -> {n_latents} | {batch:,} | {' | '.join(cells)} |", flush=True)

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from otoscope.saes import TopKConfig
-from otoscope.saes.bank import Bank
-from otoscope.saes.stack import Schedule
+from otoscope.saes.training.bank import Bank
+from otoscope.saes.training.stack import Schedule
 
 LR = 1e-3
 

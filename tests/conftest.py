@@ -24,6 +24,15 @@ def fsdd() -> Path:
 
 
 @pytest.fixture(scope="session")
+def whisper_tiny() -> Path:
+    """OpenAI's Whisper tiny.en, all real weights."""
+    folder = DATA / "whisper-tiny.en"
+    if not folder.is_dir():
+        pytest.skip("Whisper tiny.en is not beside this checkout")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def egemaps_csv() -> Path:
     """Real eGeMAPS functionals of singing."""
     file = DATA / "vocalset_train_egemaps.csv"

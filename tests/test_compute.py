@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import re
+import sys
 import threading
 import time
 
@@ -70,6 +73,24 @@ def test_progress_is_silent_without_a_terminal(capsys):
         bar.advance()
         bar.note("fine")
     assert capsys.readouterr() == ("", "")
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_bar_shows_the_time_left_though_a_step_takes_minutes(monkeypatch):
+    monkeypatch.setattr("rich.console.monotonic", lambda: now)
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("TERM", "xterm")
+    now = 0.0
+    with progress("training", 10, unit="epochs") as bar:
+        for _ in range(4):
+            now += 120
+            bar.advance()
+    assert re.search(r"4/10.*epochs/s.*12:00.* left", terminal.getvalue())  # 6 x 2 min
 
 
 def test_one_thread_each_is_restored_by_the_last_to_leave():

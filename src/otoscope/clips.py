@@ -49,6 +49,13 @@ def check_clips(clips: pd.DataFrame) -> pd.DataFrame:
     InputError
         If the table is empty, lacks a column, has a clip id twice, an empty stretch, an unknown split, or a
         group in two splits, or an empty cell in a column that is needed.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> clips = pd.DataFrame({"clip_id": ["a", "b"], "path": ["a.wav", "b.wav"], "start_s": 0, "stop_s": [1.5, 2]})
+    >>> check_clips(clips.assign(split=["train", "test"], group=["ann", "bob"])).stop_s.tolist()
+    [1.5, 2.0]
     """
     missing = [column for column in COLUMNS if column not in clips.columns]
     if missing:
@@ -140,6 +147,13 @@ def split_clips(
     ------
     InputError
         If clips have no clip_id, or the training side has too few groups to share.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> clips = pd.DataFrame({"clip_id": list("abcdefgh"), "group": ["ann", "bob", "cas", "dot"] * 2})
+    >>> split_clips(clips).groupby("split").group.nunique().to_dict()
+    {'test': 1, 'train': 2, 'valid': 1}
     """
     clips = clips.copy()  # with its attrs
     if "clip_id" not in clips:

@@ -20,7 +20,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def pick_device(name: str = "auto") -> torch.device:
+def pick_device(name: str | torch.device = "auto") -> torch.device:
     """Return the torch device for `name`; "auto" takes CUDA, then Apple's MPS, then the CPU.
 
     Raises
@@ -148,7 +148,7 @@ class Progress:
 def progress(
     description: str, total: float | None, *, unit: str = "it", show: bool = True
 ) -> Iterator[Progress]:
-    """Show a progress bar on stderr while the block runs; silent where stderr is no terminal.
+    """Show a bar with its rate and the time left on stderr while the block runs; silent where it is no terminal.
 
     Parameters
     ----------
@@ -175,9 +175,11 @@ def progress(
         TextColumn("{task.completed:.0f}/{task.total:.0f}" if total is not None else "{task.completed:.0f}"),
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(compact=True),
+        TextColumn("left" if total is not None else ""),
         TextColumn("{task.fields[note]}"),
     )
-    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
+    console, hour_s = Console(stderr=True), 3600.0  # a step may take minutes, and a speed needs two of them
+    with Bars(*columns, console=console, transient=True, speed_estimate_period=hour_s) as bars:
         task = bars.add_task(description, total=total, rate="", note="")
 
         def advance(n: float) -> None:

@@ -117,4 +117,4 @@ def _saved(tmp_path_factory, name, model_class, config, extractor) -> otoscope.E
     torch.manual_seed(0)
     model_class(config).save_pretrained(folder)
     extractor.save_pretrained(folder)
-    return otoscope.load_encoder(folder, device="cpu", dtype="float32")
+    return otoscope.load_encoder(folder, device="cpu", precision="float32")

@@ -112,7 +112,7 @@ def test_a_shard_of_nothing_but_bad_files(encoder, tmp_path) -> None:
     assert len(store) == 0
     assert list(store.skipped.clip_id) == ["a", "b"]
     assert store.layer(1).shape == (0, 32)
-    assert list(store.batches(1, batch_size=4)) == []
+    assert list(store.batches([1], batch_size=4)) == []
 
 
 def test_silence_is_sound(encoder, ast, tmp_path) -> None:

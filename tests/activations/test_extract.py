@@ -13,7 +13,8 @@ import otoscope
 from otoscope.activations import Activations, pipeline
 from otoscope.activations.plan import store_name
 from otoscope.audio import read_audio
-from otoscope.errors import InputError
+from otoscope.encoders import load_recorded
+from otoscope.errors import InputError, ProvenanceError, UnknownNameError
 
 from .conftest import RATE, change_reader, table, write
 
@@ -105,8 +106,10 @@ def test_frames_are_kept_with_their_times(clips, encoder, tmp_path) -> None:
         np.testing.assert_allclose(store.layer(2)[mine], by_hand(encoder, clip, 2), atol=1e-5)
         times_s = clip.start_s + encoder.frame_times(round((clip.stop_s - clip.start_s) * RATE))
         np.testing.assert_allclose(rows.time_s[mine], times_s)
-    np.testing.assert_allclose(rows.stop_s - rows.start_s, 80 / RATE)
-    np.testing.assert_allclose((rows.start_s + rows.stop_s) / 2, rows.time_s)
+    of = clips.set_index("clip_id").loc[rows.clip_id]  # a frame is one hop around its centre, inside its crop
+    np.testing.assert_allclose(rows.start_s, np.maximum(rows.time_s - 40 / RATE, of.start_s.to_numpy()))
+    np.testing.assert_allclose(rows.stop_s, np.minimum(rows.time_s + 40 / RATE, of.stop_s.to_numpy()))
+    assert (rows.stop_s - rows.start_s).min() > 0
 
 
 def test_random_crops_are_cut_from_the_file(clips, encoder, tmp_path) -> None:
@@ -231,6 +234,8 @@ def test_whisper_keeps_the_frames_of_the_sound_only(clips, whisper, tmp_path) ->
     states = whisper.hidden_states(samples[None], [2, "final"])
     np.testing.assert_allclose(store.layer(2)[25:], states[2][0, :10], atol=1e-5)
     np.testing.assert_allclose(store.layer("final")[25:], states["final"][0, :10], atol=1e-5)
+    assert store.rows.time_s[0] == store.rows.start_s[0] == 0  # not half a frame before the sound
+    assert store.rows.stop_s[0] == 0.01
 
 
 def test_bands_need_patches(clips, encoder, tmp_path) -> None:
@@ -290,6 +295,84 @@ def test_it_can_be_opened_again(clips, encoder, tmp_path) -> None:
     np.testing.assert_array_equal(opened.layer(1), made.layer(1))
     with pytest.raises(InputError, match="no layer '7'"):
         opened.layer(7)
+
+
+def test_class_tokens_of_a_module_of_ones_own_are_in_no_mean_and_no_frame(clips, tmp_path) -> None:
+    class WithClassToken(torch.nn.Sequential):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(torch.cat([torch.full((len(x), 1, 100), 1e3), x], dim=1))
+
+    mine = otoscope.Encoder.from_module(
+        WithClassToken(torch.nn.Identity()), blocks="*", sample_rate=RATE, device="cpu", min_samples=100,
+        preprocess=lambda x: x[: len(x) // 100 * 100].reshape(-1, 100), frame_rate_hz=160, class_tokens=1,
+    )  # fmt: skip
+    samples, _ = read_audio(clips.path[0])
+    blocks = samples.reshape(-1, 100)
+    mean = otoscope.extract(clips[:1], mine, out=tmp_path / "mean", layers=[1])
+    np.testing.assert_allclose(mean.layer(1)[0], blocks.mean(0), atol=1e-6)
+    frames = otoscope.extract(clips[:1], mine, out=tmp_path / "frames", layers=[1], pool="frames")
+    np.testing.assert_array_equal(frames.layer(1), blocks)
+    np.testing.assert_allclose(frames.rows.time_s, (np.arange(80) + 0.5) / 160)
+
+
+def test_what_is_extracted_under_an_edit_is_edited_and_kept_apart(clips, encoder, tmp_path) -> None:
+    def rolled(state: torch.Tensor) -> torch.Tensor:
+        return state.roll(1, dims=2)
+
+    plain = otoscope.extract(clips, encoder, out=tmp_path / "plain")
+    with encoder.edited(1, rolled, name="rolled"):
+        half = otoscope.extract(clips, encoder, out=tmp_path / "edited", shard="1/2")
+        assert half.provenance["edits"] == ["layer 1: rolled"]
+        with pytest.raises(ProvenanceError, match="edits"):
+            otoscope.extract(clips, encoder, out=tmp_path / "plain")
+    with pytest.raises(ProvenanceError, match="edits"):
+        otoscope.extract(clips, encoder, out=tmp_path / "edited")
+    with encoder.edited(1, rolled), pytest.raises(ProvenanceError, match="edits"):  # what it is, is not said
+        otoscope.extract(clips, encoder, out=tmp_path / "edited")
+    with encoder.edited(1, rolled, name="rolled"):
+        edited = otoscope.extract(clips, encoder, out=tmp_path / "edited")
+    np.testing.assert_array_equal(edited.layer(0), plain.layer(0))
+    np.testing.assert_array_equal(edited.layer(1), np.roll(plain.layer(1), 1, axis=1))
+    assert not np.allclose(edited.layer(2), plain.layer(2), atol=1e-2)
+    with pytest.raises(ProvenanceError, match=r"its states were edited \(layer 1: rolled\)"):
+        load_recorded(edited.provenance)
+
+
+def test_the_encoder_is_found_again_by_the_stores_provenance(clips, encoder, tmp_path, monkeypatch) -> None:
+    store = otoscope.extract(clips, encoder, out=tmp_path / "store", layers=[1])
+    monkeypatch.chdir(tmp_path)
+    again = load_recorded(store.provenance, device="cpu")
+    found = otoscope.extract(clips, again, out=tmp_path / "again", layers=[1])
+    np.testing.assert_array_equal(found.layer(1), store.layer(1))
+    module = {"model": "Mine", "family": "module", "weights_sha256": "0"}
+    with pytest.raises(UnknownNameError, match="'Mine', which was used, was a module of the user's own"):
+        load_recorded(module)
+
+
+def test_another_device_is_only_for_the_extraction(clips, encoder, tmp_path, monkeypatch) -> None:
+    """Without a second device here, the moves are recorded and the model stays."""
+    moves: list[str] = []
+    monkeypatch.setattr("otoscope.encoders.encoder.pick_device", torch.device)
+    monkeypatch.setattr(encoder.module, "to", lambda device: moves.append(str(device)))
+    with pytest.raises(InputError, match="batch_size"):
+        otoscope.extract(clips, encoder, out=tmp_path / "store", device="meta", batch_size=0)
+    with pytest.raises(InputError, match="unknown pooling"):
+        otoscope.extract(clips, encoder, out=tmp_path / "store", device="meta", pool="x")
+    assert moves == ["meta", "cpu"]
+    assert encoder.device.type == "cpu"
+    otoscope.extract(clips, encoder, out=tmp_path / "store", device="cpu")
+    assert moves == ["meta", "cpu"]
+
+
+def test_rows_with_what_the_clips_table_says_of_them(clips, encoder, tmp_path) -> None:
+    clips = clips.assign(word=[f"w{i}" for i in range(len(clips))], split=["train"] * 9 + ["test"] * 3)
+    store = otoscope.extract(clips, encoder, out=tmp_path / "store", crop="windows:0.5")
+    rows = store.labelled(clips[::-1])
+    assert rows[store.rows.columns].equals(store.rows)
+    assert list(rows.columns[4:]) == ["split", "group", "word"]
+    words = dict(zip(clips.clip_id, clips.word))
+    assert list(rows.word) == [words[clip] for clip in store.rows.clip_id]
+    assert store.labelled(clips[:3]).word.isna().sum() == (~store.rows.clip_id.isin(clips.clip_id[:3])).sum()
 
 
 def by_hand(encoder, clip, layer) -> np.ndarray:

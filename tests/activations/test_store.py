@@ -81,7 +81,7 @@ from otoscope.activations import plan
 torch.set_num_threads(1)
 plan.SHARD_CROPS = 1
 clips = pd.read_csv({str(tmp_path / "clips.csv")!r}, dtype={{"clip_id": str}})
-encoder = otoscope.load_encoder({str(model_folder(encoder, tmp_path))!r}, device="cpu", dtype="float32")
+encoder = otoscope.load_encoder({str(model_folder(encoder, tmp_path))!r}, device="cpu", precision="float32")
 import time
 encoder.module.register_forward_pre_hook(lambda *_: time.sleep(0.1))
 print("go", flush=True)
@@ -96,7 +96,7 @@ otoscope.extract(clips, encoder, out={str(tmp_path / "store")!r})
     done = Store(tmp_path / "store").done()
     assert 2 <= len(done) < 12
     del code
-    loaded = otoscope.load_encoder(model_folder(encoder, tmp_path), device="cpu", dtype="float32")
+    loaded = otoscope.load_encoder(model_folder(encoder, tmp_path), device="cpu", precision="float32")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plan, "SHARD_CROPS", 1)
         resumed = otoscope.extract(clips, loaded, out=tmp_path / "store")
@@ -189,22 +189,23 @@ class TestProvenance:
     def test_what_it_records(self, clips, encoder, tmp_path) -> None:
         found = otoscope.extract(clips, encoder, out=tmp_path / "store").provenance
         assert {"model", "weights_sha256", "versions", "layer_convention", "sample_rate", "crop", "pool", "dtype",
-                "compute_dtype", "clips"} <= set(found)  # fmt: skip
+                "precision", "clips"} <= set(found)  # fmt: skip
 
-    def test_dtype_auto_is_kept_on_resume(self, clips, encoder, tmp_path, monkeypatch) -> None:
+    def test_precision_auto_is_kept_on_resume(self, clips, encoder, tmp_path, monkeypatch) -> None:
         folder = model_folder(encoder, tmp_path)
         monkeypatch.setattr(precision, "_cpu_features", lambda: ["avx512_bf16"])
-        begun = otoscope.load_encoder(folder, device="cpu", dtype="auto")
-        assert begun.dtype == "bfloat16"
+        begun = otoscope.load_encoder(folder, device="cpu", precision="auto")
+        assert begun.precision == "bfloat16"
         otoscope.extract(clips, begun, out=tmp_path / "store", shard="1/2")
         monkeypatch.setattr(precision, "_cpu_features", list)  # it goes on on another machine
-        resuming = otoscope.load_encoder(folder, device="cpu", dtype="auto")
-        assert resuming.dtype == "float32"
+        resuming = otoscope.load_encoder(folder, device="cpu", precision="auto")
+        assert resuming.precision == "float32"
         store = otoscope.extract(clips, resuming, out=tmp_path / "store")
-        assert resuming.dtype == store.provenance["compute_dtype"] == "bfloat16"
+        assert store.provenance["precision"] == "bfloat16"
+        assert resuming.precision == "float32"  # the caller's encoder is as it was
         whole = otoscope.extract(clips, begun, out=tmp_path / "whole")
         np.testing.assert_array_equal(store.layer(2), whole.layer(2))
-        with pytest.raises(ProvenanceError, match="compute_dtype_asked"):
+        with pytest.raises(ProvenanceError, match="precision_asked"):
             otoscope.extract(clips, encoder, out=tmp_path / "store")
 
     def test_a_folder_with_other_files_is_left_alone(self, clips, encoder, tmp_path) -> None:
@@ -244,24 +245,52 @@ class TestReading:
         store = otoscope.extract(
             clips, encoder, out=tmp_path / "store", pool="frames", dtype="float16", layers=[1, 2]
         )
-        whole = store.layer(2)
-        batches = list(store.batches(2, batch_size=37, seed=3, buffer_bytes=buffer_rows * 64))
-        assert [len(values) for _, values in batches[:-1]] == [37] * (len(whole) // 37)
+        first, whole = store.layer(1), store.layer(2)
+        batches = list(store.batches([1, 2], batch_size=37, seed=3, buffer_rows=buffer_rows))
+        assert [len(index) for index, _ in batches[:-1]] == [37] * (len(whole) // 37)
         index = np.concatenate([index for index, _ in batches])
         np.testing.assert_array_equal(np.sort(index), np.arange(len(whole)))
         for places, values in batches:
-            assert values.dtype == np.float32
-            np.testing.assert_array_equal(values, whole[places])
+            assert values[2].dtype == np.float32
+            np.testing.assert_array_equal(values[2], whole[places])
+            np.testing.assert_array_equal(values[1], first[places])
         again = np.concatenate(
-            [i for i, _ in store.batches(1, batch_size=37, seed=3, buffer_bytes=buffer_rows * 64)]
+            [i for i, _ in store.batches([1], batch_size=37, seed=3, buffer_rows=buffer_rows)]
         )
         np.testing.assert_array_equal(again, index)  # layers come in one order
         other = np.concatenate(
-            [i for i, _ in store.batches(2, batch_size=37, seed=4, buffer_bytes=buffer_rows * 64)]
+            [i for i, _ in store.batches([2], batch_size=37, seed=4, buffer_rows=buffer_rows)]
         )
         assert (other != index).mean() > 0.9
         clips_per_batch = [store.rows.clip_id.iloc[places].nunique() for places, _ in batches[:-1]]
         assert np.mean(clips_per_batch) > (8 if buffer_rows > 1000 else 1.2)
+
+    def test_batches_in_order_of_some_rows(self, clips, encoder, tmp_path, monkeypatch) -> None:
+        monkeypatch.setattr(plan, "CHUNK_ROWS", 64)
+        store = otoscope.extract(clips, encoder, out=tmp_path / "store", pool="frames", layers=[1, 2])
+        kept = np.arange(len(store)) % 5 == 2
+        kept[100:400] = False  # whole chunks that are not read
+        found = list(store.batches(batch_size=30, seed=None, kept=kept, buffer_rows=50))
+        index = np.concatenate([places for places, _ in found])
+        np.testing.assert_array_equal(index, np.flatnonzero(kept))
+        np.testing.assert_array_equal(np.concatenate([v[2] for _, v in found]), store.layer(2)[kept])
+
+    def test_each_chunk_is_read_once_and_whole(self, clips, encoder, tmp_path, monkeypatch) -> None:
+        monkeypatch.setattr(plan, "CHUNK_ROWS", 64)
+        store = otoscope.extract(clips, encoder, out=tmp_path / "store", pool="frames", layers=[1])
+        array, read = store.array(1), []
+
+        class Watched:
+            shape, chunks, dtype = array.shape, array.chunks, array.dtype
+
+            def __getitem__(self, rows):
+                read.append((rows.start // 64, (rows.stop - 1) // 64))
+                return array[rows]
+
+        monkeypatch.setattr(store, "array", lambda layer: Watched())
+        list(store.batches([1], batch_size=7, buffer_rows=100))
+        assert all(first == last for first, last in read)
+        assert len(read) == len(set(read)) == len({row // 64 for a, b in store.spans for row in range(a, b)})
 
     @pytest.mark.parametrize(
         ("url", "reason"),
@@ -287,7 +316,7 @@ class TestReading:
         assert Activations.open(url).rows.equals(local.rows)
         np.testing.assert_array_equal(remote.layer(2), local.layer(2))
         np.testing.assert_array_equal(
-            np.sort(np.concatenate([v for _, v in remote.batches(1, batch_size=8)]), axis=0),
+            np.sort(np.concatenate([v[1] for _, v in remote.batches([1], batch_size=8)]), axis=0),
             np.sort(local.layer(1), axis=0),
         )
 
@@ -301,7 +330,7 @@ torch.set_num_threads(1)
 plan.SHARD_CROPS = 5
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 clips = pd.read_csv({str(tmp_path / "clips.csv")!r}, dtype={{"clip_id": str}})
-encoder = otoscope.load_encoder({str(model_folder(encoder, tmp_path))!r}, device="cpu", dtype="float32")
+encoder = otoscope.load_encoder({str(model_folder(encoder, tmp_path))!r}, device="cpu", precision="float32")
 otoscope.extract(clips, encoder, out={str(tmp_path / "store")!r}, pool="frames", shard="1/3")
 resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
 try:
@@ -313,7 +342,7 @@ except otoscope.OtoscopeError as error:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "the disk is full; free some space. Complete shards are kept" in done.stdout, done.stderr
     assert Store(tmp_path / "store").done() == {"00000"}
-    loaded = otoscope.load_encoder(model_folder(encoder, tmp_path), device="cpu", dtype="float32")
+    loaded = otoscope.load_encoder(model_folder(encoder, tmp_path), device="cpu", precision="float32")
     resumed = otoscope.extract(clips, loaded, out=tmp_path / "store", pool="frames")
     whole = otoscope.extract(clips, loaded, out=tmp_path / "whole", pool="frames")
     np.testing.assert_array_equal(resumed.layer(1), whole.layer(1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
 import shutil
@@ -13,8 +14,7 @@ from file_server import serving
 
 from otoscope.cli import main
 from otoscope.cli.tables import read_clips
-from otoscope.datasets import transfer
-from otoscope.datasets.downloads import SOURCES, Source
+from otoscope.datasets import DATASETS, Source, transfer
 from otoscope.errors import InputError
 
 
@@ -60,6 +60,12 @@ def test_validate_where_there_is_nothing(capsys, tmp_path):
     assert "did you mean 'vocalset'" in printed
 
 
+def offer(monkeypatch, source: Source) -> None:
+    """Let "vocalset" come from another place."""
+    dataset = dataclasses.replace(DATASETS.get("vocalset"), source=source)
+    monkeypatch.setitem(DATASETS._own, "vocalset", type(DATASETS._own["vocalset"])(dataset, ""))
+
+
 def test_download_says_what_its_makers_are_owed(capsys, tmp_path, tree, monkeypatch):
     memory = io.BytesIO()
     with zipfile.ZipFile(memory, "w") as pack:
@@ -67,13 +73,13 @@ def test_download_says_what_its_makers_are_owed(capsys, tmp_path, tree, monkeypa
             for path in sorted((tree / "FULL" / singer).rglob("*_a.wav")):
                 pack.write(path, path.relative_to(tree))
     content = memory.getvalue()
-    real = SOURCES.get("vocalset")
+    real = DATASETS.get("vocalset").source
     with serving(content, "VocalSet11.zip") as server:
         source = Source(
             page=real.page, licence=real.licence, citation=real.citation, url=server.url,
             checksum=f"md5:{hashlib.md5(content).hexdigest()}", size_bytes=len(content), unpacked_bytes=10**7,
         )  # fmt: skip
-        monkeypatch.setitem(SOURCES._own, "vocalset", type(SOURCES._own["vocalset"])(source, ""))
+        offer(monkeypatch, source)
         code, printed = run(capsys, "download", "vocalset", tmp_path / "data")
         assert code == 0
         assert "VocalSet11" in printed
@@ -89,7 +95,7 @@ def test_download_without_network_is_one_message(capsys, tmp_path, monkeypatch):
         source = Source(
             page="", licence="", citation="", url=server.url, checksum="md5:0", size_bytes=1, unpacked_bytes=1
         )
-    monkeypatch.setitem(SOURCES._own, "vocalset", type(SOURCES._own["vocalset"])(source, ""))
+    offer(monkeypatch, source)
     code, printed = run(capsys, "download", "vocalset", tmp_path)
     assert code == 2
     assert "No network?" in printed

@@ -11,9 +11,9 @@ from otoscope.cli import main
 from otoscope.cli.tables import read_clips
 from otoscope.datasets import load_clips
 from otoscope.errors import InputError
-from otoscope.experiment import stages
 from otoscope.experiment.run_directory import RunDirectory
 from otoscope.experiment.spec import resolve
+from otoscope.experiment.stages import data
 
 RATE = 16_000
 
@@ -46,7 +46,7 @@ def spec_of(folder, **dataset):
 @pytest.mark.parametrize("group", [None, "speaker"])
 def test_every_command_and_a_run_draw_one_split(folder, tmp_path, group):
     run = run_of(tmp_path / "run", folder, group=group)
-    of_run = stages.clips(run)
+    of_run = data.clips(run)
     for asked in ({}, {"label": "word"}, {"label": "age"}):  # train and disentangle, probe
         found = read_clips(str(folder), group=group, **asked)
         assert found.split.tolist() == of_run.split.tolist()
@@ -87,13 +87,11 @@ def test_whole_numbers_are_a_quantity_where_asked(folder, tmp_path, tiny_encoder
 
 def test_a_run_takes_the_kind_of_its_label_from_the_spec(folder, tmp_path):
     run = run_of(tmp_path / "run", folder, label="age", label_kind="number")
-    clips = stages.clips(run)
-    from otoscope.experiment.stages.data import kind_of_label
-
-    assert kind_of_label(run, clips) == "number"
+    clips = data.clips(run)
+    assert data.kind_of_label(run, clips) == "number"
     other = run_of(tmp_path / "other", folder, label="age")
     with pytest.raises(InputError, match="never in training"):
-        stages.clips(other)
+        data.clips(other)
 
 
 def test_a_recording_that_breaks_off_does_not_stop_the_factors_of_a_run(folder, tmp_path):
@@ -103,12 +101,12 @@ def test_a_recording_that_breaks_off_does_not_stop_the_factors_of_a_run(folder, 
     table = pd.read_csv(folder / "metadata.csv", dtype=str).replace("05.wav", "05.flac")
     table.to_csv(folder / "metadata.csv", index=False)
     run = run_of(tmp_path / "run", folder, skip_unreadable=True)
-    factors = stages.factors(run, stages.clips(run))
+    factors = data.factors(run, data.clips(run))
     assert factors.table.level_dbfs.isna().sum() == 1
     run = run_of(tmp_path / "strict", folder)
-    clips = stages.clips(run)
+    clips = data.clips(run)
     with pytest.raises(InputError, match=r"05\.flac"):
-        stages.factors(run, clips)
+        data.factors(run, clips)
 
 
 def test_a_clips_table_names_recordings_from_its_own_folder(folder, tmp_path, monkeypatch):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import fsspec
 import numpy as np
 import pandas as pd
@@ -108,18 +110,37 @@ def test_train_then_encode_and_disentangle(work, tiny_encoder, capsys):
     assert set(table.representation) == {"dense", "topk-32-s0.75-seed0"}
 
 
-def test_one_recording_and_the_state_after_the_last_norm(work, tiny_encoder, capsys):
+def test_one_recording_and_the_state_after_the_last_norm(work, tiny_encoder, capsys, monkeypatch):
+    """The encoder is found again from any folder, as long as it lies where it lay, with the weights it had."""
     recording = next((work / "audio").rglob("*.wav"))
+    tiny_encoder = shutil.copytree(tiny_encoder, work / "tiny")
+    monkeypatch.chdir(work)
     store, saes = work / "one", work / "one-saes"
     frames = ["--layers", "1,final", "--pool", "frames"]
-    call("extract", recording, "--encoder", tiny_encoder, *frames, "--out", store)
+    call("extract", recording, "--encoder", "tiny", *frames, "--out", store)
     assert "rows of layers 1, final" in capsys.readouterr().out
     call("train", store, "--latents", 32, "--layers", "final", "--epochs", 1, "--out", saes)
     sae = saes / "final" / "topk-32-s0.95-seed0"
-    call("encode", sae, recording, "--encoder", tiny_encoder, "--out", work / "one.csv")
-    assert set(pd.read_csv(work / "one.csv").clip_id) == {recording.name}
+    (work / "elsewhere").mkdir()
+    monkeypatch.chdir(work / "elsewhere")
+    call("encode", sae, recording, "--out", work / "one.csv")
+    codes = pd.read_csv(work / "one.csv")
+    assert list(codes.columns) == ["clip_id", "start_s", "stop_s", "time_s", "latent", "value"]
+    assert set(codes.clip_id) == {recording.name}
+    kept = otoscope.Activations.open(store).rows
+    np.testing.assert_allclose(codes.time_s.unique(), kept.time_s)
+    tiny_encoder.rename(work / "moved")
     call("encode", sae, recording, "--out", work / "one.csv", code=2)
-    assert "it was trained on 'tiny'; give its folder or hub id with --encoder" in capsys.readouterr().err
+    message = (
+        f"'tiny', which was used, is no longer at {tiny_encoder}; give its folder or hub id with --encoder"
+    )
+    assert message in capsys.readouterr().err
+    call("encode", sae, recording, "--encoder", work / "moved", "--out", work / "again.csv")
+    pd.testing.assert_frame_equal(pd.read_csv(work / "again.csv"), codes)
+    config = work / "moved" / "config.json"
+    config.write_text(config.read_text().replace('"hidden_act": "gelu"', '"hidden_act": "relu"'))
+    call("encode", sae, recording, "--encoder", work / "moved", "--out", work / "again.csv", code=2)
+    assert "other weights of 'tiny' were used (weights_sha256" in capsys.readouterr().err
     call("train", store, "--layers", "1,last", "--out", saes, code=2)
     assert "a layer is a number or 'final'; got 'last'" in capsys.readouterr().err
 
@@ -128,7 +149,7 @@ def test_one_recording_and_the_state_after_the_last_norm(work, tiny_encoder, cap
     ("arguments", "message"),
     [
         (["probe", "nowhere", "--clips", "synthsing", "--label", "x"], "nowhere"),
-        (["factors", "no-such-set", "--out", "x.csv"], "no data set and no folder"),
+        (["factors", "no-such-set", "--out", "x.csv"], "no data set, folder"),
         (["extract", "missing.csv", "--encoder", "ast", "--out", "s"], "no such table: 'missing.csv'"),
     ],
 )

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from file_server import serving
 
-from otoscope.datasets import downloads, transfer
-from otoscope.datasets.downloads import SOURCES, Source, download
+from otoscope.datasets import DATASETS, DataSet, Source, downloads, transfer
+from otoscope.datasets.downloads import download
 from otoscope.datasets.unpack import unpack
 from otoscope.errors import InputError, UnknownNameError
 
@@ -57,7 +57,7 @@ def offer(monkeypatch):
             checksum=checksum or f"md5:{hashlib.md5(content).hexdigest()}",
             **{"size_bytes": len(content), "unpacked_bytes": 2_000_000} | changes,
         )  # fmt: skip
-        monkeypatch.setattr(SOURCES.__class__, "get", lambda self, name: source)
+        monkeypatch.setattr(type(DATASETS), "get", lambda self, name: DataSet(lambda: None, source))
         return source
 
     return offered
@@ -195,8 +195,10 @@ def test_sets_without_an_address_say_where_they_are(tmp_path):
 
 
 def test_every_address_has_a_checksum():
-    for name in SOURCES.names():
-        source = SOURCES.get(name)
+    sources = {name: DATASETS.get(name).source for name in DATASETS.names()}
+    own = {"folder", "raven", "audacity", "textgrid", "elan"}
+    assert {name for name, source in sources.items() if source is None} == own
+    for source in filter(None, sources.values()):
         assert source.licence
         assert source.citation
         if source.url:
@@ -276,8 +278,8 @@ def test_a_name_twice_is_refused(tmp_path):
 def test_an_unpacking_that_was_killed_is_done_again(tmp_path):
     archive = tmp_path / "good.zip"
     archive.write_bytes(zipped({"a/b.txt": b"whole"}))
-    (tmp_path / ".good.unpacking/a").mkdir(parents=True)
-    (tmp_path / ".good.unpacking/a/b.txt").write_bytes(b"ha")
+    (tmp_path / ".good.0123abcd.part/a").mkdir(parents=True)
+    (tmp_path / ".good.0123abcd.part/a/b.txt").write_bytes(b"ha")
     unpack(archive, tmp_path / "good", limit_bytes=100, show_progress=False)
     assert (tmp_path / "good/a/b.txt").read_bytes() == b"whole"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["good", "good.zip"]

@@ -106,7 +106,7 @@ def test_a_recording_beside_the_subfolders_of_the_classes_has_no_label(tmp_path)
 
 
 def test_no_such_folder(tmp_path):
-    with pytest.raises(InputError, match="no data set and no folder"):
+    with pytest.raises(InputError, match="no data set, folder"):
         load_clips(tmp_path / "nowhere")
     with pytest.raises(InputError, match="did you mean 'synthsing'"):
         load_clips("synthsinging")

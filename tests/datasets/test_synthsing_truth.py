@@ -38,6 +38,7 @@ def envelope(waveform: np.ndarray, below_hz: float) -> np.ndarray:
     return np.sqrt(np.maximum(signal.sosfiltfilt(low_pass, waveform.astype(np.float64) ** 2), 1e-12))
 
 
+@pytest.mark.slow  # librosa compiles for half a minute
 @pytest.mark.parametrize("technique", ["belt", "straight", "breathy", "lip_trill", "spoken"])
 def test_f0_is_what_pyin_hears(technique):
     voice = draw_voice(0, "female1", technique, "i")

@@ -36,7 +36,7 @@ WITH_LAST_NORM = {
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_layers_are_those_of_transformers(name, folders, noise) -> None:
-    encoder = otoscope.load_encoder(folders(name), device="cpu", dtype="float32")
+    encoder = otoscope.load_encoder(folders(name), device="cpu", precision="float32")
     states = encoder.hidden_states(noise.long, [*range(N_LAYERS + 1), "final"])
     expected, last_block, last = oracle(folders(name), name, noise.long)
     assert encoder.n_layers == N_LAYERS
@@ -53,7 +53,7 @@ def test_layers_are_those_of_transformers(name, folders, noise) -> None:
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_clip_does_not_depend_on_its_batch(name, folders, noise) -> None:
-    encoder = otoscope.load_encoder(folders(name), device="cpu", dtype="float32")
+    encoder = otoscope.load_encoder(folders(name), device="cpu", precision="float32")
     together = encoder.hidden_states(noise.long)
     for i, clip in enumerate(noise.long):
         for layer, state in encoder.hidden_states(clip[None]).items():
@@ -61,9 +61,9 @@ def test_a_clip_does_not_depend_on_its_batch(name, folders, noise) -> None:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_cores_that_share_a_batch_change_nothing(name, dtype, folders, noise, threads) -> None:
-    encoder = otoscope.load_encoder(folders(name), device="cpu", dtype=dtype)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_cores_that_share_a_batch_change_nothing(name, precision, folders, noise, threads) -> None:
+    encoder = otoscope.load_encoder(folders(name), device="cpu", precision=precision)
     waveforms = np.concatenate([noise.short, -noise.short, noise.short[:, ::-1]])
     alone = [encoder.hidden_states(waveform[None]) for waveform in waveforms]
     threads(3)
@@ -73,7 +73,7 @@ def test_cores_that_share_a_batch_change_nothing(name, dtype, folders, noise, th
             for state, one in zip(states, alone):
                 if encoder.reentrant:  # the same kernels run
                     assert torch.equal(state, one[layer][0])
-                elif dtype == "float32":
+                elif precision == "float32":
                     assert_equal(state, one[layer][0])
     assert torch.get_num_threads() == 3
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in encoder.module.modules())
@@ -102,10 +102,10 @@ def test_what_several_threads_run_keeps_nothing_from_a_pass(model_type) -> None:
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_blocks_past_the_deepest_layer_do_not_run(name, folders, noise) -> None:
-    encoder = otoscope.load_encoder(folders(name), device="cpu", dtype="float32")
+    encoder = otoscope.load_encoder(folders(name), device="cpu", precision="float32")
     runs = []
     for i in range(1, N_LAYERS + 1):
-        encoder.taps[i].module.register_forward_hook(lambda *_, i=i: runs.append(i))
+        encoder.tap(i).module.register_forward_hook(lambda *_, i=i: runs.append(i))
     for layers, expected in (([0], []), ([1], [1]), ([2, 0], [1, 2]), (["final", 1], [1, 2, 3])):
         runs.clear()
         assert list(encoder.hidden_states(noise.short, layers)) == layers
@@ -114,14 +114,14 @@ def test_blocks_past_the_deepest_layer_do_not_run(name, folders, noise) -> None:
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_states_are_float32_in_eval_mode_without_gradient(name, folders, noise) -> None:
-    encoder = otoscope.load_encoder(folders(name), device="cpu", dtype="bfloat16")
+    encoder = otoscope.load_encoder(folders(name), device="cpu", precision="bfloat16")
     state = encoder.hidden_states(noise.short, [2])[2]
     again = encoder.hidden_states(noise.short, [2])[2]
     assert state.dtype == torch.float32
     assert not state.requires_grad
     assert not any(module.training for module in encoder.module.modules())
     assert torch.equal(state, again)  # no dropout, no masks
-    exact = otoscope.load_encoder(folders(name), device="cpu", dtype="float32").hidden_states(
+    exact = otoscope.load_encoder(folders(name), device="cpu", precision="float32").hidden_states(
         noise.short, [2]
     )[2]
     assert 0 < (state - exact).norm() / exact.norm() < 0.05
@@ -129,7 +129,7 @@ def test_states_are_float32_in_eval_mode_without_gradient(name, folders, noise) 
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_click_is_heard_when_it_sounds(name, folders) -> None:
-    encoder = otoscope.load_encoder(folders(name), device="cpu", dtype="float32")
+    encoder = otoscope.load_encoder(folders(name), device="cpu", precision="float32")
     n_samples, click = 15_200, 9_000
     silence = np.random.default_rng(1).normal(0, 0.02, n_samples).astype(np.float32)
     sound = silence.copy()
@@ -146,7 +146,7 @@ def test_a_click_is_heard_when_it_sounds(name, folders) -> None:
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_shortest_input_is_served_and_a_shorter_one_refused(name, folders, noise) -> None:
-    encoder = otoscope.load_encoder(folders(name), device="cpu", dtype="float32")
+    encoder = otoscope.load_encoder(folders(name), device="cpu", precision="float32")
     shortest = noise.long[:1, : encoder.min_samples]
     for state in encoder.hidden_states(shortest).values():
         assert state.shape[1] >= 1
@@ -159,7 +159,7 @@ def test_the_shortest_input_is_served_and_a_shorter_one_refused(name, folders, n
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_silence_gives_finite_states(name, folders) -> None:
-    encoder = otoscope.load_encoder(folders(name), device="cpu", dtype="float32")
+    encoder = otoscope.load_encoder(folders(name), device="cpu", precision="float32")
     states = encoder.hidden_states(np.zeros((1, 8000), np.float32))
     assert all(torch.isfinite(state).all() for state in states.values())
 
@@ -173,7 +173,7 @@ def test_longer_than_the_model_is_refused_not_cut(name, folders) -> None:
 
 def test_frames_and_tokens_of_each_layer_agree(folders, noise) -> None:
     for name in FAMILIES:
-        encoder = otoscope.load_encoder(folders(name), device="cpu", dtype="float32")
+        encoder = otoscope.load_encoder(folders(name), device="cpu", precision="float32")
         for n_samples in (9_123, 9_124, 10_007, 14_480):
             states = encoder.hidden_states(noise.long[:1, :n_samples])
             assert all(len(encoder.tokens(n_samples, layer)) == s.shape[1] for layer, s in states.items()), (

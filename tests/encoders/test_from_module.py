@@ -128,3 +128,65 @@ def test_blocks_that_never_run(model) -> None:
     model.spare = nn.ModuleList([nn.Identity()])
     with pytest.raises(ModelError, match="was never run"):
         wrap(model, blocks="spare.*")
+
+
+class WithClassTokens(nn.Module):
+    """Ten tokens a second, and `front` and `back` more that are no moment, with a value of their own."""
+
+    def __init__(self, front: int = 0, back: int = 0, pad_to: int | None = None) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList([nn.Identity()])
+        self.front, self.back, self.pad_to = front, back, pad_to
+
+    def forward(self, waveforms: torch.Tensor) -> torch.Tensor:
+        if self.pad_to is not None:
+            waveforms = nn.functional.pad(waveforms, (0, self.pad_to - waveforms.shape[1]))
+        moments = waveforms[:, : waveforms.shape[1] // 10 * 10].reshape(len(waveforms), -1, 10)
+        front, back = (torch.full((len(moments), n, 10), 1e3) for n in (self.front, self.back))
+        return self.blocks[0](torch.cat([front, moments, back], dim=1))
+
+
+class TestClassTokens:
+    @pytest.mark.parametrize(
+        ("front", "back", "said"), [(1, 0, 1), (2, 0, [1, 0]), (0, 1, [-1]), (2, 1, [0, 1, -1])]
+    )
+    @pytest.mark.parametrize("frame_rate_hz", [10, None])
+    def test_they_are_no_moment(self, front, back, said, frame_rate_hz) -> None:
+        encoder = wrap_tokens(WithClassTokens(front, back), frame_rate_hz=frame_rate_hz, class_tokens=said)
+        n_tokens = front + 12 + back
+        assert encoder.hidden_states(np.zeros((1, 120)), [1])[1].shape[1] == n_tokens
+        tokens = encoder.tokens(120, 1, n_tokens=n_tokens)
+        moments = slice(front, n_tokens - back)
+        np.testing.assert_allclose(tokens.time_s[moments], 0.05 + 0.1 * np.arange(12))
+        assert np.isnan(np.delete(tokens.time_s, np.arange(n_tokens)[moments])).all()
+        assert tokens.inside(1.2).sum() == 12
+        if frame_rate_hz:
+            np.testing.assert_allclose(encoder.frame_times(120), 0.05 + 0.1 * np.arange(12))
+
+    def test_a_frame_rate_that_loses_a_token_is_refused(self) -> None:
+        with pytest.raises(
+            InputError, match=r"11 tokens of 1 s are more than the 10 that frame_rate_hz=10 .*class_tokens"
+        ):
+            wrap_tokens(WithClassTokens(1), frame_rate_hz=10)
+        with pytest.raises(InputError, match="12 tokens of 1 s are more than the 10"):
+            wrap_tokens(WithClassTokens(2, 1), frame_rate_hz=10, class_tokens=[-1])
+        with pytest.raises(InputError, match="10 tokens of 1 s are more than the 8"):
+            wrap_tokens(WithClassTokens(), frame_rate_hz=8)
+        with pytest.raises(InputError, match="frame_rate_hz must be above 0"):
+            wrap_tokens(WithClassTokens(), frame_rate_hz=0)
+
+    def test_padding_of_the_modules_own_may_lie_beyond_the_sound(self) -> None:
+        encoder = wrap_tokens(
+            WithClassTokens(1, pad_to=300), frame_rate_hz=10, class_tokens=1, max_samples=300
+        )
+        tokens = encoder.tokens(120, 1, n_tokens=31)
+        assert tokens.inside(1.2).sum() == 12
+
+    @pytest.mark.parametrize("said", [12, -1, [11], [0, 0], [0, -11], range(11)])
+    def test_places_that_cannot_be(self, said) -> None:
+        with pytest.raises(InputError, match="must be a number of tokens at the front, or different places"):
+            wrap_tokens(WithClassTokens(1), class_tokens=said)
+
+
+def wrap_tokens(module: nn.Module, **options) -> Encoder:
+    return Encoder.from_module(module, blocks="blocks.*", sample_rate=100, device="cpu", **options)

@@ -12,18 +12,18 @@ from otoscope.errors import InputError
 
 
 @pytest.mark.parametrize("name", ["hubert-base", "wavlm-base", "ast", "whisper", "wav2vec2-bert"])
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_without_the_prepacked_product_the_numbers_stay(name, dtype, folders, noise, monkeypatch) -> None:
-    ours = otoscope.load_encoder(folders(name), device="cpu", dtype=dtype).hidden_states(noise.short)
+@pytest.mark.parametrize("asked", ["float32", "bfloat16"])
+def test_without_the_prepacked_product_the_numbers_stay(name, asked, folders, noise, monkeypatch) -> None:
+    ours = otoscope.load_encoder(folders(name), device="cpu", precision=asked).hidden_states(noise.short)
     monkeypatch.setattr(kernels, "prepacked_linear_works", lambda: False)
-    plain = otoscope.load_encoder(folders(name), device="cpu", dtype=dtype).hidden_states(noise.short)
+    plain = otoscope.load_encoder(folders(name), device="cpu", precision=asked).hidden_states(noise.short)
     for layer, state in plain.items():
         difference = (ours[layer] - state).norm() / state.norm()
-        assert difference < (1e-6 if dtype == "float32" else 2e-2)
+        assert difference < (1e-6 if asked == "float32" else 2e-2)
 
 
 def test_weights_and_their_names_stay(folders) -> None:
-    encoder = otoscope.load_encoder(folders("hubert-base"), device="cpu", dtype="bfloat16")
+    encoder = otoscope.load_encoder(folders("hubert-base"), device="cpu", precision="bfloat16")
     import transformers
 
     model = transformers.HubertModel.from_pretrained(folders("hubert-base"))
@@ -33,11 +33,11 @@ def test_weights_and_their_names_stay(folders) -> None:
 
 
 def test_kernels_can_be_changed(folders, noise) -> None:
-    encoder = otoscope.load_encoder(folders("wavlm-base"), device="cpu", dtype="auto")
+    encoder = otoscope.load_encoder(folders("wavlm-base"), device="cpu", precision="auto")
     states = {}
-    for dtype in ("float32", "bfloat16", "float32"):
-        encoder.keep_dtype(dtype)
-        states.setdefault(dtype, []).append(encoder.hidden_states(noise.short, [3])[3])
+    for asked in ("float32", "bfloat16", "float32"):
+        with encoder.placed(auto=asked):
+            states.setdefault(asked, []).append(encoder.hidden_states(noise.short, [3])[3])
     assert torch.equal(*states["float32"])
     assert not torch.equal(states["float32"][0], states["bfloat16"][0])
 
@@ -50,7 +50,7 @@ def test_a_module_of_ones_own_is_left_alone() -> None:
         sample_rate=16_000,
         preprocess=lambda x: x.reshape(-1, 8),
         device="cpu",
-        dtype="bfloat16",
+        precision="bfloat16",
     )
     assert not any("forward" in vars(child) for child in module.modules())
     sound = torch.randn(1, 800)
@@ -63,10 +63,10 @@ def test_a_module_of_ones_own_is_left_alone() -> None:
 def test_auto_is_a_table_by_family_and_processor(monkeypatch) -> None:
     cpu = torch.device("cpu")
     monkeypatch.setattr(precision, "_cpu_features", lambda: ["amx_bf16", "avx512_bf16"])
-    assert precision.compute_dtype("auto", "hubert", cpu) == "bfloat16"
-    assert precision.compute_dtype("auto", "sew", cpu) == "float32"  # not measured
-    assert precision.compute_dtype("float32", "hubert", cpu) == "float32"
+    assert precision.compute_precision("auto", "hubert", cpu) == "bfloat16"
+    assert precision.compute_precision("auto", "sew", cpu) == "float32"  # not measured
+    assert precision.compute_precision("float32", "hubert", cpu) == "float32"
     monkeypatch.setattr(precision, "_cpu_features", list)
-    assert precision.compute_dtype("auto", "hubert", cpu) == "float32"
-    with pytest.raises(InputError, match="dtype must be auto, float32, bfloat16, float16, int8"):
-        precision.compute_dtype("float8", "hubert", cpu)
+    assert precision.compute_precision("auto", "hubert", cpu) == "float32"
+    with pytest.raises(InputError, match="precision must be auto, float32, bfloat16, float16"):
+        precision.compute_precision("float8", "hubert", cpu)

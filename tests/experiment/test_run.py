@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pandas as pd
 import pytest
 import yaml
@@ -9,11 +11,12 @@ import yaml
 from otoscope.errors import InputError
 from otoscope.experiment import run
 from otoscope.report import write_report
+from otoscope.results import BEST_LAYER, CODES, SCHEMA
 
 COLUMNS = {
-    "layer_probing": "encoder, layer, seed, accuracy, accuracy_low, accuracy_high, n_test",
+    "layer_probing": "encoder, layer, seed, score, score_low, score_high, n_test",
     "reconstruction": "encoder, layer, sae, sparsity, k, seed, mse, fvu, l0, dead_fraction",
-    "sae_probing": "encoder, layer, sae, sparsity, k, seed, accuracy, accuracy_low, accuracy_high, n_test",
+    "sae_probing": "encoder, layer, sae, sparsity, k, seed, score, score_low, score_high, n_test",
     "disentanglement": "encoder, layer, representation, sparsity, seed, factor, family, r2, r2_cv, completeness, "
     "effective_dims, n_nonzero, importance",
     "disentanglement_summary": "encoder, layer, representation, sparsity, seed, selection, r2_mean, r2_std, "
@@ -69,7 +72,13 @@ def test_the_tables_hold_what_was_asked(done):
             assert {"config.json", "model.safetensors"} <= {file.name for file in folder.iterdir()}
     comparisons = done.table("comparisons")
     assert (comparisons.difference_low <= comparisons.difference).all()
-    assert "best layer minus layer 0" in set(comparisons.comparison)
+    assert set(comparisons.comparison) == {BEST_LAYER, CODES}
+    record = json.loads((done.root / "run.json").read_text())
+    best = int(comparisons.layer[comparisons.comparison == BEST_LAYER].iloc[0])
+    assert record["layers"] == {"tiny": {"best": best, "studied": [1, 2]}}
+    assert record["schema"] == SCHEMA
+    probes = done.table("layer_probing")
+    assert set(probes.metric) == {record["summary"]["metric"]} == {"accuracy"}
 
 
 def test_a_probe_is_scored_on_singers_it_never_heard(done):
@@ -105,11 +114,11 @@ def test_only_what_depends_on_a_change_is_made_again(done, settings, tmp_path):
 
 
 def test_a_run_that_was_killed_ends_with_the_same_tables(done, settings, tmp_path, monkeypatch):
-    from otoscope.experiment import stages
+    from otoscope.experiment.stages import disentanglement, probing
 
     with monkeypatch.context() as patch:
-        patch.setattr(stages, "sae_probing", lambda *args: None)  # never came to it
-        patch.setattr(stages, "disentanglement", lambda *args: 1 / 0)
+        patch.setattr(probing, "sae_probing", lambda *args: None)  # never came to it
+        patch.setattr(disentanglement, "disentanglement", lambda *args: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             run("demo", out=tmp_path / "run", settings=settings)
     resumed = run("demo", out=tmp_path / "run", settings=settings)
@@ -121,7 +130,7 @@ def test_a_run_that_was_killed_ends_with_the_same_tables(done, settings, tmp_pat
 
 
 def test_the_report_opens_without_a_network(done):
-    page = write_report(done.root)
+    page = write_report(done)
     assert page == done.root / "report.html"
     for number in range(1, 5):
         assert (done.root / "figures" / f"figure{number}.png").stat().st_size > 5_000
@@ -152,6 +161,7 @@ def test_a_folder_of_ones_own(tiny_encoder, fsdd, tmp_path):
 SPEAKERS = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
 
 
+@pytest.mark.slow  # forests by the hundred; their scores have tests of their own
 def test_forests_are_measured_where_asked(done, settings, tmp_path):
     few = ["disentanglement.forest=true", "disentanglement.nulls=[random]", "disentanglement.folds=2"]
     made = run("demo", out=tmp_path, reuse=[done.root], settings=[*settings, *few, "encoders.0.layers=[2]"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 import pandas as pd
@@ -64,19 +65,51 @@ def test_a_stage_follows_those_it_reads(tmp_path):
 
 def test_tables_come_back(tmp_path):
     run = directory(tmp_path)
-    table = pd.DataFrame({"layer": [0, 1], "accuracy": [0.5, 1 / 3]})
-    run.write_table("t", table)
+    table = pd.DataFrame({"factor": "f0", "family": "pitch", "entropy_knn_bits": [0.5, 1 / 3]})
+    table = table.assign(entropy_hist_bits=float("-inf"), n_rows=[3, 4], n_tied=0)
+    run.write_table("factor_entropy", table)
     run.write_frame("f", table)
-    pd.testing.assert_frame_equal(run.table("t"), table)
+    pd.testing.assert_frame_equal(run.table("factor_entropy"), table)
     pd.testing.assert_frame_equal(run.frame("f"), table)
     assert not list(tmp_path.rglob("*.part"))
 
 
 def test_class_names_stay_as_they_are_written(tmp_path):
     run = directory(tmp_path)
-    table = pd.DataFrame({"truth": ["01", "NA", "1"], "layer": [0, 1, 2]})
-    run.write_table("t", table)
-    pd.testing.assert_frame_equal(run.table("t", text=["truth"]), table)
+    table = pd.DataFrame({"encoder": "1e3", "layer": pd.Series([0, 1, "final"], dtype=object)})
+    table = table.assign(truth=["01", "NA", "1"], predicted=["", "None", "nan"], count=[1, 2, 3])
+    run.write_table("confusion", table)
+    pd.testing.assert_frame_equal(run.table("confusion"), table)
+
+
+def test_a_table_must_be_as_it_is_declared(tmp_path):
+    run = directory(tmp_path)
+    with pytest.raises(InputError, match="no result table 'confusions'; did you mean 'confusion'"):
+        run.write_table("confusions", pd.DataFrame())
+    with pytest.raises(
+        InputError, match="must have the columns encoder, layer, truth, predicted, count; got"
+    ):
+        run.write_table("confusion", pd.DataFrame({"encoder": ["a"]}))
+    assert not list((tmp_path / "results").iterdir())
+
+
+def test_tables_of_an_older_schema_are_made_again_and_all_else_is_kept(tmp_path):
+    def make_both() -> list[bool]:
+        run = directory(tmp_path)
+        with run.stage("heavy") as heavy:
+            heavy.keep("activations")
+        with run.stage("tables", after=["heavy"]) as tables:
+            if tables.needed:
+                run.write_table("factors_info", pd.DataFrame({"name": ["a"], "unit": "", "family": "pitch"}))
+        return [heavy.needed, tables.needed]
+
+    (tmp_path / "activations").mkdir()
+    assert make_both() == [True, True]
+    assert make_both() == [False, False]
+    for name in ("heavy", "tables"):
+        record = tmp_path / "stages" / f"{name}.json"
+        record.write_text(json.dumps(json.loads(record.read_text()) | {"schema": 1}))
+    assert make_both() == [False, True]
 
 
 def test_another_experiment_is_not_overwritten(tmp_path):

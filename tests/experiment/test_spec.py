@@ -22,7 +22,7 @@ def spec_file(tmp_path) -> Path:
 
 def test_every_default_is_filled_in(spec_file):
     spec = load_spec(spec_file)
-    assert spec.saes.sparsities == [0.75, 0.8, 0.85, 0.9, 0.95, 0.99]
+    assert spec.saes[0].sparsities == [0.75, 0.8, 0.85, 0.9, 0.95, 0.99]
     assert spec.encoders[0].name == "otoscope-mini"
     assert resolve(spec.model_dump(mode="json")) == spec  # a resolved spec resolves to itself
 
@@ -31,7 +31,7 @@ def test_settings_win_over_the_file(spec_file):
     spec = load_spec(
         spec_file, settings=["saes.epochs=7", "encoders=[{name: ast, layers: [6, 12]}]", "name=other"]
     )
-    assert (spec.saes.epochs, spec.name) == (7, "other")
+    assert (spec.saes[0].epochs, spec.name) == (7, "other")
     assert spec.encoders[0].layers == [6, 12]
 
 

@@ -10,7 +10,8 @@ import pytest
 import soundfile
 
 from otoscope.errors import InputError
-from otoscope.factors import FAMILIES, compute_factors, egemaps, egemaps_families
+from otoscope.factors import compute_factors, egemaps, egemaps_families
+from otoscope.results import FAMILIES
 
 
 def test_counts_of_both_family_tables():

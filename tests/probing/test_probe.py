@@ -135,12 +135,12 @@ def test_constant_features_and_many_at_once():
 
 def test_best_layer():
     table = pd.DataFrame(
-        {"layer": [0, 1, 2, 1], "accuracy": [0.9, 0.5, 0.6, 0.5], "valid_accuracy": [0.3, 0.8, 0.6, 0.4]}
+        {"layer": [0, 1, 2, 1], "score": [0.9, 0.5, 0.6, 0.5], "valid_score": [0.3, 0.8, 0.6, 0.4]}
     )
     assert best_layer(table) == [1]  # the mean of 0.8 and 0.4 equals layer 2's: the lower layer
-    assert best_layer(table, by="accuracy", n=2) == [0, 2]
+    assert best_layer(table, by="score", n=2) == [0, 2]
     with pytest.raises(InputError, match="validation rows"):
-        best_layer(table.assign(valid_accuracy=np.nan))
+        best_layer(table.assign(valid_score=np.nan))
     with pytest.raises(InputError, match="needs the columns"):
         best_layer(table, by="f1")
 

@@ -6,11 +6,14 @@ import json
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
+
+from otoscope.results import BEST_LAYER, CODES, FAMILIES, SCHEMA, TABLES, read_table, to_csv
 
 SPARSITIES = (0.75, 0.8, 0.85, 0.9, 0.95, 0.99)
 FACTORS = {
@@ -56,10 +59,10 @@ def make_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         models, labels = encoders or {"otoscope-mini": (3, 4)}, classes or TECHNIQUES
         tables = make_tables(models, seeds, n_layers, labels, factors or FACTORS, gain)
         for table_name, table in tables.items():
-            table.to_csv(folder / "results" / f"{table_name}.csv", index=False)
+            write(folder / "results", table_name, table)
         spec = make_spec(name, list(models), seeds, protocol)
         (folder / "spec.yaml").write_text(yaml.safe_dump(spec, sort_keys=False))
-        (folder / "run.json").write_text(json.dumps(make_record(labels, metric)))
+        (folder / "run.json").write_text(json.dumps(make_record(labels, metric, tables)))
         return folder
 
     return make
@@ -70,11 +73,10 @@ def make_paper_run(make_run: Callable[..., Path]) -> Callable[..., Path]:
     """Return a function that writes a run of VocalSet's shape: four encoders, two layers each, every table there is."""
 
     def make(name: str = "paper", *, protocol: str = "paper", encoders: dict | None = None) -> Path:
-        families = ("pitch", "formants", "mfcc", "spectral", "quality", "loudness", "rhythm")
         rng = np.random.default_rng(3)
         factors = {
             f"{family}_{i}": (family, float(rng.uniform(0.02, 0.95)), float(rng.uniform(-1, 4)))
-            for family in families
+            for family in FAMILIES
             for i in range(5)
         }
         models = encoders or PAPER_LAYERS
@@ -109,13 +111,13 @@ def add_more_tables(results: Path, protocol: str) -> None:
     """Add selections, non-unique solutions, few latents, gaps, forests, factors not measured, and claims."""
     rng = np.random.default_rng(5)
     by = ["encoder", "layer", "representation", "sparsity", "seed"]
-    factors = pd.read_csv(results / "disentanglement.csv")
+    factors = read_table(results / "disentanglement.csv")
     factors["n_free"] = np.where((factors["sparsity"] == 0.99) & (rng.random(len(factors)) < 0.3), 2, 0)
     if protocol == "paper":
         factors["completeness"] = factors["completeness"].where(factors["r2"] > 0.15, 1.0)
         factors["n_nonzero"] = factors["n_nonzero"].where(factors["r2"] > 0.15, 0)
         factors["r2_cv"] = float("nan")
-    factors.to_csv(results / "disentanglement.csv", index=False)
+    write(results, "disentanglement", factors)
     score = "r2" if protocol == "paper" else "r2_cv"
     parts = []
     for key, here in factors.groupby(by, dropna=False, sort=False):
@@ -126,16 +128,16 @@ def add_more_tables(results: Path, protocol: str) -> None:
             row |= {"completeness_mean": top["completeness"].mean()}
             parts.append(row | {"effective_dims_mean": top["effective_dims"].mean()})
     summary = pd.DataFrame(parts)
-    summary.to_csv(results / "disentanglement_summary.csv", index=False)
+    write(results, "disentanglement_summary", summary)
     kept = summary[(summary["representation"] == "dense") | (summary["sparsity"] == 0.95)]
     kept = kept[kept["representation"].isin(["dense", "topk"])]
     forest = kept.assign(completeness_mean=kept["completeness_mean"] / 2)
-    forest.to_csv(results / "forest_summary.csv", index=False)
+    write(results, "forest_summary", forest)
     places = kept[kept["selection"] == "top10_r2"][by].to_dict("records")
     gaps = [
         row | {"factor": f, "mig": 0.1, "sap": 0.05} for row in places for f in factors["factor"].unique()[:4]
     ]
-    pd.DataFrame(gaps).to_csv(results / "gap_scores.csv", index=False)
+    write(results, "gap_scores", pd.DataFrame(gaps))
     few = [
         row
         | {
@@ -150,18 +152,14 @@ def add_more_tables(results: Path, protocol: str) -> None:
         for c in TECHNIQUES
         for k in (1, 2, 4, 8, 16, 32, 512)
     ]
-    pd.DataFrame(few).assign(latents="1 2").to_csv(results / "sparse_probing.csv", index=False)
-    problem = {"clip_id": "a/b.wav", "start_s": "", "stop_s": "", "problem": "too short"}
-    pd.DataFrame([problem, problem | {"clip_id": "c.wav"}]).to_csv(
-        results / "factor_problems.csv", index=False
-    )
+    write(results, "sparse_probing", pd.DataFrame(few).assign(latents="1 2"))
+    problem = {"clip_id": "a/b.wav", "start_s": np.nan, "stop_s": np.nan, "problem": "too short"}
+    write(results, "factor_problems", pd.DataFrame([problem, problem | {"clip_id": "c.wav"}]))
     claims = pd.DataFrame(CLAIMS, columns=["claim", "statement", "measured", "holds"])
     claims = claims.assign(protocol=protocol, rule="a stated rule", scope="8 layers")
-    claims.to_csv(results / "claims.csv", index=False)
-    probes = pd.read_csv(results / "layer_probing.csv")
-    probes.assign(balanced_accuracy=probes["accuracy"] - 0.01).to_csv(
-        results / "layer_probing.csv", index=False
-    )
+    write(results, "claims", claims)
+    probes = read_table(results / "layer_probing.csv")
+    write(results, "layer_probing", probes.assign(balanced_accuracy=probes["score"] - 0.01))
 
 
 def make_spec(name: str, encoders: list[str], seeds: tuple[int, ...], protocol: str) -> dict:
@@ -184,8 +182,15 @@ def make_spec(name: str, encoders: list[str], seeds: tuple[int, ...], protocol: 
     }
 
 
-def make_record(classes: list[str], metric: str) -> dict:
+def make_record(classes: list[str], metric: str, tables: dict[str, pd.DataFrame]) -> dict:
+    best = tables["layer_probing"].groupby(["encoder", "layer"], sort=False)["score"].mean()
+    studied = tables["reconstruction"].groupby("encoder", sort=False)["layer"].unique()
     return {
+        "schema": SCHEMA,
+        "layers": {
+            encoder: {"best": int(best[encoder].idxmax()), "studied": [int(layer) for layer in layers]}
+            for encoder, layers in studied.items()
+        },
         "summary": {
             "n_clips": 2000,
             "n_groups": 20,
@@ -233,11 +238,11 @@ def make_tables(
         best = max(dense, key=dense.__getitem__)
         pair = {
             "encoder": encoder,
-            "comparison": "best layer minus layer 0",
-            "a": f"layer {best}",
-            "b": "layer 0",
+            "comparison": BEST_LAYER,
+            "side": "best_layer",
+            "against": "layer_0",
         }
-        rows["comparisons"].append(pair | difference(dense[best] - dense[0]))
+        rows["comparisons"].append(pair | difference(dense[best] - dense[0]) | {"layer": best})
         for truth in classes:
             guesses = rng.multinomial(50, rng.dirichlet([10.0 if c == truth else 0.4 for c in classes]))
             rows["confusion"] += [
@@ -271,9 +276,9 @@ def add_codes(rows: dict, encoder: str, layer: int, dense: float, seeds: tuple, 
             )
             accuracy = round(dense - 0.01 - 0.06 * (s == 0.99) + rng.normal(0, 0.006), 4)
             rows["sae_probing"].append({**key, **sae, **interval(accuracy), "n_test": 500})
-            names = {"a": f"layer {layer} codes {s:.0%} seed {seed}", "b": f"layer {layer} dense"}
-            pair = {"encoder": encoder, "comparison": "codes minus dense", **names}
-            rows["comparisons"].append(pair | difference(accuracy - dense) | {"layer": layer, "sparsity": s})
+            pair = {**key, "sae": sae["sae"], "sparsity": s, "seed": seed}
+            pair |= {"comparison": CODES, "side": "codes", "against": "dense"}
+            rows["comparisons"].append(pair | difference(accuracy - dense))
         for representation, s in represented:
             add_factors(
                 rows, {**key, "representation": representation, "sparsity": s, "seed": seed}, factors, rng
@@ -303,10 +308,16 @@ def add_factors(rows: dict, key: dict, factors: dict, rng: np.random.Generator) 
     }
     summary |= {"effective_dims_mean": top["effective_dims"].mean(), "n_factors": len(top)}
     rows["disentanglement_summary"].append({**key, **summary})
-    families = ("pitch", "formants", "mfcc", "spectral", "quality", "loudness", "rhythm")
     rows["factor_families"].append(
-        {**key, **{family: int((top["family"] == family).sum()) for family in families}}
+        {**key, **{family: int((top["family"] == family).sum()) for family in FAMILIES}}
     )
+
+
+def write(results: Path, name: str, table: pd.DataFrame) -> None:
+    """Write a result table; columns that these made-up numbers leave out are empty."""
+    empty: dict[str, Any] = {"text": "", "number": np.nan, "count": 0, "flag": True}
+    filled = table.assign(**{c.name: empty[c.kind] for c in TABLES[name].columns if c.name not in table})
+    (results / f"{name}.csv").write_text(to_csv(name, filled[list(TABLES[name].names)]))
 
 
 def difference(value: float) -> dict[str, float]:
@@ -315,4 +326,4 @@ def difference(value: float) -> dict[str, float]:
 
 
 def interval(accuracy: float) -> dict[str, float]:
-    return {"accuracy": accuracy, "accuracy_low": accuracy - 0.06, "accuracy_high": accuracy + 0.055}
+    return {"score": accuracy, "score_low": accuracy - 0.06, "score_high": accuracy + 0.055}

@@ -7,7 +7,7 @@ import torch
 from otoscope.errors import InputError
 from otoscope.saes import TopKConfig, reconstruction_metrics
 from otoscope.saes.base import SparseAutoencoder
-from otoscope.saes.topk import TopK
+from otoscope.saes.kinds.topk import TopK
 
 
 class Fixed(SparseAutoencoder):

@@ -4,12 +4,4 @@ from __future__ import annotations
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__,
-    submod_attrs={
-        "crops": ["Crop", "parse_crop"],
-        "extraction": ["extract"],
-        "plan": ["provenance_of", "store_name"],
-        "reader": ["Activations"],
-    },
-)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,4 +1,4 @@
-"""Which stretches of a clip are listened to."""
+"""Crops: what of a clip is listened to."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Crop:
     Attributes
     ----------
     kind : str
-        "full": the whole clip. "first": its first `length_s` seconds. "random": `count` stretches of `length_s`,
+        "full": the whole clip. "first": its first `length_s` seconds. "random": `count` crops of `length_s`,
         drawn anew for every clip from `seed` and the clip's id. "windows": one every `hop_s`, the last one
         ending where the clip ends. A clip shorter than `length_s` is taken whole, once.
     length_s : float
@@ -123,7 +123,7 @@ def cut(clips: pd.DataFrame, crop: Crop) -> pd.DataFrame:
     for clip_id, path, channel, clip_start_s, clip_stop_s in zip(
         clips.clip_id, clips.path, channels(clips), clips.start_s, clips.stop_s
     ):
-        for number, (offset_s, length_s) in enumerate(_stretches(crop, clip_id, clip_stop_s - clip_start_s)):
+        for number, (offset_s, length_s) in enumerate(_crops(crop, clip_id, clip_stop_s - clip_start_s)):
             start_s = clip_start_s + offset_s
             stop_s = min(start_s + length_s, clip_stop_s)
             given_s = crop.length_s if crop.pad else stop_s - start_s
@@ -153,7 +153,7 @@ def _parse_numbers(kind: str, numbers: str) -> Crop:
     return Crop(kind, length_s=float(length), hop_s=float(hop or length))
 
 
-def _stretches(crop: Crop, clip_id: str, duration_s: float) -> list[tuple[float, float]]:
+def _crops(crop: Crop, clip_id: str, duration_s: float) -> list[tuple[float, float]]:
     """Return (start, length) of each crop, in seconds from the clip's start."""
     if crop.kind == "full":
         return [(0.0, duration_s)]

@@ -12,7 +12,6 @@ from otoscope.activations.pipeline import Pipeline
 from otoscope.activations.plan import make_plan
 from otoscope.activations.reader import Activations
 from otoscope.activations.store import Store, check_same
-from otoscope.compute import pick_device
 from otoscope.encoders.encoder import Encoder
 from otoscope.encoders.tokens import Layer
 from otoscope.errors import InputError
@@ -49,14 +48,14 @@ def extract(
     layers : "all", or list of int or "final"
         "all" is 0..L.
     crop : str or Crop
-        Which stretches of a clip: ``full``, ``first:5``, ``random:8x5``, ``windows:5/2.5``; see `parse_crop`. What is
-        longer than the model takes in one pass is cut into equal stretches and joined again.
+        What of a clip is heard: ``full``, ``first:5``, ``random:8x5``, ``windows:5/2.5``; see `parse_crop`. A crop
+        longer than the model takes in one pass is cut into equal pieces, and what comes of them is joined again.
     pool : str
         "mean", "frames", "bands", "tokens" or "paper"; see `otoscope.activations.pooling.POOLS`.
     dtype : str
-        Of the arrays on disk: "float32" or "float16". What the model computes in is `load_encoder`'s `dtype`.
+        Of the arrays on disk: "float32" or "float16". What the model computes in is `load_encoder`'s `precision`.
     device : str, optional
-        Move the encoder there first.
+        Where the encoder runs meanwhile. Default: where it is.
     batch_size : int, optional
         Crops per pass. Default: on a CPU one, while every core takes its own (of a model that several threads cannot
         run, as many as keep about 40 s of sound in one pass); on a GPU as many as keep about 10 min.
@@ -83,25 +82,35 @@ def extract(
         If `out` was made with other settings.
     OtoscopeError
         If another process makes the same shard, or the disk is full.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import otoscope as oto
+    >>> from otoscope.audio import write_audio
+    >>> write_audio("tone.wav", 0.5 * np.sin(2 * np.pi * 220 * np.arange(16_000) / 16_000), 16_000)
+    >>> encoder = oto.load_encoder("otoscope-mini", device="cpu")
+    >>> store = extract(oto.load_clips("tone.wav"), encoder, layers=[0, 3], out="activations")
+    >>> store.layers, store.layer(3).shape == (1, encoder.widths[3])
+    ([0, 3], True)
     """
-    if device is not None:
-        encoder.to(pick_device(device))
     store = Store(out)
     mine = _parse_shard(shard)
     if batch_size is not None and batch_size < 1:
         raise InputError(f"batch_size must be at least 1; got {batch_size}")
-    if store.exists():
-        encoder.keep_dtype(str(store.provenance().get("compute_dtype")))
-    plan = make_plan(
-        clips, encoder, layers=layers, crop=crop, pool=pool, dtype=dtype, skip_unreadable=skip_unreadable
-    )
-    if not store.exists():
-        store.create(plan)
-    done = store.done()
-    check_same(store.provenance(), plan.provenance, store.url, complete=len(done) == len(plan.shards))
-    todo = [s for s in plan.shards if s.number % mine[1] == mine[0] and s.name not in done]
-    if todo:
-        Pipeline(plan, encoder, store, batch_size, workers, skip_unreadable).make(todo, show=progress)
+    # A store that was begun is finished in the precision that "auto" meant then.
+    begun = store.provenance().get("precision") if store.exists() else None
+    with encoder.placed(device, auto=begun):
+        plan = make_plan(
+            clips, encoder, layers=layers, crop=crop, pool=pool, dtype=dtype, skip_unreadable=skip_unreadable
+        )
+        if not store.exists():
+            store.create(plan)
+        done = store.done()
+        check_same(store.provenance(), plan.provenance, store.url, complete=len(done) == len(plan.shards))
+        todo = [s for s in plan.shards if s.number % mine[1] == mine[0] and s.name not in done]
+        if todo:
+            Pipeline(plan, encoder, store, batch_size, workers, skip_unreadable).make(todo, show=progress)
     return Activations(store, partial=shard is not None)
 
 

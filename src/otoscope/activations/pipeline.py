@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from otoscope.activations.plan import Plan, Shard, n_stretches
-from otoscope.activations.pooling import Pooled, join_stretches, keeps_frames, pool_tokens
+from otoscope.activations.plan import Plan, Shard, n_pieces
+from otoscope.activations.pooling import Pooled, join_pieces, keeps_frames, pool_tokens
 from otoscope.activations.store import Store
 from otoscope.audio import read_audio
 from otoscope.compute import in_lanes, progress, thread_map
@@ -31,31 +31,31 @@ OVERREAD_S = 0.002  # read a little past a crop's end, so that rounding never le
 
 
 @dataclass(frozen=True)
-class _Heard:
-    """A unit that was decoded: the inputs of its stretches, or why there are none."""
+class _Decoded:
+    """A unit that was decoded: the inputs of its pieces, or why there are none."""
 
     unit: int
     inputs: tuple[torch.Tensor, ...] = ()
-    n_given: int = 0  # samples per stretch
-    starts: tuple[int, ...] = ()  # of the stretches, in samples
+    n_given: int = 0  # samples per piece
+    starts: tuple[int, ...] = ()  # of the pieces, in samples
     n_sound: int = 0  # samples of the whole crop that are sound, not padding
     problem: str = ""
 
 
 @dataclass(frozen=True)
-class _Stretch:
+class _Piece:
     """What the model takes in one pass, alone or with others of its shape."""
 
-    heard: _Heard
+    source: _Decoded
     place: int
 
     @property
     def inputs(self) -> torch.Tensor:
-        return self.heard.inputs[self.place]
+        return self.source.inputs[self.place]
 
 
-_Passed = list[tuple[_Stretch, dict[Layer, Pooled]]]
-"""What became of the stretches of a batch."""
+_Passed = list[tuple[_Piece, dict[Layer, Pooled]]]
+"""What became of the pieces of a batch."""
 
 
 class Pipeline:
@@ -72,7 +72,7 @@ class Pipeline:
     ) -> None:
         self.plan, self.encoder, self.store = plan, encoder, store
         self.batch_size, self.workers, self.skip = batch_size, workers, skip
-        # Crops that are the same stretch (a short clip drawn several times) are computed once.
+        # Crops of the same sound (a short clip drawn several times) are computed once: a unit.
         keys = plan.crops[["path", "channel", "start_s", "stop_s", "n_given"]]
         self.unit_of = keys.groupby(list(keys), sort=False).ngroup().to_numpy()
         self.crops: list[Any] = list(plan.crops.itertuples())
@@ -87,7 +87,7 @@ class Pipeline:
             progress(name, n_crops, unit="clips", show=show) as bar,
             closing(_Claims(self.store)) as self.claims,
             ThreadPoolExecutor(1, thread_name_prefix="otoscope-write") as writer,
-            closing(self._heard(todo)) as heard,
+            closing(self._all_decoded(todo)) as decoded,
             self.encoder.reader(self.plan.layers) as read,
         ):
             written: Future | None = None
@@ -96,7 +96,7 @@ class Pipeline:
                 units = self._shard_units(shard)
                 pooled: dict[int, dict[Layer, Pooled]] = {}
                 problems: dict[int, str] = {}
-                batches = self._batches(heard, len(units), problems)
+                batches = self._batches(decoded, len(units), problems)
                 with closing(in_lanes(partial(self._pass, read), batches, self.n_lanes)) as passes:
                     for h, states in self._joined(passes):
                         pooled[h.unit] = states
@@ -110,15 +110,15 @@ class Pipeline:
                 written.result()
 
     def _n_lanes(self) -> int:
-        """Return how many stretches run at once. It follows from the whole plan, not from what is left of it: how
+        """Return how many pieces run at once. It follows from the whole plan, not from what is left of it: how
         many share the cores may show in a state's last digit."""
         n_given = [crop.n_given for crop in self.crop_of.values() if not crop.problem]
-        counts = [n_stretches(self.encoder, n) for n in n_given]
+        counts = [n_pieces(self.encoder, n) for n in n_given]
         longest = max((n / count for n, count in zip(n_given, counts)), default=1.0)
         fit = LANES_S * self.encoder.sample_rate / longest
         return self.encoder.n_lanes(max(min(sum(counts), int(fit)), 1))
 
-    def _heard(self, todo: list[Shard]) -> Generator[_Heard]:
+    def _all_decoded(self, todo: list[Shard]) -> Generator[_Decoded]:
         """Yield the units of all shards in order, decoded ahead in threads; each shard is claimed first."""
 
         def units() -> Iterator[int]:
@@ -127,7 +127,10 @@ class Pipeline:
                 yield from self._shard_units(shard)
 
         yield from thread_map(
-            self._hear, units(), workers=self.workers, ahead=max(2 * (self.batch_size or 8), 2 * self.n_lanes)
+            self._decode,
+            units(),
+            workers=self.workers,
+            ahead=max(2 * (self.batch_size or 8), 2 * self.n_lanes),
         )
 
     def _shard_units(self, shard: Shard) -> list[int]:
@@ -135,12 +138,12 @@ class Pipeline:
         units = dict.fromkeys(self.unit_of[shard.first_crop : shard.stop_crop])
         return sorted(units, key=lambda unit: self.crop_of[unit].n_given)
 
-    def _hear(self, unit: int) -> _Heard:
+    def _decode(self, unit: int) -> _Decoded:
         """Decode and resample one unit and make the model's inputs; runs in a worker thread."""
         crop = self.crop_of[unit]
         rate = self.encoder.sample_rate
         if crop.problem:
-            return _Heard(unit, problem=crop.problem)
+            return _Decoded(unit, problem=crop.problem)
         try:
             stop_s = min(crop.stop_s + OVERREAD_S, crop.clip_stop_s)
             waveform, _ = read_audio(
@@ -166,59 +169,57 @@ class Pipeline:
         except AudioError as error:
             if not self.skip:
                 raise
-            return _Heard(unit, problem=error.reason)
-        size, starts = equal_stretches(len(waveform), n_stretches(self.encoder, len(waveform)))
+            return _Decoded(unit, problem=error.reason)
+        size, starts = equal_pieces(len(waveform), n_pieces(self.encoder, len(waveform)))
         inputs = tuple(self.encoder.frontend(waveform[start : start + size]) for start in starts)
-        return _Heard(unit, inputs, size, starts, n_sound)
+        return _Decoded(unit, inputs, size, starts, n_sound)
 
     def _batches(
-        self, heard: Iterator[_Heard], n_units: int, problems: dict[int, str]
-    ) -> Iterator[list[_Stretch]]:
-        """Yield the stretches of the next `n_units` units, those of one shape together."""
-        batch: list[_Stretch] = []
+        self, decoded: Iterator[_Decoded], n_units: int, problems: dict[int, str]
+    ) -> Iterator[list[_Piece]]:
+        """Yield the pieces of the next `n_units` units, those of one shape together."""
+        batch: list[_Piece] = []
         for _ in range(n_units):
-            item = next(heard)
+            item = next(decoded)
             if item.problem:
                 problems[item.unit] = item.problem
-            for stretch in (_Stretch(item, place) for place in range(len(item.inputs))):
-                if batch and (
-                    batch[0].inputs.shape != stretch.inputs.shape or self._full(batch, item.n_given)
-                ):
+            for piece in (_Piece(item, place) for place in range(len(item.inputs))):
+                if batch and (batch[0].inputs.shape != piece.inputs.shape or self._full(batch, item.n_given)):
                     yield batch
                     batch = []
-                batch.append(stretch)
+                batch.append(piece)
         if batch:
             yield batch
 
-    def _full(self, batch: list[_Stretch], n_given: int) -> bool:
+    def _full(self, batch: list[_Piece], n_given: int) -> bool:
         if self.batch_size is not None:
             return len(batch) >= self.batch_size
         longest_s = 600.0 if self.encoder.device.type != "cpu" else 40.0 if self.n_lanes == 1 else 0.0
         return (len(batch) + 1) * n_given > longest_s * self.encoder.sample_rate
 
     def _pass(
-        self, read: Callable[[torch.Tensor], dict[Layer, torch.Tensor]], batch: list[_Stretch]
+        self, read: Callable[[torch.Tensor], dict[Layer, torch.Tensor]], batch: list[_Piece]
     ) -> _Passed:
         """Run the model on a batch and pool what comes out; runs in a lane."""
-        states = read(torch.stack([stretch.inputs for stretch in batch]))
-        found: _Passed = [(stretch, {}) for stretch in batch]
+        states = read(torch.stack([piece.inputs for piece in batch]))
+        found: _Passed = [(piece, {}) for piece in batch]
         for layer in self.plan.layers:
-            for state, (stretch, pooled) in zip(states.pop(layer), found):
-                h = stretch.heard
+            for state, (piece, pooled) in zip(states.pop(layer), found):
+                h = piece.source
                 tokens = self.encoder.tokens(h.n_given, layer, n_tokens=len(state))
-                sound_s = min(h.n_sound - h.starts[stretch.place], h.n_given) / self.encoder.sample_rate
+                sound_s = min(h.n_sound - h.starts[piece.place], h.n_given) / self.encoder.sample_rate
                 pooled[layer] = pool_tokens(state, tokens, sound_s, self.plan.pool)
         return found
 
-    def _joined(self, passes: Iterable[_Passed]) -> Iterator[tuple[_Heard, dict[Layer, Pooled]]]:
-        """Yield each unit when all its stretches have passed, with its layers."""
+    def _joined(self, passes: Iterable[_Passed]) -> Iterator[tuple[_Decoded, dict[Layer, Pooled]]]:
+        """Yield each unit when all its pieces have passed, with its layers."""
         parts: list[dict[Layer, Pooled]] = []
-        for stretch, pooled in chain.from_iterable(passes):
-            h = stretch.heard
+        for piece, pooled in chain.from_iterable(passes):
+            h = piece.source
             parts.append(pooled)
             if len(parts) == len(h.inputs):
                 starts_s = [start / self.encoder.sample_rate for start in h.starts]
-                join = partial(join_stretches, starts_s=starts_s, pool=self.plan.pool)
+                join = partial(join_pieces, starts_s=starts_s, pool=self.plan.pool)
                 yield h, {layer: join([part[layer] for part in parts]) for layer in self.plan.layers}
                 parts = []
 
@@ -251,7 +252,7 @@ class Pipeline:
         values = np.concatenate(parts) if parts else np.empty((0, self.plan.widths[layer]), np.float32)
         if not np.isfinite(values).all():
             raise ModelError(
-                f"layer {layer} of {self.encoder.name} gave NaN or infinite values; try dtype 'float32' of load_encoder"
+                f"layer {layer} of {self.encoder.name} gave NaN or infinite values; load it in precision 'float32'"
             )
         if self.plan.dtype == "float16" and np.abs(values).max(initial=0) > np.finfo(np.float16).max:
             raise InputError(
@@ -266,7 +267,9 @@ class Pipeline:
         if pooled.time_s is not None and keeps_frames(self.plan.pool):
             time_s = crop.start_s + pooled.time_s
             half_s = self.encoder.tokens(crop.n_given, self.plan.layers[0], n_tokens=n_rows).hop_s / 2
-            rows["start_s"], rows["stop_s"], rows["time_s"] = time_s - half_s, time_s + half_s, time_s
+            rows["start_s"] = np.maximum(time_s - half_s, crop.start_s)
+            rows["stop_s"] = np.minimum(time_s + half_s, crop.stop_s)
+            rows["time_s"] = time_s
         else:
             rows["start_s"], rows["stop_s"] = crop.start_s, crop.stop_s
         if pooled.band is not None:
@@ -293,8 +296,8 @@ class _Claims:
             stack.close()
 
 
-def equal_stretches(n_samples: int, count: int) -> tuple[int, tuple[int, ...]]:
-    """Return the size and the starts of `count` equal stretches that cover `n_samples` samples.
+def equal_pieces(n_samples: int, count: int) -> tuple[int, tuple[int, ...]]:
+    """Return the size and the starts of `count` equal pieces that cover `n_samples` samples.
 
     Where it does not divide, neighbours share a sample.
     """

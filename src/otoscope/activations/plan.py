@@ -26,7 +26,7 @@ from otoscope.encoders.encoder import Encoder
 from otoscope.encoders.tokens import Layer
 from otoscope.errors import AudioError, InputError
 
-FORMAT = 1
+FORMAT = 2
 STORE_DTYPES = ("float32", "float16")
 CHUNK_ROWS = 4096
 SHARD_BYTES = 128 * 2**20  # what a shard's rows take in memory before they are written
@@ -101,6 +101,8 @@ def make_plan(
     shards, chunk_rows = _shards(crops.clip_id.to_numpy(), bounds, row_bytes)
     provenance = provenance_of(clips, encoder, layers=found, crop=rule, pool=pool, dtype=dtype)
     provenance |= {"shards": len(shards), "left_out": left_out}
+    if encoder.folder is not None:
+        provenance["folder"] = str(encoder.folder)
     return Plan(crops, shards, found, pool, dtype, widths, chunk_rows, provenance)
 
 
@@ -131,11 +133,11 @@ def provenance_of(
 
 
 def provenance_hash(provenance: dict[str, Any]) -> str:
-    """Return 8 hex digits of the settings. Library versions are left out, and what "auto" meant on one machine."""
+    """Return 8 hex digits of the settings: without library versions, folders, and what "auto" meant on one machine."""
     settings = {
         key: value
         for key, value in provenance.items()
-        if key not in ("versions", "shards", "left_out", "compute_dtype")
+        if key not in ("versions", "shards", "left_out", "folder", "precision")
     }
     return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:8]
 
@@ -183,17 +185,17 @@ def _row_bounds(encoder: Encoder, crops: pd.DataFrame, pool: str, layer: Layer) 
 
     @cache
     def bound(n_given: int) -> int:
-        stretches = n_stretches(encoder, n_given)
-        n_samples = -(-n_given // stretches) + 2
+        pieces = n_pieces(encoder, n_given)
+        n_samples = -(-n_given // pieces) + 2
         tokens = encoder.tokens(n_samples, layer)
         rows = rows_per_crop(tokens, n_samples / encoder.sample_rate, pool)
-        return rows if pool == "bands" else rows * stretches
+        return rows if pool == "bands" else rows * pieces
 
     return np.array([bound(n) if not problem else 0 for n, problem in zip(crops.n_given, crops.problem)])
 
 
-def n_stretches(encoder: Encoder, n_samples: int) -> int:
-    """Return into how many equal stretches an input is cut so that the model takes each in one pass."""
+def n_pieces(encoder: Encoder, n_samples: int) -> int:
+    """Return into how many equal pieces an input is cut so that the model takes each in one pass."""
     return 1 if encoder.max_samples is None else max(-(-n_samples // encoder.max_samples), 1)
 
 

@@ -21,15 +21,15 @@ POOLS = {
 
 @dataclass(frozen=True)
 class Pooled:
-    """Rows made of one stretch.
+    """Rows made of one piece.
 
     Attributes
     ----------
     values : np.ndarray [rows, width], float32
     weight : int
-        Tokens behind a row: how much it counts when stretches of one crop are averaged.
+        Tokens behind a row: how much it counts when pieces of one crop are averaged.
     time_s : np.ndarray [rows] or None
-        Centre of each row, in seconds from the stretch's start.
+        Centre of each row, in seconds from the piece's start.
     band : np.ndarray [rows] or None
     """
 
@@ -52,7 +52,7 @@ def keeps_frames(pool: str) -> bool:
 
 
 def pool_tokens(state: torch.Tensor, tokens: Tokens, duration_s: float, pool: str) -> Pooled:
-    """Pool the state of one stretch.
+    """Pool the state of one piece.
 
     Parameters
     ----------
@@ -85,22 +85,22 @@ def pool_tokens(state: torch.Tensor, tokens: Tokens, duration_s: float, pool: st
     return Pooled(_array(moments.mean(dim=0)), 1, time_s[: moments.shape[1]])
 
 
-def join_stretches(stretches: list[Pooled], starts_s: list[float], pool: str) -> Pooled:
-    """Join what the stretches of one crop gave: frames follow each other, means are weighted by their tokens."""
+def join_pieces(pieces: list[Pooled], starts_s: list[float], pool: str) -> Pooled:
+    """Join what the pieces of one crop gave: frames follow each other, means are weighted by their tokens."""
     if keeps_frames(pool):
-        times = [p.time_s + start for p, start in zip(stretches, starts_s) if p.time_s is not None]
-        bands = [p.band for p in stretches if p.band is not None]
-        values = np.concatenate([p.values for p in stretches])
+        times = [p.time_s + start for p, start in zip(pieces, starts_s) if p.time_s is not None]
+        bands = [p.band for p in pieces if p.band is not None]
+        values = np.concatenate([p.values for p in pieces])
         return Pooled(values, 1, np.concatenate(times), np.concatenate(bands) if bands else None)
-    if len(stretches) == 1:
-        return stretches[0]
-    weights = np.array([p.weight for p in stretches], np.float32)
-    values = np.tensordot(weights / weights.sum(), np.stack([p.values for p in stretches]), axes=1)
-    return Pooled(values.astype(np.float32), int(weights.sum()), band=stretches[0].band)
+    if len(pieces) == 1:
+        return pieces[0]
+    weights = np.array([p.weight for p in pieces], np.float32)
+    values = np.tensordot(weights / weights.sum(), np.stack([p.values for p in pieces]), axes=1)
+    return Pooled(values.astype(np.float32), int(weights.sum()), band=pieces[0].band)
 
 
 def rows_per_crop(tokens: Tokens | None, duration_s: float, pool: str) -> int:
-    """Return how many rows a crop of one stretch gives, at most.
+    """Return how many rows a crop of one piece gives, at most.
 
     Raises
     ------

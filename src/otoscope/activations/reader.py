@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +12,8 @@ import numpy as np
 import pandas as pd
 import zarr
 
+from otoscope.activations import shuffle
 from otoscope.activations.store import Store, array_name
-from otoscope.compute import thread_map
 from otoscope.encoders.tokens import Layer
 from otoscope.errors import InputError, nearest
 
@@ -81,9 +80,23 @@ class Activations:
     def rows(self) -> pd.DataFrame:
         """What each row is: clip_id, crop, start_s, stop_s; with frames also time_s, with frequency patches band.
 
-        `start_s` and `stop_s` are in the file's time. A frame's stretch is one hop around its centre `time_s`.
+        `start_s` and `stop_s` are in the file's time. A frame spans one hop around its centre `time_s`,
+        less at the ends of its crop.
         """
         return self._rows.drop(columns="array_row")
+
+    def labelled(self, clips: pd.DataFrame) -> pd.DataFrame:
+        """Return `rows` in their order, with the split, group and labels of each one's clip beside them.
+
+        ``rows=store.labelled(clips).split == "train"`` has `train_saes` learn from training clips only.
+
+        Parameters
+        ----------
+        clips : DataFrame
+            The clips table that the store was made from, or a part of it: what rows of other clips lack is empty.
+        """
+        about = clips.drop(columns=["path", "start_s", "stop_s"])
+        return self.rows.merge(about, on="clip_id", how="left", validate="many_to_one")
 
     @cached_property
     def skipped(self) -> pd.DataFrame:
@@ -109,59 +122,45 @@ class Activations:
         return values
 
     def batches(
-        self, layer: Layer, *, batch_size: int, seed: int = 0, buffer_bytes: int = 256 * 2**20
-    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield a layer once, shuffled, without holding it in memory.
+        self,
+        layers: Sequence[Layer] | None = None,
+        *,
+        batch_size: int,
+        seed: int | Sequence[int] | None = 0,
+        kept: np.ndarray | None = None,
+        buffer_rows: int = 65_536,
+    ) -> Iterator[tuple[np.ndarray, dict[Layer, np.ndarray]]]:
+        """Yield every row once, shuffled, without holding the store in memory.
 
         Chunks come in random order and rows are mixed over a buffer of many chunks (the chunks of a framewise store
         hold few clips each). The next buffer is read while this one is used, so memory stays near two buffers.
 
         Parameters
         ----------
+        layers : sequence of int or str, optional
+            Layers to read together; all by default.
         batch_size : int
             Rows per batch; the last batch holds what is left.
-        seed : int
-            Of the order; give every epoch its own. Layers of one store come in the same order.
-        buffer_bytes : int
-            How much is mixed at once.
+        seed : int, sequence of int or None
+            Of the order, which does not depend on `layers`; give every epoch its own. None keeps the order of `rows`.
+        kept : [rows], bool, optional
+            Which rows to yield; all by default.
+        buffer_rows : int
+            How many rows are mixed at once.
 
         Yields
         ------
         index : np.ndarray [batch]
             Places in `rows`.
-        values : np.ndarray [batch, width], float32
+        values : dict of layer to np.ndarray [batch, width], float32
         """
-        array = self.array(layer)
-        rng = np.random.default_rng(seed)
-        pieces = _chunk_pieces(self.spans, array.chunks[0])
-        order = rng.permutation(len(pieces))
-        row_bytes = array.shape[1] * array.dtype.itemsize
-        groups = _grouped([pieces[i] for i in order], max(buffer_bytes // row_bytes, batch_size))
-
-        def read(group: list[_Piece]) -> tuple[np.ndarray, np.ndarray]:
-            values = np.empty((sum(piece.stop - piece.first for piece in group), array.shape[1]), array.dtype)
-            start = 0
-            for piece in group:
-                n_rows = piece.stop - piece.first
-                values[start : start + n_rows] = array[piece.first : piece.stop]
-                start += n_rows
-            places = [np.arange(p.place, p.place + p.stop - p.first) for p in group]
-            return np.concatenate(places), values
-
-        left_index, left = np.empty(0, int), np.empty((0, array.shape[1]), np.float32)
-        for places, values in thread_map(read, groups, workers=1, ahead=1):
-            mixed = rng.permutation(len(values))
-            need = batch_size - len(left)
-            first = mixed[:need]  # completes the batch that the buffer before began
-            left_index = np.concatenate([left_index, places[first]])
-            left = np.concatenate([left, values[first].astype(np.float32)])
-            for start in range(need, len(mixed) + 1, batch_size):
-                yield left_index, left
-                chosen = mixed[start : start + batch_size]
-                left_index, left = places[chosen], values[chosen].astype(np.float32)
-            del places, values  # before the next buffer but one is read
-        if len(left):
-            yield left_index, left
+        layers = self.layers if layers is None else list(layers)
+        arrays = [self.array(layer) for layer in layers]
+        found = shuffle.batches(
+            arrays, self.spans, batch_size=batch_size, seed=seed, kept=kept, buffer_rows=buffer_rows
+        )
+        for index, values in found:
+            yield index, dict(zip(layers, values))
 
     def array(self, layer: Layer) -> zarr.Array:
         """Return a layer's Zarr array. Rows of it that no crop filled are in no `rows`: read it through `spans`."""
@@ -175,7 +174,7 @@ class Activations:
 
     @cached_property
     def spans(self) -> list[tuple[int, int]]:
-        """Stretches (first, stop) of the arrays that hold rows, in order."""
+        """Ranges (first, stop) of the arrays that hold rows, in order."""
         index = self._rows.array_row.to_numpy()
         breaks = np.flatnonzero(np.diff(index) != 1) + 1
         return [(int(part[0]), int(part[-1]) + 1) for part in np.split(index, breaks) if len(part)]
@@ -210,33 +209,7 @@ class Activations:
         return pd.concat([self._store.rows(shard) for shard in self._shards], ignore_index=True)
 
 
-@dataclass(frozen=True)
-class _Piece:
-    """Rows `first` to `stop` of an array, all in one chunk; the first is row `place` of the table."""
-
-    first: int
-    stop: int
-    place: int
-
-
-def _chunk_pieces(spans: list[tuple[int, int]], chunk_rows: int) -> list[_Piece]:
-    pieces, place = [], 0
-    for first, stop in spans:
-        while first < stop:
-            end = min(stop, (first // chunk_rows + 1) * chunk_rows)
-            pieces.append(_Piece(first, end, place))
-            place += end - first
-            first = end
-    return pieces
-
-
-def _grouped(pieces: list[_Piece], n_rows: int) -> Iterator[list[_Piece]]:
-    """Yield runs of pieces of at least `n_rows` rows together; the last may be shorter."""
-    group: list[_Piece] = []
-    for piece in pieces:
-        group.append(piece)
-        if sum(p.stop - p.first for p in group) >= n_rows:
-            yield group
-            group = []
-    if group:
-        yield group
+def layer_rows(store: Activations, clips: pd.DataFrame) -> pd.DataFrame:
+    """Return the store's rows in order, with the clip's split, group and labels beside them."""
+    about = clips.drop(columns=["path", "start_s", "stop_s"])
+    return store.rows.merge(about, on="clip_id", how="left", validate="many_to_one")

@@ -11,10 +11,9 @@ import errno
 import json
 import os
 import platform
-import shutil
-import uuid
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import fsspec
 import numpy as np
@@ -23,9 +22,12 @@ import zarr
 from fsspec.implementations.local import LocalFileSystem
 from zarr.storage import FsspecStore, LocalStore
 
-from otoscope.activations.plan import Plan, Shard
-from otoscope.encoders.tokens import Layer
 from otoscope.errors import InputError, OtoscopeError, ProvenanceError
+from otoscope.files import flush, put_bytes, whole_folder, write_bytes
+
+if TYPE_CHECKING:
+    from otoscope.activations.plan import Plan, Shard
+    from otoscope.encoders.tokens import Layer
 
 ATTRIBUTE = "otoscope"
 
@@ -63,27 +65,15 @@ class Store:
         """Make an empty store for `plan`; of several processes that try at once, one wins and all go on."""
         if self.fs.exists(self.root) and self.fs.ls(self.root):
             raise InputError(f"{self.url} holds other files; name a folder that is new or empty")
-        draft = f"{self.root.rstrip('/')}.{uuid.uuid4().hex[:8]}.part" if self.local else self.root
         with self._file_errors("making the store"):
-            group = zarr.open_group(self._zarr_store(draft), mode="w", zarr_format=3)
-            for layer in plan.layers:
-                group.create_array(
-                    array_name(layer),
-                    shape=(plan.n_rows, plan.widths[layer]),
-                    chunks=(plan.chunk_rows, plan.widths[layer]),
-                    dtype=plan.dtype,
-                    compressors=None,  # floats of this kind hardly shrink, and raw chunks stream twice as fast
-                    dimension_names=("row", f"feature_{layer}"),
-                )
-            group.attrs[ATTRIBUTE] = plan.provenance
             if not self.local:
+                self._fill(self.root, plan)
                 return
-            os.makedirs(f"{draft}/rows", exist_ok=True)
             try:
-                os.makedirs(os.path.dirname(os.path.abspath(self.root)), exist_ok=True)
-                os.rename(draft, self.root)
+                with whole_folder(self.root) as draft:
+                    self._fill(str(draft), plan)
+                    (draft / "rows").mkdir()
             except OSError:
-                shutil.rmtree(draft, ignore_errors=True)
                 if not self.exists():  # else another process was first
                     raise
 
@@ -106,6 +96,8 @@ class Store:
                 array = group[array_name(layer)]
                 assert isinstance(array, zarr.Array)
                 array[shard.first_row : shard.first_row + len(values)] = values
+                if self.local:
+                    self._flush(array, shard)
             if skipped:
                 self._put(f"rows/{shard.name}.skipped.json", json.dumps(skipped, indent=1).encode())
             self._put(f"rows/{shard.name}.parquet", rows.to_parquet(None, index=False))
@@ -149,24 +141,35 @@ class Store:
                 with contextlib.suppress(OSError):
                     os.remove(path)
 
+    def _fill(self, root: str, plan: Plan) -> None:
+        """Make the group and its empty arrays."""
+        group = zarr.open_group(self._zarr_store(root), mode="w", zarr_format=3)
+        for layer in plan.layers:
+            group.create_array(
+                array_name(layer),
+                shape=(plan.n_rows, plan.widths[layer]),
+                chunks=(plan.chunk_rows, plan.widths[layer]),
+                dtype=plan.dtype,
+                compressors=None,  # floats of this kind hardly shrink, and raw chunks stream twice as fast
+                dimension_names=("row", f"feature_{layer}"),
+            )
+        group.attrs[ATTRIBUTE] = plan.provenance
+
     def _put(self, name: str, content: bytes) -> None:
         path = f"{self.root}/{name}"
-        if not self.local:
-            self.fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
-            self.fs.pipe_file(path, content)  # an object appears whole or not at all
-            return
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        draft = f"{path}.{uuid.uuid4().hex[:8]}.part"
-        try:
-            with open(draft, "wb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.replace(draft, path)
-        except OSError:
-            with contextlib.suppress(OSError):
-                os.remove(draft)
-            raise
+        if self.local:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            write_bytes(path, content)
+        else:
+            put_bytes(self.fs, path, content)
+
+    def _flush(self, array: zarr.Array, shard: Shard) -> None:
+        """Wait until a shard's chunks are on the disk: its rows file vouches for them."""
+        first = shard.first_row // array.chunks[0]
+        for chunk in range(first, first + -(-shard.capacity // array.chunks[0])):
+            file = Path(self.root) / array.path / "c" / str(chunk) / "0"
+            if file.exists():  # a chunk of nothing but zeros is not written
+                flush(file)
 
     def _zarr_store(self, root: str, read_only: bool = False) -> LocalStore | FsspecStore:
         if self.local:
@@ -203,9 +206,14 @@ def check_same(found: dict[str, Any], wanted: dict[str, Any], url: str, *, compl
     """Raise ProvenanceError where a store was made with other settings.
 
     Library versions matter only as long as shards are missing: a store is never made with two versions. Files left out
-    of the clips table before are no part of it.
+    of the clips table before are no part of it, nor is where the model's weights lie.
     """
-    ignored = {"left_out", "versions"} if complete else {"left_out"}
+    if found.get("format") != wanted["format"]:
+        raise ProvenanceError(
+            f"{url} was made by another version of Otoscope (format {found.get('format')} there, "
+            f"{wanted['format']} now). It can be read, but not added to: name another folder"
+        )
+    ignored = {"left_out", "folder"} | ({"versions"} if complete else set())
     for key in [*wanted, *(key for key in found if key not in wanted)]:
         if key not in ignored and found.get(key) != wanted.get(key):
             raise ProvenanceError(

@@ -140,12 +140,13 @@ def _run(
 
     from otoscope.experiment import run as run_experiment
     from otoscope.report import write_report
+    from otoscope.results import SCHEMA
 
     started = time.perf_counter()
     directory = run_experiment(recipe_or_spec, out=out, settings=settings, reuse=reuse, say=print)
-    with directory.stage("report", after=list(directory.fingerprints)) as stage:
+    with directory.stage("report", SCHEMA, after=list(directory.fingerprints)) as stage:
         if stage.needed:
-            write_report(directory.root)
+            write_report(directory)
             stage.keep("report.html", "figures")
     made = sum(step["status"] == "made" for step in directory.stages)
     print(
@@ -159,7 +160,7 @@ def _run(
 
 def _print_published(root: Path) -> None:
     """Print the run's numbers beside the published ones, where there are any to compare with."""
-    from otoscope.report.published import comparison, comparison_summary
+    from otoscope.report.numbers.published import comparison, comparison_summary
 
     means = comparison_summary(comparison(root))
     if len(means):

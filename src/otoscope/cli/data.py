@@ -19,11 +19,11 @@ def download(
     ] = False,
 ) -> None:
     """Fetch a published data set: checked, and unpacked whole or not at all. Killed, it goes on where it was."""
-    from otoscope.datasets.downloads import SOURCES
+    from otoscope.datasets import DATASETS
     from otoscope.datasets.downloads import download as fetch
 
     where = fetch(dataset, folder, keep_archive=keep_archive)
-    source = SOURCES.get(dataset)
+    source = DATASETS.get(dataset).source
     print(f"{dataset}: {where}")
     print(f"Licence: {source.licence} ({source.page})")
     print(f"Cite:    {source.citation}")

@@ -33,10 +33,10 @@ def extract(
         str, typer.Option(help="full, first:5, random:8x5 or windows:5/2.5 (seconds); add ,pad or ,seed=1.")
     ] = "full",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
-    dtype: Annotated[
-        str, typer.Option(help="What the model computes in: auto, float32, bfloat16, int8.")
+    precision: Annotated[
+        str, typer.Option(help="What the model computes in: auto, float32, bfloat16.")
     ] = "auto",
-    store_dtype: Annotated[str, typer.Option(help="What is stored: float32 or float16.")] = "float32",
+    dtype: Annotated[str, typer.Option(help="What is stored: float32 or float16.")] = "float32",
     batch_size: Annotated[
         int | None, typer.Option(help="Crops per pass. Default: as the device allows.")
     ] = None,
@@ -53,7 +53,7 @@ def extract(
     from otoscope.encoders import load_encoder
 
     table = read_clips(clips, group=group, skip_unreadable=skip_unreadable)
-    model = load_encoder(encoder, device=device, dtype=dtype, revision=revision)
+    model = load_encoder(encoder, device=device, precision=precision, revision=revision)
     say_notes(band_notes(table, model.sample_rate, encoder))
     store = run_extraction(
         table,
@@ -62,7 +62,7 @@ def extract(
         layers=layers,
         pool=pool,
         crop=crop,
-        dtype=store_dtype,
+        dtype=dtype,
         batch_size=batch_size,
         shard=shard,
         skip_unreadable=skip_unreadable,
@@ -77,7 +77,10 @@ def encode(
     sae: Annotated[str, typer.Argument(help="A trained autoencoder: its folder, or a hub id.")],
     clips: ClipsArgument,
     out: Annotated[
-        Path, typer.Option(help="A .parquet or .csv file: clip_id, start_s, stop_s, latent, value.")
+        Path,
+        typer.Option(
+            help="A .parquet or .csv file: clip_id, start_s, stop_s (of frames time_s), latent, value."
+        ),
     ],
     encoder: Annotated[
         str | None, typer.Option(help="The encoder it was trained on. Default: as its config says.")
@@ -92,32 +95,29 @@ def encode(
     import tempfile
 
     from otoscope.activations import extract as run_extraction
-    from otoscope.encoders import load_encoder
+    from otoscope.encoders.load import check_weights, load_encoder, load_recorded
     from otoscope.saes import SparseAutoencoder, encode_rows
 
     trained = SparseAutoencoder.from_pretrained(sae)
     at = trained.layer if layer is None else layer_of(layer)
     heard = trained.about.get("activations", {})
-    name = encoder or heard.get("model")
-    if name is None or at is None:
-        raise InputError(
-            f"{sae} does not say which encoder and layer it was trained on; give --encoder and --layer"
-        )
+    if at is None:
+        raise InputError(f"{sae} does not say which layer it was trained on; give --layer")
     try:
-        model = load_encoder(name, device=device, dtype=heard.get("compute_dtype", "auto"))
+        if encoder is None:
+            model = load_recorded(heard, device=device)
+        else:
+            precision = heard.get("precision", "float32")
+            model = load_encoder(
+                encoder, device=device, precision=precision, as_family=heard.get("as_family")
+            )
+            check_weights(model, heard)
     except UnknownNameError as error:
         if encoder is not None:
             raise
-        raise InputError(
-            f"{sae}: it was trained on '{name}'; give its folder or hub id with --encoder"
-        ) from error
-    now = model.provenance()
-    for key in ("weights_sha256", "revision"):
-        if key in heard and key in now and heard[key] != now[key]:
-            raise ProvenanceError(
-                f"{sae} was trained on other weights of '{name}' ({key} {heard[key]}, here {now[key]}); "
-                "its latents would mean nothing on these"
-            )
+        raise InputError(f"{sae}: {error}; give its folder or hub id with --encoder") from error
+    except ProvenanceError as error:
+        raise ProvenanceError(f"{sae}: {error}") from error
     table = read_clips(clips, skip_unreadable=skip_unreadable)
     with tempfile.TemporaryDirectory() as folder:
         store = run_extraction(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from otoscope.errors import InputError
+from otoscope.files import write_bytes, write_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,11 +37,20 @@ SkipOption = Annotated[
 
 
 def read_clips(clips: str, **options) -> pd.DataFrame:
-    """Return the clips table of a data set (``name`` or ``name:root``), a folder, a recording, or a table on disk.
+    """Return the clips table of what `load_clips` takes; a data set is asked only for options it has.
 
     What was decided on the way (``.attrs["notes"]``) is said on stderr.
     """
-    table = _clips(clips, options)
+    from otoscope.datasets import DATASETS, load_clips
+
+    given = {name: value for name, value in options.items() if value is not None}
+    name = clips.partition(":")[0]
+    if name in DATASETS:
+        known = DATASETS.get(name).options
+        if "group" in given and "group" not in known:
+            raise InputError(f"data set '{name}' has groups of its own; leave --group out")
+        given = {option: value for option, value in given.items() if option in known}
+    table = load_clips(clips, **given)
     say_notes(table.attrs.get("notes", []))
     return table
 
@@ -51,37 +60,8 @@ def say_notes(notes: Iterable[str]) -> None:
         print(f"note: {note}", file=sys.stderr)
 
 
-def _clips(clips: str, options: dict) -> pd.DataFrame:
-    import pandas as pd
-
-    from otoscope.audio import SUFFIXES
-    from otoscope.clips import check_clips, split_clips
-    from otoscope.datasets import DATASETS, load_clips
-    from otoscope.datasets.folder import load_table
-    from otoscope.datasets.headers import with_durations
-    from otoscope.tables import SUFFIXES as TABLES
-
-    path = Path(clips)
-    name, colon, root = clips.partition(":")
-    given = {option: value for option, value in options.items() if value is not None}
-    if colon and name in DATASETS:
-        known = inspect.signature(DATASETS.get(name)).parameters
-        if "group" in given and "group" not in known:
-            raise InputError(f"data set '{name}' has groups of its own; leave --group out")
-        return load_clips(
-            name, root=root, **{option: value for option, value in given.items() if option in known}
-        )
-    if path.suffix.lower() in TABLES:
-        return check_clips(load_table(path, **given))
-    if path.is_file() and path.suffix.lower() in SUFFIXES:
-        return check_clips(
-            split_clips(with_durations(pd.DataFrame({"clip_id": [path.name], "path": [clips]})))
-        )
-    return load_clips(clips, **(given if path.is_dir() else {}))
-
-
 def rows_of(activations, table: pd.DataFrame) -> pd.DataFrame:
-    from otoscope.experiment.stages.rows import layer_rows
+    from otoscope.activations import layer_rows
 
     return layer_rows(activations, table)
 
@@ -89,9 +69,9 @@ def rows_of(activations, table: pd.DataFrame) -> pd.DataFrame:
 def write_table(table: pd.DataFrame, out: Path) -> None:
     try:
         if out.suffix == ".parquet":
-            table.to_parquet(out, index=False)
+            write_bytes(out, table.to_parquet(None, index=False))
         elif out.suffix == ".csv":
-            table.to_csv(out, index=False)
+            write_text(out, table.to_csv(index=False))
         else:
             raise InputError(f"--out must end in .csv or .parquet; got '{out}'")
     except OSError as error:

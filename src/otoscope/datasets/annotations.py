@@ -20,6 +20,9 @@ Read = Callable[[Path, str, "Finder"], "pd.DataFrame | None"]
 """From a file, its name for clip ids, and a finder to clips with clip_id, path, start_s, stop_s, recording and labels;
 None where the file is something else."""
 
+Mark = tuple[float, float, str, dict[str, object]]
+"""Start and stop in seconds, the label, and what else is known."""
+
 
 def load_marked(
     dataset: str,
@@ -98,6 +101,39 @@ def load_marked(
     clips = clips[~unlabelled.to_numpy()].reset_index(drop=True)
     clips.attrs = attrs
     return check_clips(clips)
+
+
+def load_marks(
+    dataset: str,
+    root: str | Path,
+    marks: Callable[[Path], list[Mark] | None],
+    suffixes: Sequence[str],
+    expected: str,
+    **options,
+) -> pd.DataFrame:
+    """Return one clip for each mark of files that lie beside a recording of their own name.
+
+    `marks` reads a file, None where it is something else; all else is as in `load_marked`.
+    """
+
+    def read(path: Path, name: str, find: Finder) -> pd.DataFrame | None:
+        import pandas as pd
+
+        found = marks(path)
+        if found is None:
+            return None
+        file = find.of_stem(path, path.name.removesuffix(path.suffix))
+        clips = pd.DataFrame(
+            [
+                {"clip_id": f"{name}#{number}", "path": str(file), "start_s": start_s, "stop_s": stop_s,
+                 "recording": file.name, "label": text or None, **more}
+                for number, (start_s, stop_s, text, more) in enumerate(found, start=1)
+            ],
+            columns=None if found else ["clip_id", "path", "start_s", "stop_s", "recording", "label"],
+        )  # fmt: skip
+        return clips.astype({"label": object})
+
+    return load_marked(dataset, root, read, suffixes=suffixes, expected=expected, **options)
 
 
 def _own_group(clips: pd.DataFrame) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,65 +9,14 @@ import numpy as np
 
 from otoscope.audio import audio_info, read_audio
 from otoscope.compute import progress, thread_map
+from otoscope.datasets.dataset import DataSet, Findings, Published
+from otoscope.datasets.load import DATASETS, load_clips
 from otoscope.errors import AudioError, OtoscopeError
-from otoscope.registry import Registry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import pandas as pd
-
-CHECKS = Registry("data set check", "otoscope.dataset_checks")
-"""Checks of a data set's own: functions ``(root, *, decode) -> Findings``. Others get `check_by_loading`."""
-CHECKS.add("vocalset", "otoscope.datasets.vocalset.check:check")
-
-
-@dataclass
-class Findings:
-    """What a check found.
-
-    Attributes
-    ----------
-    dataset : str
-        The data set's name.
-    root : Path
-        Where it lies.
-    n_clips : int
-        How many clips it gives.
-    problems : list of str
-        What should be mended: missing, corrupt, unexpected.
-    notes : list of str
-        What is odd but provided for.
-    counts : DataFrame or None
-        Clips by label and split, or what tells more.
-    """
-
-    dataset: str
-    root: Path
-    n_clips: int = 0
-    problems: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    counts: pd.DataFrame | None = None
-
-
-@dataclass(frozen=True)
-class _Published:
-    """How large the published set is, where that is certain."""
-
-    label: str
-    n_clips: int | None = None
-    n_classes: int | None = None
-    per_class: int | None = None
-
-
-PUBLISHED = {
-    "esc50": _Published("category", n_clips=2000, n_classes=50, per_class=40),
-    "gtzan": _Published("genre", n_classes=10),
-    "speech-commands": _Published("word", n_clips=105_829, n_classes=35),
-    "fsdd": _Published("digit", n_clips=3000, n_classes=10, per_class=300),
-    "nsynth": _Published("family"),
-}
-"""ESC-50: Piczak (2015). Speech Commands v0.02: Warden (2018). FSDD: its own description, version 1.0.10."""
 
 
 def check_dataset(name: str, root: str | Path, *, decode: bool = True) -> Findings:
@@ -88,22 +36,15 @@ def check_dataset(name: str, root: str | Path, *, decode: bool = True) -> Findin
     Findings
         Nothing in ``problems`` means that all is well.
     """
-    from otoscope.datasets import DATASETS
-
-    DATASETS.get(name)  # an unknown name is an error, and says which are known
-    check = CHECKS.get(name) if name in CHECKS else None
+    check = DATASETS.get(name).check
     return check(root, decode=decode) if check else check_by_loading(name, root, decode=decode)
 
 
 def check_by_loading(name: str, root: str | Path, *, decode: bool = True) -> Findings:
     """Load a data set, listen to its files, and compare its size with the published one where that is known."""
-    import inspect
-
-    from otoscope.datasets import DATASETS, load_clips
-
     found = Findings(name, Path(root))
-    loader = inspect.signature(DATASETS.get(name)).parameters
-    options = {"skip_unreadable": True} if "skip_unreadable" in loader else {}
+    dataset: DataSet = DATASETS.get(name)
+    options = {"skip_unreadable": True} if "skip_unreadable" in dataset.options else {}
     try:
         clips = load_clips(name, root=root, **options)
     except OtoscopeError as error:
@@ -114,7 +55,7 @@ def check_by_loading(name: str, root: str | Path, *, decode: bool = True) -> Fin
     unreadable, found.notes = listen(list(clips["path"].unique()), decode=decode)
     found.notes = [*clips.attrs.get("notes", []), *found.notes]
     found.problems += unreadable.values()
-    published = PUBLISHED.get(name)
+    published = dataset.published
     label = published.label if published else next((c for c in ("label", "technique") if c in clips), None)
     if label is not None:
         found.counts = clips.groupby([label, "split"]).size().unstack(fill_value=0)
@@ -167,7 +108,7 @@ def _heard(path: str, decode: bool) -> tuple[int, bool] | AudioError:
         return error
 
 
-def _differences(clips: pd.DataFrame, published: _Published) -> list[str]:
+def _differences(clips: pd.DataFrame, published: Published) -> list[str]:
     found = []
     if published.n_clips is not None and len(clips) != published.n_clips:
         found.append(f"{len(clips):,} clips; the published set has {published.n_clips:,}")

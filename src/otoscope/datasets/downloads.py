@@ -7,110 +7,13 @@ are to be had.
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
+from otoscope.datasets.dataset import Source
+from otoscope.datasets.load import DATASETS
 from otoscope.datasets.transfer import resuming
 from otoscope.datasets.unpack import unpack
 from otoscope.errors import InputError
-from otoscope.registry import Registry
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where a data set comes from.
-
-    Attributes
-    ----------
-    page : str
-        Its own page, for people.
-    licence, citation : str
-        What its users owe its makers.
-    url : str
-        Of one archive (.zip, .tar.gz); empty where no lasting address with a checksum is published.
-    checksum : str
-        "md5:..." or "sha256:...", as published.
-    size_bytes, unpacked_bytes : int
-        Of the archive, and about, once unpacked.
-    """
-
-    page: str
-    licence: str
-    citation: str
-    url: str = ""
-    checksum: str = ""
-    size_bytes: int = 0
-    unpacked_bytes: int = 0
-
-    @property
-    def archive(self) -> str:
-        """The archive's file name."""
-        return self.url.split("?")[0].rpartition("/")[2]
-
-    @property
-    def folder(self) -> str:
-        """The folder it is unpacked into: the archive's name without its suffix."""
-        return self.archive.removesuffix(".zip").removesuffix(".tgz").removesuffix(".tar.gz")
-
-
-SOURCES = Registry("download", "otoscope.downloads")
-SOURCES.add(
-    "vocalset",
-    Source(
-        page="https://zenodo.org/records/1203819",
-        licence="CC BY 4.0",
-        citation="Wilkins, Seetharaman, Wahl, Pardo: VocalSet: A Singing Voice Dataset. ISMIR 2018. "
-        "doi:10.5281/zenodo.1203819",
-        url="https://zenodo.org/records/1203819/files/VocalSet11.zip",
-        checksum="md5:0c09396242f946e7111ad7d8fc649b81",
-        size_bytes=2_077_243_579,
-        unpacked_bytes=3_500_000_000,
-    ),
-)
-SOURCES.add(
-    "speech-commands",
-    Source(
-        page="https://arxiv.org/abs/1804.03209",
-        licence="CC BY 4.0",
-        citation="Warden: Speech Commands: A Dataset for Limited-Vocabulary Speech Recognition. arXiv:1804.03209, 2018",
-        url="https://storage.googleapis.com/download.tensorflow.org/data/speech_commands_v0.02.tar.gz",
-        checksum="sha256:af14739ee7dc311471de98f5f9d2c9191b18aedfe957f4a6ff791c709868ff58",
-        size_bytes=2_428_923_189,
-        unpacked_bytes=3_600_000_000,
-    ),
-)
-SOURCES.add(
-    "esc50",
-    Source(
-        page="https://github.com/karolpiczak/ESC-50",
-        licence="CC BY-NC 3.0 (ESC-10 subset: CC BY 3.0)",
-        citation="Piczak: ESC: Dataset for Environmental Sound Classification. ACM Multimedia 2015",
-    ),
-)
-SOURCES.add(
-    "gtzan",
-    Source(
-        page="https://huggingface.co/datasets/marsyas/gtzan (its first home, marsyas.info, is gone)",
-        licence="none stated; for research",
-        citation="Tzanetakis, Cook: Musical Genre Classification of Audio Signals. IEEE TSAP 10(5), 2002",
-    ),
-)
-SOURCES.add(
-    "fsdd",
-    Source(
-        page="https://github.com/Jakobovski/free-spoken-digit-dataset",
-        licence="CC BY-SA 4.0",
-        citation="Jackson and contributors: Free Spoken Digit Dataset. doi:10.5281/zenodo.1342401",
-    ),
-)
-SOURCES.add(
-    "nsynth",
-    Source(
-        page="https://magenta.tensorflow.org/datasets/nsynth (take the json/wav archives)",
-        licence="CC BY 4.0",
-        citation="Engel et al.: Neural Audio Synthesis of Musical Notes with WaveNet Autoencoders. ICML 2017",
-    ),
-)
 
 
 def download(
@@ -143,7 +46,9 @@ def download(
         If the set has no address, the disk is too full, the server cannot be reached, what came is not what was
         published, or the archive is not safe to unpack.
     """
-    source: Source = SOURCES.get(name)
+    source: Source | None = DATASETS.get(name).source
+    if source is None:
+        raise InputError(f"'{name}' is nothing to fetch: it has no source")
     if not source.url:
         raise InputError(
             f"'{name}' is not fetched from here: no lasting address with a checksum is published. Get it at "

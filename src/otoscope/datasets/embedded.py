@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from otoscope.clips import SPLIT_NAMES
 from otoscope.errors import InputError
+from otoscope.files import write_bytes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,7 +85,5 @@ def _unpack_one(value: Any, row: int, path: Path, folder: Path) -> tuple[str, st
     name = Path(own).name or f"{path.stem}-{row:06d}{_MAGIC.get(content[:4], '.mp3')}"
     file = folder / f"{row:06d}-{name}"
     if not file.is_file() or file.stat().st_size != len(content):
-        partial = file.with_name(f".{file.name}.{os.getpid()}.part")
-        partial.write_bytes(content)
-        os.replace(partial, file)
+        write_bytes(file, content)
     return name, str(file)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from otoscope.datasets.dataset import DataSet, Published, Source
 from otoscope.datasets.headers import finished
 from otoscope.datasets.places import folder_with
 from otoscope.errors import InputError
@@ -61,3 +62,14 @@ def load(
         if column in table:
             clips[column] = table[column]
     return finished(clips, skip_unreadable=skip_unreadable)
+
+
+DATASET = DataSet(
+    load,
+    source=Source(
+        page="https://github.com/karolpiczak/ESC-50",
+        licence="CC BY-NC 3.0 (ESC-10 subset: CC BY 3.0)",
+        citation="Piczak: ESC: Dataset for Environmental Sound Classification. ACM Multimedia 2015",
+    ),
+    published=Published("category", n_clips=2000, n_classes=50, per_class=40),  # Piczak (2015)
+)

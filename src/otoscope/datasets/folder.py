@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from otoscope.clips import SPLIT_NAMES, split_clips
+from otoscope.datasets.dataset import DataSet
 from otoscope.datasets.embedded import is_embedded, side_of, unpack
 from otoscope.datasets.headers import with_durations
 from otoscope.datasets.places import files_below, said_of
@@ -116,8 +117,9 @@ def load_table(
         table = _described(path.parent, path, group)
         notes = table.attrs["notes"] + _take_split(table, path.parent)
         table.attrs = {"notes": notes}
-    if group is not None and group not in table:
-        raise InputError(f"'{path}' has no column '{group}'{nearest(group, table.columns)} for --group")
+    for option, wanted in (("group", group), ("label", label)):
+        if wanted is not None and wanted not in table:
+            raise InputError(f"{option}: '{path}' has no column '{wanted}'{nearest(wanted, table.columns)}")
     if not {"start_s", "stop_s"} <= set(table) or not all(
         map(_is_numeric, (table["start_s"], table["stop_s"]))
     ):
@@ -340,3 +342,6 @@ def _common_depth(where: list[tuple[str, ...]]) -> int:
             break
         depth += 1
     return depth
+
+
+DATASET = DataSet(load)

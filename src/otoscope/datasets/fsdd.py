@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from otoscope.clips import split_clips
+from otoscope.datasets.dataset import DataSet, Published, Source
 from otoscope.datasets.headers import finished
 from otoscope.datasets.places import folder_with
 from otoscope.errors import InputError
@@ -72,3 +73,16 @@ def load(
         clips["split"] = ["test" if take < 5 else "train" for take in clips["take"]]
     clips = split_clips(clips, seed=split_seed, label="digit")
     return finished(clips, skip_unreadable=skip_unreadable)
+
+
+DATASET = DataSet(
+    load,
+    source=Source(
+        page="https://github.com/Jakobovski/free-spoken-digit-dataset",
+        licence="CC BY-SA 4.0",
+        citation="Jackson and contributors: Free Spoken Digit Dataset. doi:10.5281/zenodo.1342401",
+    ),
+    published=Published(
+        "digit", n_clips=3000, n_classes=10, per_class=300
+    ),  # its own description, version 1.0.10
+)

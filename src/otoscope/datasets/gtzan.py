@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from otoscope.audio import audio_info
 from otoscope.clips import split_clips
+from otoscope.datasets.dataset import DataSet, Published, Source
 from otoscope.datasets.headers import finished
 from otoscope.datasets.places import folder_with
 from otoscope.errors import AudioError
@@ -72,3 +73,14 @@ def load(root: str | Path, *, split_seed: int = 0, skip_unreadable: bool = False
     clips = split_clips(clips, seed=split_seed, label="genre")
     clips.attrs["left_out"] = left_out
     return finished(clips, skip_unreadable=skip_unreadable)
+
+
+DATASET = DataSet(
+    load,
+    source=Source(
+        page="https://huggingface.co/datasets/marsyas/gtzan (its first home, marsyas.info, is gone)",
+        licence="none stated; for research",
+        citation="Tzanetakis, Cook: Musical Genre Classification of Audio Signals. IEEE TSAP 10(5), 2002",
+    ),
+    published=Published("genre", n_classes=10),
+)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from otoscope.clips import split_clips
+from otoscope.datasets.dataset import DataSet, Published, Source
 from otoscope.datasets.headers import finished
 from otoscope.datasets.places import folder_with
 from otoscope.errors import InputError
+from otoscope.files import read_mapping
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,8 +90,8 @@ def _notes(folder: Path) -> pd.DataFrame:
     file = folder / TABLE
     if not file.is_file():
         raise InputError(f"nsynth: '{folder}' has no {TABLE}, which says what its notes are")
+    notes = read_mapping(file)
     try:
-        notes = json.loads(file.read_text())
         rows = [
             {
                 "clip_id": name,
@@ -105,8 +106,19 @@ def _notes(folder: Path) -> pd.DataFrame:
             }
             for name, note in notes.items()
         ]
-    except (json.JSONDecodeError, KeyError, AttributeError, TypeError) as error:
+    except (KeyError, AttributeError, TypeError, ValueError) as error:
         raise InputError(f"nsynth: {file} is damaged or of another kind ({error})") from error
     if not rows:
         raise InputError(f"nsynth: {file} lists no notes")
     return pd.DataFrame(rows)
+
+
+DATASET = DataSet(
+    load,
+    source=Source(
+        page="https://magenta.tensorflow.org/datasets/nsynth (take the json/wav archives)",
+        licence="CC BY 4.0",
+        citation="Engel et al.: Neural Audio Synthesis of Musical Notes with WaveNet Autoencoders. ICML 2017",
+    ),
+    published=Published("family"),
+)

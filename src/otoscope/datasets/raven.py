@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from otoscope.datasets.annotations import Finder, load_marked
+from otoscope.datasets.dataset import DataSet
 from otoscope.tables import column, read_tab_separated, seconds
 
 if TYPE_CHECKING:
@@ -115,3 +116,6 @@ def _recording(path: Path, row: dict, find: Finder) -> Path:
     for mark in (".Table.", ".selections", ".txt"):
         stem = stem.partition(mark)[0]
     return find.of_stem(path, stem)
+
+
+DATASET = DataSet(load)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from otoscope.datasets.dataset import DataSet, Published, Source
 from otoscope.datasets.headers import finished
 from otoscope.datasets.places import folder_with
 from otoscope.errors import InputError, nearest
@@ -80,3 +81,18 @@ def load(
     clips["group"] = clips["clip_id"].str.partition("/")[2].str.partition("_nohash_")[0]
     clips.attrs["left_out"] = left_out
     return finished(clips, skip_unreadable=skip_unreadable)
+
+
+DATASET = DataSet(
+    load,
+    source=Source(
+        page="https://arxiv.org/abs/1804.03209",
+        licence="CC BY 4.0",
+        citation="Warden: Speech Commands: A Dataset for Limited-Vocabulary Speech Recognition. arXiv:1804.03209, 2018",
+        url="https://storage.googleapis.com/download.tensorflow.org/data/speech_commands_v0.02.tar.gz",
+        checksum="sha256:af14739ee7dc311471de98f5f9d2c9191b18aedfe957f4a6ff791c709868ff58",
+        size_bytes=2_428_923_189,
+        unpacked_bytes=3_600_000_000,
+    ),
+    published=Published("word", n_clips=105_829, n_classes=35),  # version 0.02: Warden (2018)
+)

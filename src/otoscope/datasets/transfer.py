@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from otoscope.compute import progress
 from otoscope.errors import InputError
+from otoscope.files import flush
 
 RETRIES = 4
 """Tries in a row that bring nothing before giving up."""
@@ -41,6 +42,7 @@ def resuming(
             for here in _bytes_here(url, part):
                 bar.advance((here - shown) / 1e6)
                 shown = here
+        flush(part)
         part.replace(output_file)
 
     return fetch

@@ -14,6 +14,7 @@ from typing import IO
 
 from otoscope.compute import progress
 from otoscope.errors import InputError
+from otoscope.files import clear_drafts, whole_folder
 
 _CHUNK_BYTES = 1 << 20
 _DAMAGED = (
@@ -42,29 +43,29 @@ def unpack(archive: Path, target: Path, *, limit_bytes: int, show_progress: bool
         If the archive is damaged or no archive, names a place outside its folder, holds a link or a device, is
         encrypted, or would come to more than `limit_bytes` or than the disk has free.
     """
-    beside = target.with_name(f".{target.name}.unpacking")
-    shutil.rmtree(beside, ignore_errors=True)  # left by one that was killed
-    beside.mkdir(parents=True)
+    clear_drafts(target)
     try:
-        reader = _zip_members if zipfile.is_zipfile(archive) else _tar_members
-        left = min(limit_bytes, shutil.disk_usage(beside).free)
-        with progress(f"unpacking {archive.name}", None, unit="files", show=show_progress) as bar:
-            for name, size, content in reader(archive):
-                left -= size
-                if left < 0:
-                    raise InputError(
-                        f"{archive} would unpack to more than {limit_bytes / 1e9:.3g} GB, or than the disk has free; "
-                        "nothing was unpacked"
-                    )
-                _write(beside / _inside(archive, name), content)
-                bar.advance()
-        beside.rename(target)
+        with whole_folder(target) as draft:
+            _unpack_into(draft, archive, limit_bytes, show_progress)
     except FileExistsError as error:
         raise InputError(f"{archive} names a file twice ('{error.filename}'); not unpacked") from error
     except _DAMAGED as error:
         raise InputError(f"{archive} cannot be unpacked ({error}); delete it and fetch it again") from error
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _unpack_into(folder: Path, archive: Path, limit_bytes: int, show_progress: bool) -> None:
+    reader = _zip_members if zipfile.is_zipfile(archive) else _tar_members
+    left = min(limit_bytes, shutil.disk_usage(folder).free)
+    with progress(f"unpacking {archive.name}", None, unit="files", show=show_progress) as bar:
+        for name, size, content in reader(archive):
+            left -= size
+            if left < 0:
+                raise InputError(
+                    f"{archive} would unpack to more than {limit_bytes / 1e9:.3g} GB, or than the disk has free; "
+                    "nothing was unpacked"
+                )
+            _write(folder / _inside(archive, name), content)
+            bar.advance()
 
 
 def _zip_members(archive: Path) -> Iterator[tuple[str, int, IO[bytes]]]:

@@ -5,46 +5,8 @@ by a Lasso whose penalty is chosen on held-out groups, or as published; nulls to
 factors.
 """
 
-from otoscope.disentanglement.entropy import factor_entropy, histogram_entropy, knn_entropy
-from otoscope.disentanglement.lasso import lasso_gram, lasso_path
-from otoscope.disentanglement.measure import (
-    ALPHAS,
-    R2_FLOOR,
-    measure_all,
-    measure_disentanglement,
-    measure_in_sample,
-)
-from otoscope.disentanglement.nulls import pca_codes, random_codes, shuffle_factors
-from otoscope.disentanglement.other_scores import gap_scores, measure_forest
-from otoscope.disentanglement.results import Disentanglement
-from otoscope.disentanglement.scores import completeness, disentanglement, effective_dims
-from otoscope.disentanglement.summary import SELECTIONS, family_counts, select_factors, summarise
-from otoscope.disentanglement.uniqueness import completeness_range, free_directions
+from __future__ import annotations
 
-__all__ = [
-    "ALPHAS",
-    "R2_FLOOR",
-    "SELECTIONS",
-    "Disentanglement",
-    "completeness",
-    "completeness_range",
-    "disentanglement",
-    "effective_dims",
-    "factor_entropy",
-    "family_counts",
-    "free_directions",
-    "gap_scores",
-    "histogram_entropy",
-    "knn_entropy",
-    "lasso_gram",
-    "lasso_path",
-    "measure_all",
-    "measure_disentanglement",
-    "measure_forest",
-    "measure_in_sample",
-    "pca_codes",
-    "random_codes",
-    "select_factors",
-    "shuffle_factors",
-    "summarise",
-]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -50,6 +50,14 @@ def lasso_path(
     ------
     InputError
         If shapes do not match or a penalty is not above 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.array([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])  # orthogonal: coefficients shrink by alpha
+    >>> lasso_path(x, 3 * x[:, :1], np.array([0.5, 4.0])).round(6)
+    array([[[2.5, 0. ],
+            [0. , 0. ]]])
     """
     x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     if x.ndim != 2 or y.ndim != 2 or len(x) != len(y):

@@ -76,6 +76,15 @@ def measure_disentanglement(
     ------
     InputError
         If shapes do not match, codes are not finite, or there are fewer than 3 groups.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> codes = np.random.default_rng(0).standard_normal((200, 5))
+    >>> found = measure_disentanglement(codes, pd.DataFrame({"f0_hz": 100 + 20 * codes[:, 2]})).factors
+    >>> found.r2_cv.round(2).item(), found.effective_dims.round(2).item()
+    (1.0, 1.0)
     """
     x, y = check_codes(codes, factors)
     known_groups = check_groups(groups, len(x))

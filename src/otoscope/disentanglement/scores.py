@@ -24,6 +24,12 @@ def completeness(importance: np.ndarray, *, empty: float = np.nan) -> np.ndarray
     Returns
     -------
     np.ndarray [factors]
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> completeness(np.array([[1.0, 1.0], [0.0, 1.0], [0.0, 1.0]])).round(6) + 0  # a latent each; alike in all
+    array([1., 0.])
     """
     entropy = _entropy(importance)
     scores = 1 - entropy / np.log(len(importance)) if len(importance) > 1 else np.ones(importance.shape[1])
@@ -31,7 +37,14 @@ def completeness(importance: np.ndarray, *, empty: float = np.nan) -> np.ndarray
 
 
 def effective_dims(importance: np.ndarray) -> np.ndarray:
-    """Return the effective number of latents of each factor, ``exp(H(p))`` [factors]: 1 to latents; NaN where none."""
+    """Return the effective number of latents of each factor, ``exp(H(p))`` [factors]: 1 to latents; NaN where none.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> effective_dims(np.array([[1.0, 1.0], [0.0, 1.0], [0.0, 1.0]])).round(6)
+    array([1., 3.])
+    """
     return np.exp(_entropy(importance))
 
 

@@ -9,9 +9,9 @@ import pandas as pd
 
 from otoscope.disentanglement.results import Disentanglement
 from otoscope.errors import InputError, nearest
+from otoscope.results import FAMILIES
 
 SELECTIONS = ("top10_r2", "top10_completeness", "r2_floor")
-FAMILY_COLUMNS = ("pitch", "formants", "mfcc", "spectral", "quality", "loudness", "rhythm")
 
 
 def select_factors(table: pd.DataFrame, selection: str, *, score: str = "r2_cv", n: int = 10) -> pd.DataFrame:
@@ -83,6 +83,6 @@ def family_counts(result: Disentanglement, *, score: str = "r2_cv", n: int = 10)
     Families other than the paper's seven follow in columns of their own.
     """
     best = select_factors(result.factors, "top10_r2", score=score, n=n)
-    others = [family for family in result.factors.family.unique() if family not in FAMILY_COLUMNS]
-    counts = best.family.value_counts().reindex([*FAMILY_COLUMNS, *others], fill_value=0)
+    others = [family for family in result.factors.family.unique() if family not in FAMILIES]
+    counts = best.family.value_counts().reindex([*FAMILIES, *others], fill_value=0)
     return counts.to_frame().T.astype(np.int64).reset_index(drop=True).rename_axis(columns=None)

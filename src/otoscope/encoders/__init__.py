@@ -8,11 +8,4 @@ from __future__ import annotations
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__,
-    submod_attrs={
-        "encoder": ["Encoder", "Layer"],
-        "load": ["ENCODERS", "load_encoder"],
-        "tokens": ["Tokens"],
-    },
-)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

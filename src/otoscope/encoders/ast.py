@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from otoscope.encoders.encoder import Tap, block_taps
 from otoscope.encoders.fbank import FRAME_SAMPLES, HOP_SAMPLES, kaldi_fbank
 from otoscope.encoders.fitting import Fitting, even_widths
+from otoscope.encoders.taps import Tap, block_taps
 from otoscope.encoders.tokens import Layer, Tokens
 from otoscope.errors import ModelError
 
@@ -51,11 +51,12 @@ def fit_ast(model: Any, config: Any, settings: Mapping[str, Any]) -> Fitting:
         hop_s=hop_s,
     )
 
-    def grid(n_samples: int, layer: Layer) -> Tokens:
+    def grid(n_samples: int, layer: Layer, n_tokens: int | None = None) -> Tokens:
         return tokens
 
     return Fitting(
         module=model,
+        sample_rate=rate,
         taps=block_taps(model.layers),
         final=Tap(model.layernorm),
         widths=even_widths(config.hidden_size, len(model.layers)),

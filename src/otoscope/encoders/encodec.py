@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from otoscope.encoders.encoder import Tap
 from otoscope.encoders.fitting import Fitting
+from otoscope.encoders.taps import Tap
 from otoscope.encoders.tokens import Layer, Tokens, even_tokens
 from otoscope.errors import ModelError
 
@@ -35,8 +35,8 @@ def fit_encodec(model: Any, config: Any, settings: Mapping[str, Any]) -> Fitting
     stages = list(model.encoder.layers)
     ratios = list(reversed(config.upsampling_ratios))
     per_stage = config.num_residual_layers + 2  # residual blocks, an ELU, the strided convolution
-    taps = [Tap(stages[0]), *(Tap(stages[(i + 1) * per_stage]) for i in range(len(ratios)))]
-    taps.append(Tap(stages[-3]))  # the LSTM; an ELU and the last convolution follow
+    ends = [stages[0], *(stages[(i + 1) * per_stage] for i in range(len(ratios)))]
+    ends.append(stages[-3])  # the LSTM; an ELU and the last convolution follow
     hops: dict[Layer, int] = {i: prod(ratios[:i]) for i in range(len(ratios) + 1)}
     hops[len(ratios) + 1] = hops["final"] = prod(ratios)
     widths: dict[Layer, int] = {i: config.num_filters * 2**i for i in range(len(ratios) + 1)}
@@ -44,22 +44,22 @@ def fit_encodec(model: Any, config: Any, settings: Mapping[str, Any]) -> Fitting
     widths["final"] = config.hidden_size
 
     def frontend(waveform: np.ndarray) -> torch.Tensor:
-        samples = torch.from_numpy(np.ascontiguousarray(waveform, dtype=np.float32))[None]
+        samples = torch.from_numpy(np.require(waveform, np.float32, ["C", "W"]))[None]
         if config.normalize:
             samples = samples / (samples.pow(2).mean().sqrt() + 1e-8)
         return samples
 
-    def grid(n_samples: int, layer: Layer) -> Tokens:
+    def grid(n_samples: int, layer: Layer, n_tokens: int | None = None) -> Tokens:
         hop = hops[layer]  # causal: token i has heard the hop it stands for, and what came before
         return even_tokens(-(-n_samples // hop), first_s=hop / 2 / rate, hop_s=hop / rate)
 
     return Fitting(
         module=model.encoder,
-        taps=taps,
-        final=Tap(stages[-1]),
+        sample_rate=rate,
+        taps=[Tap(stage, channels_first=True) for stage in ends],
+        final=Tap(stages[-1], channels_first=True),
         widths=widths,
         frontend=frontend,
         grid=grid,
         min_samples=1,
-        channels_first=True,
     )

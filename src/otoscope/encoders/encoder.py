@@ -2,89 +2,115 @@
 
 from __future__ import annotations
 
-import math
-import threading
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from otoscope.compute import in_lanes
+from otoscope.compute import in_lanes, pick_device
 from otoscope.encoders import kernels
-from otoscope.encoders.precision import DTYPES, compute_dtype
-from otoscope.encoders.tokens import Grid, Layer, Tokens, even_tokens
-from otoscope.errors import InputError, ModelError, nearest
+from otoscope.encoders.fitting import Fitting
+from otoscope.encoders.own_module import from_module
+from otoscope.encoders.precision import PRECISIONS, compute_precision
+from otoscope.encoders.taps import Edit, Tap, reading
+from otoscope.encoders.tokens import Layer, Tokens
+from otoscope.errors import InputError, nearest
 
 LAYER_CONVENTION = "0 enters the first block, i leaves the i-th block, final follows the last norm"
 
 
-@dataclass(frozen=True)
-class Tap:
-    """Where a layer is read: what goes into a module (`before`), or what comes out of it."""
-
-    module: nn.Module
-    before: bool = False
-
-
-def block_taps(blocks: Sequence[nn.Module]) -> list[Tap]:
-    """Return the taps of layers 0..L of a stack of L blocks."""
-    return [Tap(blocks[0], before=True), *(Tap(block) for block in blocks)]
-
-
-@dataclass
 class Encoder:
-    """A pretrained model, in eval mode, and how to read its layers.
+    """A pretrained model, in eval mode, and how to read and edit its layers.
 
-    Made by `load_encoder` or `Encoder.from_module`.
+    Made by `load_encoder` or `Encoder.from_module`; both fit a model, and this is made of the fitting.
+
+    Parameters
+    ----------
+    fitting : Fitting
+        The model and how it is read.
+    name : str
+        Short name, hub id with ``--`` for ``/``, or folder name: what result tables call it.
+    device : str or torch.device
+        Where the model goes.
+    precision : str
+        What it computes in, or "auto": see `load_encoder`.
+    source : mapping, optional
+        What provenance says of where the weights are from.
+    skipped_weights : tuple of str
+        Names of a checkpoint's weights that were left aside: heads, decoders.
 
     Attributes
     ----------
-    name : str
-        Short name, hub id with ``--`` for ``/``, or folder name: what result tables call it.
+    name, source, skipped_weights
+        As given.
+    fitting : Fitting
+        As given; most of what follows is its.
+    module : nn.Module
+        The model. Within `edited` it may be called by itself too, to run on to its head.
     sample_rate : int
         In Hz; waveforms must come at this rate.
-    min_samples, max_samples : int, int or None
-        The shortest and longest input of one pass.
+    n_layers : int
+        Number of blocks L; the layers are 0..L, and "final".
     widths : dict of layer -> int
         Features of each layer, "final" included.
-    dtype : str
-        What the blocks compute in: "float32", "bfloat16", "float16" or "int8". States are float32 always.
+    min_samples, max_samples : int, int or None
+        The shortest and longest input of one pass.
+    frontend : callable
+        One waveform [samples] -> the model's input for it, without the batch dimension.
+    family : str
+        The model type, "module" for a module of one's own.
     reentrant : bool
-        Whether several threads may run the module at once, that is, it keeps nothing from one pass to the next.
+        Whether several threads may run the model at once.
+    device : torch.device
+        Where it is.
+    precision, precision_asked : str
+        What the blocks compute in ("float32", "bfloat16", "float16"), and what was asked for, which may be "auto".
+        States are float32 always.
+    folder : Path or None
+        Where the weights were found, if that was a folder of the user's.
     """
 
-    name: str
-    module: nn.Module
-    sample_rate: int
-    taps: list[Tap]
-    final: Tap
-    widths: dict[Layer, int]
-    frontend: Callable[[np.ndarray], torch.Tensor]
-    grid: Grid | None
-    min_samples: int = 1
-    max_samples: int | None = None
-    channels_first: bool = False
-    frame_rate_hz: float | None = None
-    family: str = "module"
-    reentrant: bool = False
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    dtype: str = "float32"
-    dtype_asked: str = "float32"
-    source: Mapping[str, Any] = field(default_factory=dict)
-    skipped_weights: tuple[str, ...] = ()
+    def __init__(
+        self,
+        fitting: Fitting,
+        *,
+        name: str,
+        device: str | torch.device = "auto",
+        precision: str = "float32",
+        source: Mapping[str, Any] | None = None,
+        skipped_weights: tuple[str, ...] = (),
+    ) -> None:
+        self.fitting = fitting
+        self.name = name
+        self.module: nn.Module = fitting.module.eval()
+        self.sample_rate = fitting.sample_rate
+        self.widths = fitting.widths
+        self.min_samples, self.max_samples = fitting.min_samples, fitting.max_samples
+        self.frontend = fitting.frontend
+        self.family, self.reentrant = fitting.family, fitting.reentrant
+        self.source = dict(source or {})
+        self.folder: Path | None = None
+        self.skipped_weights = skipped_weights
+        self.precision_asked = precision
+        self._edits: dict[int, str] = {}
+        self._kernels: tuple[str, torch.device] | None = None
+        if not fitting.borrowed:
+            self.module.requires_grad_(False)
+        self.to(pick_device(device))
 
-    def __post_init__(self) -> None:
-        self.module.eval().requires_grad_(False).to(self.device)
-        self._set_kernels()
+    def __repr__(self) -> str:
+        model = f"{self.name!r}, {self.n_layers} blocks, {self.sample_rate} Hz"
+        return f"Encoder({model}, {self.precision} on {self.device})"
 
     @property
     def n_layers(self) -> int:
         """Number of blocks L; the layers are 0..L."""
-        return len(self.taps) - 1
+        return len(self.fitting.taps) - 1
 
     def layers(self, asked: str | Layer | Iterable[Layer] = "all") -> list[Layer]:
         """Return the layers meant by "all" (0..L), "final", a number, a list, or text such as "3,6,final".
@@ -102,6 +128,10 @@ class Encoder:
         if not layers or len(set(layers)) < len(layers):
             raise InputError(f"layers must be a list without repeats; got {layers}")
         return layers
+
+    def tap(self, layer: Layer) -> Tap:
+        """Return where the state of a layer passes."""
+        return self.fitting.final if layer == "final" else self.fitting.taps[int(layer)]
 
     def hidden_states(
         self, waveforms: np.ndarray | torch.Tensor, layers: str | Iterable[Layer] = "all"
@@ -152,56 +182,70 @@ class Encoder:
     ) -> Iterator[Callable[[torch.Tensor], dict[Layer, torch.Tensor]]]:
         """Hook the layers; what is yielded takes stacked inputs and returns their states, as `run` does.
 
-        Where `n_lanes` allows it, several threads may call it at once: what each reads is its own.
+        Where `n_lanes` allows it, several threads may call it at once: what each reads is its own. Within `edited`,
+        not around it: a layer that is edited later has been read by then.
         """
-        own = threading.local()
-
-        def read(inputs: torch.Tensor) -> dict[Layer, torch.Tensor]:
-            own.caught = {}
-            inputs = inputs.to(self.device, non_blocking=True)
-            with torch.no_grad(), kernels.autocasting(self.dtype, self.device), suppress(_DeepEnough):
-                self.module(inputs)
-            return {layer: own.caught[layer] for layer in layers}
-
-        def keep(layer: Layer, state: Any) -> None:
-            """Catch a layer's state, and end the pass once all are there."""
-            caught = own.caught
-            if layer in caught:
-                return
-            state = state[0] if isinstance(state, tuple | list) else state
-            if not isinstance(state, torch.Tensor) or state.ndim != 3:
-                shape = tuple(state.shape) if isinstance(state, torch.Tensor) else type(state).__name__
-                raise ModelError(
-                    f"layer {layer} of {self.name} is no [clips, tokens, width] tensor but {shape}"
-                )
-            state = (state.transpose(1, 2) if self.channels_first else state).float()
-            # A module of one's own may work in place on what was caught.
-            caught[layer] = state.clone() if self.family == "module" else state
-            if len(caught) == len(layers):
-                raise _DeepEnough
-
-        handles = []
-        if self.dtype != "float32":  # the residual stream is summed in float32 from its very beginning
-            handles.append(self.taps[0].module.register_forward_pre_hook(_in_float32))
-        for layer in layers:
-            tap = self.final if layer == "final" else self.taps[int(layer)]
-            if tap.before:
-
-                def before(module: nn.Module, args: tuple, kwargs: dict, layer: Layer = layer) -> None:
-                    keep(layer, args[0] if args else next(iter(kwargs.values())))
-
-                handles.append(tap.module.register_forward_pre_hook(before, with_kwargs=True))
-            else:
-
-                def after(module: nn.Module, args: tuple, output: Any, layer: Layer = layer) -> None:
-                    keep(layer, output)
-
-                handles.append(tap.module.register_forward_hook(after))
+        taps = {layer: self.tap(layer) for layer in layers}
+        residual = None
+        if self.precision != "float32":  # the residual stream is summed in float32 from its very beginning
+            residual = self.tap(0).module.register_forward_pre_hook(_in_float32)
         try:
-            yield read
+            with reading(self.module, taps, name=self.name, copy=self.fitting.borrowed) as read_taps:
+
+                def read(inputs: torch.Tensor) -> dict[Layer, torch.Tensor]:
+                    inputs = inputs.to(self.device, non_blocking=True)
+                    with torch.no_grad(), kernels.autocasting(self.precision, self.device):
+                        return read_taps(inputs)
+
+                yield read
         finally:
-            for handle in handles:
-                handle.remove()
+            if residual is not None:
+                residual.remove()
+
+    @contextmanager
+    def edited(self, layer: Layer, function: Edit, *, name: str | None = None) -> Iterator[Encoder]:
+        """Have the state of a layer go through `function` while the block runs, and the model run on with the result.
+
+        `hidden_states`, `extract` and the module itself then give what follows from the edit; reading the layer gives
+        the edited state. Several edits may be nested; those of one layer are made in the order of the ``with``.
+
+        Parameters
+        ----------
+        layer : int or "final"
+            Whose state is edited.
+        function : callable
+            Takes a copy of the state [clips, tokens, width], float32, and returns a tensor of the same shape, which
+            goes back in the model's own type. If it returns its argument untouched, the model's own state stays.
+            How many clips come at once is not said, and on a CPU several threads may call it: what it makes of a clip
+            must not depend on the others.
+        name : str, optional
+            What provenance calls the edit: `extract` completes a store that was made under edits only under those of
+            the same names. Default: one that is never used again.
+
+        Raises
+        ------
+        InputError
+            If there is no such layer, or, once the model runs, if `function` returns anything else.
+
+        Examples
+        --------
+        >>> import numpy as np, otoscope
+        >>> encoder = otoscope.load_encoder("otoscope-mini", device="cpu")
+        >>> sound = np.random.default_rng(0).normal(0, 0.1, (1, 16_000))
+        >>> with encoder.edited(2, lambda state: 0 * state):
+        ...     bool((encoder.hidden_states(sound, [2])[2] == 0).all())
+        True
+        """
+        layer = self._layer(layer)
+        if name is None:
+            name = f"{getattr(function, '__name__', type(function).__name__)}-{uuid.uuid4().hex[:8]}"
+        handle = self.tap(layer).edit(function, name=f"layer {layer} of {self.name}")
+        self._edits[handle.id] = f"layer {layer}: {name}"
+        try:
+            yield self
+        finally:
+            handle.remove()
+            del self._edits[handle.id]
 
     def check_length(self, n_samples: int) -> None:
         """Raise InputError unless one pass takes `n_samples` samples."""
@@ -213,7 +257,7 @@ class Encoder:
         if self.max_samples is not None and n_samples > self.max_samples:
             raise InputError(
                 f"{n_samples / self.sample_rate:.2f} s are too long for one pass of {self.name}, which takes "
-                f"{self.max_samples / self.sample_rate:.2f} s; cut them, or use otoscope.extract, which windows them"
+                f"{self.max_samples / self.sample_rate:.2f} s; cut them, or use otoscope.extract, which does"
             )
 
     def tokens(self, n_samples: int, layer: Layer = 0, *, n_tokens: int | None = None) -> Tokens:
@@ -222,16 +266,7 @@ class Encoder:
         `n_tokens` counts for a module of one's own, whose number of tokens follows from no formula: they come at
         its frame rate, or spread evenly over the input if it was given none.
         """
-        if self.grid is not None:
-            return self.grid(n_samples, layer)
-        duration_s = n_samples / self.sample_rate
-        if self.frame_rate_hz is not None:
-            n_tokens = math.ceil(duration_s * self.frame_rate_hz) if n_tokens is None else n_tokens
-            return even_tokens(n_tokens, first_s=0.5 / self.frame_rate_hz, hop_s=1 / self.frame_rate_hz)
-        if n_tokens is None:
-            raise InputError(f"the frame rate of {self.name} is not known; give from_module a frame_rate_hz")
-        hop_s = duration_s / n_tokens
-        return even_tokens(n_tokens, first_s=hop_s / 2, hop_s=hop_s)
+        return self.fitting.grid(n_samples, layer, n_tokens)
 
     def frame_times(self, n_samples: int, layer: Layer = 0) -> np.ndarray:
         """Return the centre of each moment of a clip of `n_samples` samples, in seconds, ascending.
@@ -242,101 +277,54 @@ class Encoder:
         tokens = self.tokens(n_samples, layer)
         return np.unique(tokens.time_s[tokens.inside(n_samples / self.sample_rate)])
 
-    def to(self, device: torch.device) -> Encoder:
-        """Move to a device; what dtype "auto" means is looked up again there."""
-        self.device = device
-        self.module.to(device)
-        self.dtype = compute_dtype(self.dtype_asked, self.family, device)
-        self._set_kernels()
+    def to(self, device: str | torch.device) -> Encoder:
+        """Move to a device; what precision "auto" means is looked up again there."""
+        self.device = pick_device(device)
+        self.module.to(self.device)
+        self._compute_in(compute_precision(self.precision_asked, self.family, self.device))
         return self
 
-    def keep_dtype(self, dtype: str) -> None:
-        """Compute in `dtype` where "auto" was asked for: a store that was begun is finished in its own dtype."""
-        if self.dtype_asked == "auto" and dtype in DTYPES and dtype != self.dtype:
-            self.dtype = dtype
-            self._set_kernels()
+    @contextmanager
+    def placed(
+        self, device: str | torch.device | None = None, *, auto: str | None = None
+    ) -> Iterator[Encoder]:
+        """Be on another device while the block runs, and let precision "auto", if that was asked for, mean `auto`."""
+        device_before, precision_before = self.device, self.precision
+        try:
+            if device is not None and pick_device(device) != self.device:
+                self.to(device)
+            if self.precision_asked == "auto" and auto in PRECISIONS:
+                self._compute_in(auto)
+            yield self
+        finally:
+            if self.device != device_before:
+                self.to(device_before)
+            self._compute_in(precision_before)
 
     def provenance(self) -> dict[str, Any]:
-        """Return what the numbers depend on: model, revision or weight hash, rate, dtype, layer convention."""
+        """Return what the numbers depend on: model, revision or weight hash, rate, precision, edits."""
+        edits = {"edits": list(self._edits.values())} if self._edits else {}
         return {
             "encoder": self.name,
             "family": self.family,
             **self.source,
             "sample_rate": self.sample_rate,
             "layer_convention": LAYER_CONVENTION,
-            "compute_dtype_asked": self.dtype_asked,
-            "compute_dtype": self.dtype,
+            "precision_asked": self.precision_asked,
+            "precision": self.precision,
+            **edits,
         }
 
-    @classmethod
-    def from_module(
-        cls,
-        module: nn.Module,
-        *,
-        blocks: str,
-        sample_rate: int,
-        preprocess: Callable[[torch.Tensor], torch.Tensor] | None = None,
-        final: str | None = None,
-        name: str | None = None,
-        frame_rate_hz: float | None = None,
-        min_samples: int | None = None,
-        max_samples: int | None = None,
-        channels_first: bool = False,
-        device: str = "auto",
-        dtype: str = "float32",
-    ) -> Encoder:
-        """Make an encoder of any module: its layers are read by hooks on named blocks.
+    from_module = classmethod(from_module)
 
-        Parameters
-        ----------
-        module : nn.Module
-            Called with a batch of inputs; put into eval mode.
-        blocks : str
-            Pattern of the blocks' names in ``module.named_modules()``, such as ``"encoder.layers.*"`` (a ``*``
-            stands for one part of a name). They must run one after the other, in the order of their names' numbers.
-        sample_rate : int
-            Of the waveforms, in Hz.
-        preprocess : callable, optional
-            Takes one waveform [samples] and returns the module's input for it, without the batch dimension.
-            Default: the waveform itself.
-        final : str, optional
-            Name of the last norm, read as layer "final". Default: "final" is the last block's output.
-        name : str, optional
-            What tables call it. Default: the class name.
-        frame_rate_hz : float, optional
-            Tokens per second, the first centred half a frame in. Needed to keep frames, not to pool them.
-        min_samples, max_samples : int, optional
-            Shortest and longest input. Default: 1, and no limit but `extract`'s own.
-        channels_first : bool
-            Whether blocks give [clips, width, tokens] instead of [clips, tokens, width].
-
-        Raises
-        ------
-        InputError
-            If no module matches `blocks` or `final`.
-        ModelError
-            If a trial on one second of silence fails, or a block gives no 3-D tensor.
-        """
-        from otoscope.encoders.own_module import wrap
-
-        return wrap(
-            module,
-            blocks=blocks,
-            sample_rate=sample_rate,
-            preprocess=preprocess,
-            final=final,
-            name=name or type(module).__name__,
-            frame_rate_hz=frame_rate_hz,
-            min_samples=min_samples or 1,
-            max_samples=max_samples,
-            channels_first=channels_first,
-            device=device,
-            dtype=dtype,
-        )
-
-    def _set_kernels(self) -> None:
-        if self.family != "module":  # a user's own module is theirs to train and change
-            kernels.install(self.module, self.dtype, self.device)
+    def _compute_in(self, precision: str) -> None:
+        """Give the model the kernels for a precision; those it has stay, as packed anew they may round otherwise."""
+        if (precision, self.device) == self._kernels:
+            return
+        self.precision = precision
+        self._kernels = precision, self.device
+        if not self.fitting.borrowed:
+            kernels.install(self.module, precision, self.device)
 
     def _layer(self, asked: Layer) -> Layer:
         text = str(asked).strip()
@@ -348,10 +336,6 @@ class Encoder:
                 f"(it has 0 to {self.n_layers}, and 'final')"
             )
         return int(text)
-
-
-class _DeepEnough(Exception):
-    """Ends a forward pass: every state asked for has been caught."""
 
 
 def _in_float32(module: nn.Module, args: tuple) -> tuple:

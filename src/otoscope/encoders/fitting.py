@@ -1,4 +1,4 @@
-"""How a loaded model is read: its blocks, frames and input. Every family fills one `Fitting`."""
+"""How a model is read: its blocks, frames and input. Every family fills one `Fitting`, and so does a user's module."""
 
 from __future__ import annotations
 
@@ -10,16 +10,44 @@ import numpy as np
 import torch
 from torch import nn
 
-from otoscope.encoders.encoder import Tap, block_taps
+from otoscope.encoders.taps import Tap, block_taps
 from otoscope.encoders.tokens import Grid, Layer, conv_grid, conv_reach
 from otoscope.errors import ModelError
 
 
 @dataclass(frozen=True)
 class Fitting:
-    """Everything an `Encoder` needs to know that depends on the family; the fields are the encoder's."""
+    """Everything an `Encoder` needs to know of its model.
+
+    Attributes
+    ----------
+    module : nn.Module
+        Called with a batch of what `frontend` makes.
+    sample_rate : int
+        In Hz.
+    taps : list of Tap
+        Of layers 0..L.
+    final : Tap
+        Of the last norm; the last block's where the model has none.
+    widths : dict of layer -> int
+        Features of each layer, "final" included.
+    frontend : callable
+        One waveform [samples] -> the module's input for it, without the batch dimension.
+    grid : Grid
+        What the tokens of a layer stand for.
+    min_samples, max_samples : int, int or None
+        The shortest and longest input of one pass.
+    family : str
+        The row of `FAMILIES` that it was made by.
+    reentrant : bool
+        Whether several threads may run the module at once, that is, it keeps nothing from one pass to the next.
+    borrowed : bool
+        Whether the module is a user's own, to train and change: it gets no kernels of ours, and since it may work in
+        place on what it has given, its states are copied.
+    """
 
     module: nn.Module
+    sample_rate: int
     taps: list[Tap]
     final: Tap
     widths: dict[Layer, int]
@@ -27,7 +55,9 @@ class Fitting:
     grid: Grid
     min_samples: int
     max_samples: int | None = None
-    channels_first: bool = False
+    family: str = "module"
+    reentrant: bool = False
+    borrowed: bool = False
 
 
 Fit = Callable[[Any, Any, Mapping[str, Any]], Fitting]
@@ -45,6 +75,7 @@ def fit_waveform(model: Any, config: Any, settings: Mapping[str, Any]) -> Fittin
     normed_last = getattr(config, "do_stable_layer_norm", False) or config.model_type == "wav2vec2-conformer"
     return Fitting(
         module=model,
+        sample_rate=settings["sampling_rate"],
         taps=taps,
         final=Tap(encoder.layer_norm) if normed_last else taps[-1],
         widths=even_widths(config.hidden_size, len(encoder.layers)),
@@ -62,6 +93,7 @@ def fit_moonshine(model: Any, config: Any, settings: Mapping[str, Any]) -> Fitti
     strides = [conv.stride[0] for conv in convolutions]
     return Fitting(
         module=encoder,
+        sample_rate=settings["sampling_rate"],
         taps=block_taps(encoder.layers),
         final=Tap(encoder.layer_norm),
         widths=even_widths(config.hidden_size, len(encoder.layers)),
@@ -94,7 +126,7 @@ def even_widths(width: int, n_layers: int) -> dict[Layer, int]:
 
 def raw(waveform: np.ndarray) -> torch.Tensor:
     """Return the waveform as it is."""
-    return torch.from_numpy(np.ascontiguousarray(waveform, dtype=np.float32))
+    return torch.from_numpy(np.require(waveform, np.float32, ["C", "W"]))
 
 
 def normalised(waveform: np.ndarray) -> torch.Tensor:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -17,8 +17,8 @@ from torch import nn
 from otoscope.compute import pick_device
 from otoscope.encoders.encoder import Encoder
 from otoscope.encoders.families import FAMILIES, Family
-from otoscope.encoders.precision import compute_dtype
 from otoscope.errors import ModelError, nearest
+from otoscope.files import read_mapping
 
 NOT_USED_IN_EVAL = ("masked_spec_embed",)
 """Weights that only training reads: their absence changes nothing here."""
@@ -30,7 +30,7 @@ def load_folder(
     name: str,
     source: Mapping[str, Any] | None = None,
     device: str = "auto",
-    dtype: str = "float32",
+    precision: str = "float32",
     as_family: str | None = None,
 ) -> Encoder:
     """Load the model in `folder`; see `otoscope.load_encoder` for what can go wrong.
@@ -40,7 +40,9 @@ def load_folder(
     source : mapping, optional
         What provenance says of where the weights are from. Default: the hash of their files.
     """
-    raw_config = _read_json(folder / "config.json")
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"{folder} is no model's folder: it holds no config.json")
+    raw_config = read_mapping(folder / "config.json", error=ModelError)
     model_type = _model_type(raw_config, as_family, folder)
     family = FAMILIES[model_type]
     settings = _preprocessor(folder, raw_config, model_type)
@@ -53,16 +55,12 @@ def load_folder(
     if as_family is not None:
         source = {**source, "as_family": as_family}
     return Encoder(
+        replace(fitting, family=model_type, reentrant=family.reentrant),
         name=name,
-        sample_rate=settings["sampling_rate"],
-        family=model_type,
-        reentrant=family.reentrant,
         device=place,
-        dtype=compute_dtype(dtype, model_type, place),
-        dtype_asked=dtype,
+        precision=precision,
         source=source,
         skipped_weights=skipped,
-        **vars(fitting),
     )
 
 
@@ -137,9 +135,11 @@ def _inside(key: str, family: Family, prefix: str) -> bool:
 def _preprocessor(folder: Path, config: Mapping[str, Any], model_type: str) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     if (folder / "preprocessor_config.json").exists():
-        settings = _read_json(folder / "preprocessor_config.json")
+        settings = read_mapping(folder / "preprocessor_config.json", error=ModelError)
     elif (folder / "processor_config.json").exists():
-        settings = _read_json(folder / "processor_config.json").get("feature_extractor", {})
+        settings = read_mapping(folder / "processor_config.json", error=ModelError).get(
+            "feature_extractor", {}
+        )
     if "sampling_rate" not in settings:
         raise ModelError(
             f"{folder} does not say at which rate the model listens: preprocessor_config.json is missing or lacks "
@@ -151,15 +151,6 @@ def _preprocessor(folder: Path, config: Mapping[str, Any], model_type: str) -> d
             f"{folder}: a sampling rate of {rate!r} Hz cannot be served; it must be 1,000 to 192,000"
         )
     return settings
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ModelError(f"{path.parent} is no model's folder: it holds no {path.name}") from error
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path} cannot be read as JSON ({error})") from error
 
 
 def _files_hash(folder: Path) -> str:

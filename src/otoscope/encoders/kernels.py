@@ -1,9 +1,8 @@
 """Faster kernels for the heavy parts of a model on a CPU.
 
 In bfloat16 the model runs under autocast, which casts every weight anew in every pass; here matrix products and
-convolutions take weights that were cast once, and norms and the residual stream stay in float32. In int8 the large
-matrix products are whole numbers', and all else is as in bfloat16. In float32 the matrix products take weights that
-oneDNN has laid out in advance: the same sums, in another order.
+convolutions take weights that were cast once, and norms and the residual stream stay in float32. In float32 the matrix
+products take weights that oneDNN has laid out in advance: the same sums, in another order.
 """
 
 from __future__ import annotations
@@ -19,48 +18,39 @@ from torch import nn
 from torch.nn import functional
 from torch.nn.utils import parametrize
 
-from otoscope.encoders import attention, int8
-
 Forward = Callable[[torch.Tensor], torch.Tensor]
 _WAVLM_ATTENTION = "torch_multi_head_self_attention"
 
 
-def install(module: nn.Module, dtype: str, device: torch.device) -> None:
-    """Give the layers of `module` the kernels for `dtype`; weights and names stay as they are.
+def install(module: nn.Module, precision: str, device: torch.device) -> None:
+    """Give the layers of `module` the kernels for `precision`; weights and names stay as they are.
 
     Called again, it replaces what it did before.
     """
     for child in module.modules():
         for name in ("forward", _WAVLM_ATTENTION):
             vars(child).pop(name, None)  # back to the class's own
-    attention.choose(module, fast=dtype == "int8")
     if device.type != "cpu":
         return
     for child in module.modules():
-        forward = _faster(child, dtype)
+        forward = _faster(child, precision)
         if forward is not None:
             vars(child)["forward"] = forward
         elif hasattr(child, _WAVLM_ATTENTION):
             vars(child)[_WAVLM_ATTENTION] = partial(_attend_with_bias, child)
 
 
-def autocasting(dtype: str, device: torch.device) -> AbstractContextManager:
-    """Return the context in which a model computes in `dtype`: it covers what has no kernel of ours."""
-    if dtype == "float32":
+def autocasting(precision: str, device: torch.device) -> AbstractContextManager:
+    """Return the context in which a model computes in `precision`: it covers what has no kernel of ours."""
+    if precision == "float32":
         return nullcontext()
-    return torch.autocast(device.type, float_type(dtype))
+    return torch.autocast(device.type, getattr(torch, precision))
 
 
-def float_type(dtype: str) -> torch.dtype:
-    """Return the type of the numbers between the products."""
-    return torch.bfloat16 if dtype == "int8" else getattr(torch, dtype)
-
-
-def _faster(child: nn.Module, dtype: str) -> Forward | None:
-    kind = float_type(dtype)
+def _faster(child: nn.Module, precision: str) -> Forward | None:
+    kind = getattr(torch, precision)
     if type(child) is nn.Linear:
-        large = child.weight.numel() >= int8.LARGE
-        return int8.linear(child) if dtype == "int8" and large else _linear(child, kind)
+        return _linear(child, kind)
     if isinstance(child, nn.Conv1d | nn.Conv2d) and child.padding_mode == "zeros":
         if kind == torch.float32 and not parametrize.is_parametrized(child):
             return None

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import fnmatch
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from otoscope.errors import ModelError, UnknownNameError, nearest
+from otoscope import hub
+from otoscope.errors import ModelError, ProvenanceError, UnknownNameError, nearest
 from otoscope.registry import Registry
 
 if TYPE_CHECKING:
     from otoscope.encoders.encoder import Encoder
 
 ENCODERS = Registry("encoder", "otoscope.encoders")
-"""Short names. An entry is called as ``entry(device=..., dtype=..., revision=...)`` and returns an `Encoder`."""
+"""Short names. An entry is called as ``entry(device=..., precision=..., revision=...)`` and returns an `Encoder`."""
 
 
+SETTINGS = ("*.json",)
 WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
 """The files of a hub model that hold its weights: the first kind that is there is taken."""
 
@@ -30,12 +32,15 @@ class Hub:
     name: str
     repo_id: str
 
-    def __call__(self, *, device: str, dtype: str, revision: str | None, **options) -> Encoder:
+    def __call__(self, *, device: str, precision: str, revision: str | None, **options) -> Encoder:
         from otoscope.encoders.huggingface import load_folder
 
-        folder, found = download(self.repo_id, revision)
-        source = {"model": self.repo_id, "revision": found}
-        return load_folder(folder, name=self.name, source=source, device=device, dtype=dtype, **options)
+        known = [entry.repo_id for entry in _hub_entries()]
+        folder = hub.fetch(self.repo_id, SETTINGS, one_of=WEIGHTS, revision=revision, known=known)
+        source = {"model": self.repo_id, "revision": folder.name}
+        return load_folder(
+            folder, name=self.name, source=source, device=device, precision=precision, **options
+        )
 
 
 @dataclass(frozen=True)
@@ -44,13 +49,13 @@ class Mini:
 
     name: str = "otoscope-mini"
 
-    def __call__(self, *, device: str, dtype: str, revision: str | None, **options) -> Encoder:
+    def __call__(self, *, device: str, precision: str, revision: str | None, **options) -> Encoder:
         from otoscope.encoders.huggingface import load_folder
 
         if revision is not None:
             raise ModelError(f"{self.name} comes with the package and has no revisions; leave `revision` out")
         with resources.as_file(resources.files("otoscope.encoders") / "mini") as folder:
-            return load_folder(folder, name=self.name, device=device, dtype=dtype, **options)
+            return load_folder(folder, name=self.name, device=device, precision=precision, **options)
 
 
 ENCODERS.add("otoscope-mini", Mini(), "built in: a small HuBERT trained on synthetic singing, 16 kHz")
@@ -67,7 +72,7 @@ def load_encoder(
     name: str | os.PathLike,
     *,
     device: str = "auto",
-    dtype: str = "float32",
+    precision: str = "float32",
     revision: str | None = None,
     as_family: str | None = None,
 ) -> Encoder:
@@ -81,10 +86,9 @@ def load_encoder(
         checkpoints load too: their heads are left aside and listed in ``encoder.skipped_weights``.
     device : str
         "auto", "cpu", "cuda", ...
-    dtype : str
-        What the model computes in: "float32", the numbers of transformers to 1e-5; "bfloat16" or "float16"; "int8",
-        the fastest on a CPU and the least exact, whose large matrix products take whole numbers; or "auto", the
-        fastest that was measured to keep the numbers close on this kind of processor (never int8).
+    precision : str
+        What the model computes in: "float32", the numbers of transformers to 1e-5; "bfloat16" or "float16"; or
+        "auto", the fastest that was measured to keep the numbers close on this kind of processor.
     revision : str, optional
         Branch, tag or commit of a hub model.
     as_family : str, optional
@@ -98,9 +102,15 @@ def load_encoder(
     ModelError
         If the model cannot be had (no network and nothing cached), is of a family that is not served, or its
         weights do not fit.
+
+    Examples
+    --------
+    >>> encoder = load_encoder("otoscope-mini", device="cpu")
+    >>> encoder.sample_rate
+    16000
     """
     text = os.fspath(name)
-    options: dict[str, Any] = {"device": device, "dtype": dtype}
+    options: dict[str, Any] = {"device": device, "precision": precision}
     if as_family is not None:
         options["as_family"] = as_family
     if text in ENCODERS:
@@ -111,7 +121,9 @@ def load_encoder(
 
         if revision is not None:
             raise ModelError(f"{path} is a folder and has no revisions; leave `revision` out")
-        return load_folder(path, name=path.resolve().name, **options)
+        encoder = load_folder(path, name=path.resolve().name, **options)
+        encoder.folder = path.resolve()
+        return encoder
     if path.exists() or path.is_absolute() or text.startswith((".", "~")) or text.count("/") != 1:
         if "/" not in text and os.sep not in text:
             raise UnknownNameError(
@@ -123,57 +135,49 @@ def load_encoder(
     return Hub(short.get(text, text.replace("/", "--")), text)(revision=revision, **options)
 
 
-def download(repo_id: str, revision: str | None) -> tuple[Path, str]:
-    """Return the folder of a hub model, fetched if it is not cached, and its commit.
+def load_recorded(provenance: Mapping[str, Any], *, device: str = "auto") -> Encoder:
+    """Load the encoder that the provenance of a store or an autoencoder names, in the precision it had there.
+
+    It is found whatever the current folder: by its hub id and revision, its short name, or the folder it lay in.
 
     Raises
     ------
-    ModelError
-        If it can be neither fetched nor found in the cache; the message says what to put where.
+    UnknownNameError
+        If it is not found there.
+    ProvenanceError
+        If what is found has other weights, or the store's states were edited.
     """
-    from huggingface_hub import HfApi, constants, snapshot_download
-    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
-
-    try:
-        # Of the hub's calls this one is tried once only: without a network the cache is reached at once.
-        info = HfApi().model_info(repo_id, revision=revision, timeout=10)
-        files = [file.rfilename for file in info.siblings or []]
-        kind = next((kind for kind in WEIGHTS if fnmatch.filter(files, kind)), WEIGHTS[0])
-        folder = Path(snapshot_download(repo_id, revision=revision, allow_patterns=["*.json", kind]))
-    except (RepositoryNotFoundError, RevisionNotFoundError) as error:
-        at = f" at revision {revision}" if revision else ""
-        raise ModelError(
-            f"the hub has no model '{repo_id}'{at}{nearest(repo_id, [e.repo_id for e in _hub_entries()])} "
-            "(a private or gated one needs `hf auth login`)"
-        ) from error
-    except Exception as offline:  # the hub's HTTP library, whose errors these may be, changes
-        found = cached(repo_id, revision)
-        if found is None:
-            reason = next(iter(str(offline).splitlines()), "")
-            raise ModelError(
-                f"cannot reach the hub for '{repo_id}', and it is not in the cache ({constants.HF_HUB_CACHE}). "
-                f"On a machine with network run `hf download {repo_id} --local-dir FOLDER`, copy FOLDER here, and "
-                f"give its path as the encoder ({type(offline).__name__}: {reason})"
-            ) from offline
-        folder = found
-    return folder, folder.name
+    name, folder = provenance.get("model"), provenance.get("folder")
+    if name is None:
+        raise UnknownNameError("it is not said which encoder was used")
+    if provenance.get("edits"):
+        raise ProvenanceError(
+            f"its states were edited ({'; '.join(provenance['edits'])}): no encoder gives them"
+        )
+    if folder is not None and not Path(folder).is_dir():
+        raise UnknownNameError(f"'{name}', which was used, is no longer at {folder}")
+    if folder is None and provenance.get("family") == "module":
+        raise UnknownNameError(f"'{name}', which was used, was a module of the user's own")
+    encoder = load_encoder(
+        folder or name,
+        device=device,
+        precision=provenance.get("precision", "float32"),
+        revision=provenance.get("revision"),
+        as_family=provenance.get("as_family"),
+    )
+    check_weights(encoder, provenance)
+    return encoder
 
 
-def cached(repo_id: str, revision: str | None) -> Path | None:
-    """Return the folder of a hub model that was fetched before, None if it was not, or not all of it."""
-    from huggingface_hub import snapshot_download
-
-    for kind in WEIGHTS:
-        try:
-            # Asked for by the patterns it was fetched by: without them the hub's library calls a folder incomplete.
-            found = snapshot_download(
-                repo_id, revision=revision, local_files_only=True, allow_patterns=["*.json", kind]
+def check_weights(encoder: Encoder, provenance: Mapping[str, Any]) -> None:
+    """Raise ProvenanceError unless an encoder has the weights that provenance names, as far as it does."""
+    now = encoder.provenance()
+    for key in ("weights_sha256", "revision", "as_family"):
+        if key in provenance and key in now and provenance[key] != now[key]:
+            raise ProvenanceError(
+                f"other weights of '{provenance.get('model')}' were used ({key} {provenance[key]}, here {now[key]}): "
+                "what was learnt of them means nothing on these"
             )
-        except Exception:  # the hub's errors for that change between versions
-            continue
-        if list(Path(found).glob(kind)):
-            return Path(found)
-    return None
 
 
 def _hub_entries() -> list[Hub]:

@@ -10,10 +10,9 @@ from functools import cache
 
 import torch
 
-from otoscope.encoders import int8
 from otoscope.errors import InputError
 
-DTYPES = ("float32", "bfloat16", "float16", "int8")
+PRECISIONS = ("float32", "bfloat16", "float16")
 
 _SPEECH = ("hubert", "mert_model", "wav2vec2", "wavlm")
 
@@ -24,37 +23,23 @@ MEASURED: dict[tuple[str, str], str] = {
         "amx_bf16",
     ): "float32",  # not measured; plain autocast was seen to be 4x slower than float32 there
 }
-"""(family, feature of the processor) -> the fastest dtype but int8, which moves the numbers three times as far as
-bfloat16 and is for who asks. What is not here computes in float32."""
+"""(family, feature of the processor) -> the fastest. What is not here computes in float32."""
 
 
-def compute_dtype(asked: str, family: str, device: torch.device) -> str:
-    """Return the dtype that `asked` means for a family on a device; "auto" looks it up in `MEASURED`.
+def compute_precision(asked: str, family: str, device: torch.device) -> str:
+    """Return the precision that `asked` means for a family on a device; "auto" looks it up in `MEASURED`.
 
     Raises
     ------
     InputError
-        If `asked` is neither "auto" nor one of `DTYPES`, or is int8 where that cannot be had.
+        If `asked` is neither "auto" nor one of `PRECISIONS`.
     """
     if asked == "auto":
         found = (MEASURED.get((family, feature)) for feature in processor_features(device))
-        return next((dtype for dtype in found if dtype is not None), "float32")
-    if asked not in DTYPES:
-        raise InputError(f"dtype must be auto, {', '.join(DTYPES)}; got '{asked}'")
-    if asked == "int8":
-        _check_int8(family, device)
+        return next((precision for precision in found if precision is not None), "float32")
+    if asked not in PRECISIONS:
+        raise InputError(f"precision must be auto, {', '.join(PRECISIONS)}; got '{asked}'")
     return asked
-
-
-def _check_int8(family: str, device: torch.device) -> None:
-    if family == "module":
-        raise InputError(
-            "int8 replaces the model's matrix products, and a module of your own is left as it is"
-        )
-    if device.type != "cpu":
-        raise InputError(f"int8 is for CPUs, this is '{device.type}'; try bfloat16, or device 'cpu'")
-    if not int8.works():
-        raise InputError("this PyTorch gives no exact int8 products on this processor; try bfloat16 or auto")
 
 
 def processor_features(device: torch.device) -> list[str]:

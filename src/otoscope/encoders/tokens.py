@@ -1,7 +1,8 @@
 """What the tokens of a hidden state stand for: which moment of the sound, which frequency band.
 
-A grid is a function ``(n_samples, layer) -> Tokens``. `n_samples` is the length of what the model was given,
-padding included; which tokens hold sound and which hold padding follows from their times.
+A grid is a function ``(n_samples, layer, n_tokens) -> Tokens``. `n_samples` is the length of what the model was given,
+padding included; which tokens hold sound and which hold padding follows from their times. `n_tokens` is how many there
+were, where that is known; only a module of one's own needs it.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class Tokens:
         return self.time_s < duration_s  # NaN compares as False
 
 
-Grid = Callable[[int, Layer], Tokens]
+Grid = Callable[[int, Layer, int | None], Tokens]
 
 
 def even_tokens(n_tokens: int, *, first_s: float, hop_s: float) -> Tokens:
@@ -52,13 +53,13 @@ def even_tokens(n_tokens: int, *, first_s: float, hop_s: float) -> Tokens:
 def conv_grid(kernels: Sequence[int], strides: Sequence[int], sample_rate: int) -> Grid:
     """Return the grid of unpadded convolutions in a row: each token is centred on its receptive field."""
 
-    def grid(n_samples: int, layer: Layer) -> Tokens:
-        n_tokens, hop, reach = n_samples, 1, 1
+    def grid(n_samples: int, layer: Layer, n_tokens: int | None = None) -> Tokens:
+        count, hop, reach = n_samples, 1, 1
         for kernel, stride in zip(kernels, strides):
-            n_tokens = max((n_tokens - kernel) // stride + 1, 0)
+            count = max((count - kernel) // stride + 1, 0)
             reach += (kernel - 1) * hop
             hop *= stride
-        return even_tokens(n_tokens, first_s=(reach - 1) / 2 / sample_rate, hop_s=hop / sample_rate)
+        return even_tokens(count, first_s=(reach - 1) / 2 / sample_rate, hop_s=hop / sample_rate)
 
     return grid
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from otoscope.encoders.encoder import block_taps
 from otoscope.encoders.fbank import FRAME_SAMPLES, HOP_SAMPLES, kaldi_fbank, n_fbank_frames
 from otoscope.encoders.fitting import Fitting, even_widths
+from otoscope.encoders.taps import block_taps
 from otoscope.encoders.tokens import Layer, Tokens, even_tokens
 from otoscope.errors import ModelError
 
@@ -37,13 +37,14 @@ def fit_wav2vec2_bert(model: Any, config: Any, settings: Mapping[str, Any]) -> F
 
     first_s = (FRAME_SAMPLES + (stride - 1) * HOP_SAMPLES) / 2 / rate
 
-    def grid(n_samples: int, layer: Layer) -> Tokens:
-        n_tokens = n_fbank_frames(n_samples) // stride
-        return even_tokens(n_tokens, first_s=first_s, hop_s=stride * HOP_SAMPLES / rate)
+    def grid(n_samples: int, layer: Layer, n_tokens: int | None = None) -> Tokens:
+        count = n_fbank_frames(n_samples) // stride
+        return even_tokens(count, first_s=first_s, hop_s=stride * HOP_SAMPLES / rate)
 
     taps = block_taps(model.encoder.layers)
     return Fitting(
         module=model,
+        sample_rate=rate,
         taps=taps,
         final=taps[-1],
         widths=even_widths(config.hidden_size, len(model.encoder.layers)),

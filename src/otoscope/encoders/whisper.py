@@ -9,8 +9,8 @@ import numpy as np
 import torch
 import transformers
 
-from otoscope.encoders.encoder import Tap, block_taps
 from otoscope.encoders.fitting import Fitting, even_widths
+from otoscope.encoders.taps import Tap, block_taps
 from otoscope.encoders.tokens import Layer, Tokens, even_tokens
 from otoscope.errors import ModelError
 
@@ -43,11 +43,12 @@ def fit_whisper(model: Any, config: Any, settings: Mapping[str, Any]) -> Fitting
     # Mel frame j is centred on sample j * hop, and the second convolution centres token i on frame 2 i.
     tokens = even_tokens(n_tokens, first_s=0.0, hop_s=stride * extractor.hop_length / rate)
 
-    def grid(n_samples: int, layer: Layer) -> Tokens:
+    def grid(n_samples: int, layer: Layer, n_tokens: int | None = None) -> Tokens:
         return tokens
 
     return Fitting(
         module=encoder,
+        sample_rate=rate,
         taps=block_taps(encoder.layers),
         final=Tap(encoder.layer_norm),
         widths=even_widths(config.d_model, len(encoder.layers)),

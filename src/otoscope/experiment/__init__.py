@@ -1,8 +1,7 @@
 """Experiments: what to run, in which order, and what is already done."""
 
-from otoscope.experiment.ablation import ablate
-from otoscope.experiment.run_directory import RunDirectory
-from otoscope.experiment.runner import run
-from otoscope.experiment.spec import Spec, load_spec, recipes
+from __future__ import annotations
 
-__all__ = ["RunDirectory", "Spec", "load_spec", "ablate", "recipes", "run"]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -14,10 +14,18 @@ from otoscope.experiment.protocols.switches import SWITCHES, Switch
 from otoscope.experiment.run_directory import RunDirectory
 from otoscope.experiment.runner import run
 from otoscope.experiment.spec import Spec, load_spec, resolve
+from otoscope.files import write_text
+from otoscope.results import (
+    DENSE,
+    TABLES,
+    at_nearest_sparsity,
+    pick_column,
+    r2_column,
+    to_csv,
+    trained_codes,
+)
 
-HEADLINES = ("best_layer_accuracy", "r2_top10", "completeness_gain")
-SPARSITY = 0.95
-"""Of the codes that headlines are about (nearest trained)."""
+HEADLINES = ("best_layer_score", "r2_top10", "completeness_gain")
 
 
 def ablate(
@@ -43,10 +51,11 @@ def ablate(
     Returns
     -------
     DataFrame
-        ``number, switch, published, sound, encoder, best_layer_accuracy, r2_top10, completeness_gain``, the three
-        changes ``d_...`` against the unswitched protocol, and ``note``. The R2 is the mean of the ten best factors in
-        codes of 95 % sparsity; the gain is the completeness of these codes minus that of the dense layers; both are
-        means over studied layers and seeds.
+        ``number, role, switch, published, sound, encoder, metric, best_layer_score, r2_top10, completeness_gain``, the
+        three changes ``d_...`` against the unswitched protocol, and ``note``: why a rule could not be turned, empty
+        where it was. ``role`` is "published", "switch" or "sound". The R2 is the mean of the ten best factors in codes
+        of 95 % sparsity; the gain is the completeness of these codes minus that of the dense layers; both are means
+        over studied layers and seeds.
 
     Raises
     ------
@@ -72,33 +81,27 @@ def ablate(
     base_run = made("00-published", spec)
     base = _headlines(base_run)
     none = base.assign(**dict.fromkeys(HEADLINES, np.nan))
-    rows = [_rows(0, "paper protocol, nothing switched", "", "", base, base, "")]
+    names = {"switch": "paper protocol, nothing switched", "published": "", "sound": ""}
+    rows = [_rows(0, "published", names, base, base)]
     for switch in SWITCHES:
         changes = switch.settings(spec)
         if switch.common_width:
             found, note = _headlines(base_run, common_width=True), ""
         elif changes is None:
-            found, note = none, f"n/a: {switch.reason}"
+            found, note = none, switch.reason
         else:
             found, note = none, ""
             try:
                 found = _headlines(made(_folder(switch), changed(spec, changes)))
-            except (
-                OtoscopeError
-            ) as error:  # say, five singers cannot be folded; the other rules still can be turned
-                note = f"n/a: {error}"
-        rows.append(_rows(switch.number, switch.name, switch.published, switch.sound, found, base, note))
-        table = pd.concat(rows, ignore_index=True)
-        table.to_csv(out / "switches.csv", index=False, float_format="%.10g")
+            except OtoscopeError as error:  # say, five singers cannot be folded; other rules can be turned
+                note = str(error)
+        names = {"switch": switch.name, "published": switch.published, "sound": switch.sound}
+        rows.append(_rows(switch.number, "switch", names, found, base, note=note))
+        _write(rows, out)
     found = _headlines(made("99-sound", sound(spec)))
-    rows.append(
-        _rows(
-            len(SWITCHES) + 1, "sound protocol", "", "all of them, and the rest of its rules", found, base, ""
-        )
-    )
-    table = pd.concat(rows, ignore_index=True)
-    table.to_csv(out / "switches.csv", index=False, float_format="%.10g")
-    return table
+    names = {"switch": "sound protocol", "published": "", "sound": "all of them, and the rest of its rules"}
+    rows.append(_rows(len(SWITCHES) + 1, "sound", names, found, base))
+    return _write(rows, out)
 
 
 def changed(spec: Spec, changes: Any) -> Spec:
@@ -129,10 +132,12 @@ def sound(spec: Spec) -> Spec:
             "encoders": [
                 encoder | {"as_family": None, "measure_crop": None} for encoder in values["encoders"]
             ],
-            "saes": {
-                key: values["saes"][key]
-                for key in ("kind", "n_latents", "sparsities", "seeds", "epochs", "lr")
-            },
+            "saes": [
+                section.model_dump(
+                    include={"kind", "n_latents", "sparsities", "options", "seeds", "epochs", "lr"}
+                )
+                for section in spec.saes
+            ],
             "factors": {"name": spec.factors.name},
         }
     )
@@ -145,35 +150,30 @@ def _folder(switch: Switch) -> str:
 
 def _headlines(made: RunDirectory, *, common_width: bool = False) -> pd.DataFrame:
     """Return encoder and the three headline numbers, a row per encoder."""
+    from otoscope.probing import best_layer
+
     spec = made.spec
     probes, factors = made.table("layer_probing"), made.table("disentanglement")
     factors = factors[factors.importance == "lasso"]
-    known = factors.sparsity[
-        ~factors.representation.isin(("dense", "untrained", "random", "pca", "shuffled"))
-    ]
-    nearest = min(known.unique(), key=lambda s: abs(s - SPARSITY))
     if common_width:
-        width = np.log(spec.saes.n_latents)
+        width = np.log(spec.saes[0].n_latents)
         factors = factors.assign(
             completeness=(1 - np.log(factors.effective_dims) / width).fillna(factors.completeness)
         )
     rows = []
     for encoder, own in factors.groupby("encoder", sort=False):
         layers = probes[probes.encoder == encoder]
-        pick = {"valid": "valid_accuracy", "test": "accuracy"}[spec.probing.pick_layer]
-        codes = own[(own.representation == spec.saes.kind) & (own.sparsity == nearest)]
-        dense = own[own.representation == "dense"]
+        best = best_layer(layers, by=pick_column(spec.probing.pick_layer))[0]
+        codes = at_nearest_sparsity(trained_codes(own))
+        dense = own[own.representation == DENSE]
         unequal = spec.disentanglement.selection == "published"
         gain = _mean(codes, spec, "completeness", by_completeness=unequal) - _mean(
             dense, spec, "completeness"
         )
-        accuracy = layers.accuracy[layers[pick].idxmax()]
-        rows.append((encoder, accuracy, _mean(codes, spec, _score(spec)), gain))
-    return pd.DataFrame(rows, columns=["encoder", *HEADLINES])
-
-
-def _score(spec: Spec) -> str:
-    return {"held_out": "r2_cv", "in_sample": "r2"}[spec.disentanglement.fit]
+        score = layers.score[layers.layer == best].mean()
+        r2 = _mean(codes, spec, r2_column(spec.disentanglement.fit))
+        rows.append((encoder, layers.metric.iloc[0], score, r2, gain))
+    return pd.DataFrame(rows, columns=["encoder", "metric", *HEADLINES])
 
 
 def _mean(table: pd.DataFrame, spec: Spec, value: str, *, by_completeness: bool = False) -> float:
@@ -181,20 +181,31 @@ def _mean(table: pd.DataFrame, spec: Spec, value: str, *, by_completeness: bool 
     from otoscope.disentanglement import select_factors
 
     selection = "top10_completeness" if by_completeness else "top10_r2"
+    score = r2_column(spec.disentanglement.fit)
     means = [
-        select_factors(own, selection, score=_score(spec), n=spec.disentanglement.top)[value].mean()
+        select_factors(own, selection, score=score, n=spec.disentanglement.top)[value].mean()
         for _, own in table.groupby(["layer", "seed"])
     ]
     return float(np.mean(means))
 
 
 def _rows(
-    number: int, name: str, published: str, sound: str, found: pd.DataFrame, base: pd.DataFrame, note: str
+    number: int,
+    role: str,
+    names: dict[str, str],
+    found: pd.DataFrame,
+    base: pd.DataFrame,
+    *,
+    note: str = "",
 ) -> pd.DataFrame:
+    """Return the rows of one switch, an encoder each."""
     changes = {f"d_{column}": found[column].to_numpy() - base[column].to_numpy() for column in HEADLINES}
-    table = found.assign(**changes, note=note)
-    for place, (column, value) in enumerate(
-        (("number", number), ("switch", name), ("published", published), ("sound", sound))
-    ):
-        table.insert(place, column, value)
+    table = found.assign(number=number, role=role, **names, **changes, note=note)
+    return table[list(TABLES["switches"].names)]
+
+
+def _write(rows: list[pd.DataFrame], out: Path) -> pd.DataFrame:
+    """Write what is known so far, so that an ablation that is broken off leaves its table."""
+    table = pd.concat(rows, ignore_index=True)
+    write_text(out / "switches.csv", to_csv("switches", table))
     return table

@@ -1,29 +1,27 @@
-"""What a run will take, said before it starts: downloads, disk, memory, time. What is not known is left out.
+"""What a run will take, said before it starts: downloads, disk, memory. What is not known is left out.
 
-Sizes follow from the spec, the clips and the shapes of the models. Times are measured on this machine, on one crop and
-on a few steps of training (`otoscope.experiment.timing`).
+Sizes follow from the spec, the clips and the shapes of the models.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from otoscope import hub
 from otoscope.activations.crops import cut, parse_crop
-from otoscope.encoders.load import ENCODERS, WEIGHTS, Hub, Mini, cached
+from otoscope.encoders.load import ENCODERS, SETTINGS, WEIGHTS, Hub, Mini
 from otoscope.errors import InputError
-from otoscope.experiment import timing
-from otoscope.experiment.hearing import hearings
+from otoscope.experiment.roles import store_plans
 from otoscope.experiment.spec import ROW_PER_CROP, EncoderSpec, Spec
+from otoscope.files import read_mapping
 
 NUMBERS_PER_WEIGHT = 6
 """In training, per weight of an autoencoder: itself, its gradient, Adam's two moments, the best so far, and a copy."""
@@ -58,20 +56,17 @@ class Needs:
         Hub models that are not in the cache, and about how many bytes where that is known.
     disk, memory : dict of str to int
         Bytes by what they are for. All of `disk` lies there together; of `memory` the largest counts.
-    time_s : dict of str to float
-        Seconds by what takes them, as far as measured.
     free_disk, free_memory : int or None
         Bytes; None where the system does not say.
     out : str
         The run's directory.
     unknown : list of str
-        Encoders that are left out of disk, memory and time, since their shape is not known before they are loaded.
+        Encoders that are left out of disk and memory, since their shape is not known before they are loaded.
     """
 
     downloads: dict[str, int | None]
     disk: dict[str, int]
     memory: dict[str, int]
-    time_s: dict[str, float]
     free_disk: int
     free_memory: int | None
     out: str
@@ -87,16 +82,11 @@ class Needs:
             said.append(f"downloads: {', '.join(models)}, to the Hugging Face cache")
         if self.disk:
             free = f"{_size(self.free_disk)} free at {self.out}"
-            said.append(f"disk: about {_size(sum(self.disk.values()))} ({_listed(self.disk, _size)}); {free}")
+            said.append(f"disk: about {_size(sum(self.disk.values()))} ({_listed(self.disk)}); {free}")
         if self.memory:
             most = max(self.memory, key=self.memory.__getitem__)
             free = f"; {_size(self.free_memory)} available" if self.free_memory is not None else ""
             said.append(f"memory: about {_size(self.memory[most])}, for {most}{free}")
-        if self.time_s:
-            total = timing.duration(sum(self.time_s.values()))
-            said.append(
-                f"time: about {total} ({_listed(self.time_s, timing.duration)}); other stages not counted"
-            )
         if self.unknown:
             said.append(f"not counted, as not known before it is loaded: {', '.join(self.unknown)}")
         if sum(self.disk.values()) > 0.8 * self.free_disk:
@@ -106,7 +96,7 @@ class Needs:
         return said
 
 
-def needs(spec: Spec, clips: pd.DataFrame, *, out: str | os.PathLike, measure_time: bool = True) -> Needs:
+def needs(spec: Spec, clips: pd.DataFrame, *, out: str | os.PathLike) -> Needs:
     """Return what a run of `spec` on `clips` will take.
 
     Parameters
@@ -116,8 +106,6 @@ def needs(spec: Spec, clips: pd.DataFrame, *, out: str | os.PathLike, measure_ti
         The clips table of its data set.
     out : str or Path
         The run's directory. What lies there already counts as room.
-    measure_time : bool
-        Load the encoders that are on this machine, and time them and a few steps of training: some seconds.
 
     Raises
     ------
@@ -128,7 +116,7 @@ def needs(spec: Spec, clips: pd.DataFrame, *, out: str | os.PathLike, measure_ti
     disk: dict[str, int] = {}
     memory: dict[str, int] = {}
     unknown: list[str] = []
-    known: list[timing.Load] = []
+    certain = 0
     for encoder in spec.encoders:
         repo, folder = _place(encoder)
         shape = _shape(folder) if folder is not None else PUBLISHED.get(repo or "")
@@ -138,53 +126,45 @@ def needs(spec: Spec, clips: pd.DataFrame, *, out: str | os.PathLike, measure_ti
         if shape is None or not a_row_per_crop:
             unknown.append(encoder.name)
             continue
-        heard = heard_by(spec, encoder, clips)
-        known.append(timing.Load(encoder, shape.n_blocks, shape.width, heard, here=folder is not None))
-        for what, size in _disk(spec, encoder, shape, heard).items():
+        stores = store_sizes(spec, encoder, clips)
+        certain += _fewest_layers(encoder) * layer_bytes(spec, shape.width)
+        for what, size in _disk(spec, encoder, shape, stores).items():
             disk[what] = disk.get(what, 0) + size
-        for what, size in _memory(spec, encoder, shape, heard).items():
+        for what, size in _memory(spec, encoder, shape, stores).items():
             memory[what] = max(memory.get(what, 0), size)
     if disk:  # one encoder's at a time
         disk["a checkpoint"] = memory["training autoencoders"] * NUMBERS_PER_WEIGHT_KEPT // NUMBERS_PER_WEIGHT
     root = Path(out).absolute()
     free = shutil.disk_usage(next(p for p in (root, *root.parents) if p.exists())).free + _bytes_in(root)
-    certain = disk.get("activations", 0) + sum(
-        _fewest_layers(load.encoder) * layer_bytes(spec, load.width) for load in known
-    )
-    if certain > free:
+    if disk.get("activations", 0) + certain > free:
         raise InputError(
-            f"this run needs about {_size(sum(disk.values()))} of disk ({_listed(disk, _size)}), and there is room for "
+            f"this run needs about {_size(sum(disk.values()))} of disk ({_listed(disk)}), and there is room for "
             f"{_size(free)} at {out}: choose another disk with --out, or halve the activations with --set "
             "extraction.dtype=float16"
         )
-    time_s = timing.stage_times(spec, clips, known) if measure_time else {}
-    return Needs(downloads, disk, memory, time_s, free, _free_memory(), str(out), unknown)
+    return Needs(downloads, disk, memory, free, _free_memory(), str(out), unknown)
 
 
-def heard_by(spec: Spec, encoder: EncoderSpec, clips: pd.DataFrame) -> pd.DataFrame:
-    """Return ``crop, roles, crops, learnt, sound_s``: a row per store, that is per way in which clips are cut.
-
-    `learnt` counts the crops of training clips that are learnt from.
-    """
+def store_sizes(spec: Spec, encoder: EncoderSpec, clips: pd.DataFrame) -> pd.DataFrame:
+    """Return ``crop, roles, crops``: a row per store, that is per way in which clips are cut."""
     rows = []
-    for hearing in hearings(spec, encoder):
-        crops = cut(clips[clips.split.isin(hearing.splits)], parse_crop(hearing.crop))
-        learnt = 0
-        if "train" in hearing.roles:
-            learnt = int(crops.clip_id.isin(clips.clip_id[clips.split == "train"]).sum())
-        rows.append((hearing.crop, " ".join(hearing.roles), len(crops), learnt, float(crops.given_s.sum())))
-    return pd.DataFrame(rows, columns=["crop", "roles", "crops", "learnt", "sound_s"])
+    for plan in store_plans(spec, encoder):
+        crops = cut(clips[clips.split.isin(plan.splits)], parse_crop(plan.crop))
+        rows.append((plan.crop, " ".join(plan.roles), len(crops)))
+    return pd.DataFrame(rows, columns=["crop", "roles", "crops"])
 
 
 def layer_bytes(spec: Spec, width: int) -> int:
     """Return the bytes of the autoencoders of one layer: encoder and decoder matrices, and a bias per latent."""
-    n_latents = spec.saes.n_latents
-    return 4 * len(spec.saes.sparsities) * len(spec.saes.seeds) * (2 * width * n_latents + n_latents)
+    return sum(
+        4 * len(section.configs()) * len(section.seeds) * (2 * width + 1) * section.n_latents
+        for section in spec.saes
+    )
 
 
-def _disk(spec: Spec, encoder: EncoderSpec, shape: Shape, heard: pd.DataFrame) -> dict[str, int]:
-    beside = np.where(heard.roles == "measure", 0, len(spec.saes.beside))
-    numbers = int((heard.crops * (shape.n_blocks + 1 + beside)).sum()) * shape.width
+def _disk(spec: Spec, encoder: EncoderSpec, shape: Shape, stores: pd.DataFrame) -> dict[str, int]:
+    beside = np.where(stores.roles == "measure", 0, len(spec.beside))
+    numbers = int((stores.crops * (shape.n_blocks + 1 + beside)).sum()) * shape.width
     n_bytes = 2 if spec.extraction.dtype == "float16" else 4
     return {
         "activations": n_bytes * numbers,
@@ -197,9 +177,9 @@ def _fewest_layers(encoder: EncoderSpec) -> int:
     return max(len({layer for layer in encoder.layers if isinstance(layer, int)}), 1)
 
 
-def _memory(spec: Spec, encoder: EncoderSpec, shape: Shape, heard: pd.DataFrame) -> dict[str, int]:
-    n_layers = len(encoder.layers) + len(spec.saes.beside)
-    probed = int(heard.crops[heard.roles.str.contains("train|evaluate")].sum())
+def _memory(spec: Spec, encoder: EncoderSpec, shape: Shape, stores: pd.DataFrame) -> dict[str, int]:
+    n_layers = len(encoder.layers) + len(spec.beside)
+    probed = int(stores.crops[stores.roles.str.contains("train|evaluate")].sum())
     return {
         "the encoder": shape.weight_bytes,
         "probing all layers": 4 * probed * (shape.n_blocks + 1) * shape.width,
@@ -217,14 +197,14 @@ def _place(encoder: EncoderSpec) -> tuple[str | None, Path | None]:
     repo = entry.repo_id if isinstance(entry, Hub) else encoder.name
     if (entry is not None and not isinstance(entry, Hub)) or repo.count("/") != 1:
         return None, None  # of another package, or a wrong name: loading it says more
-    return repo, cached(repo, encoder.revision)
+    return repo, hub.cached(repo, SETTINGS, one_of=WEIGHTS, revision=encoder.revision)
 
 
 def _shape(folder: Path) -> Shape | None:
     """Return the shape of a model's folder, None if its configuration does not tell."""
     try:
-        config = json.loads((folder / "config.json").read_text())
-    except (OSError, ValueError):
+        config = read_mapping(folder / "config.json")
+    except InputError:  # loading it says more
         return None
     width = config.get("hidden_size", config.get("d_model"))
     n_blocks = config.get("num_hidden_layers", config.get("encoder_layers"))
@@ -251,8 +231,8 @@ def _free_memory() -> int | None:
         return None
 
 
-def _listed(values: Mapping[str, Any], write: Callable[[Any], str]) -> str:
-    return ", ".join(f"{what} {write(value)}" for what, value in values.items())
+def _listed(sizes: dict[str, int]) -> str:
+    return ", ".join(f"{what} {_size(size)}" for what, size in sizes.items())
 
 
 def _size(n_bytes: int) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from otoscope import files, results
 from otoscope.errors import InputError, ProvenanceError
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class RunDirectory:
             ) from error
         path = self.root / "spec.yaml"
         if path.exists() and any((self.root / "stages").glob("*.json")):  # else nothing was made here yet
-            self._refuse_another(yaml.safe_load(path.read_text()))
+            self._refuse_another(files.read_mapping(path))
         self.write_text("spec.yaml", yaml.safe_dump(self._resolved(), sort_keys=False))
 
     @contextmanager
@@ -129,7 +129,8 @@ class RunDirectory:
             finally:
                 self._making = outer
             seconds = round(time.perf_counter() - started, 2)
-            done = {"fingerprint": stage.fingerprint, "seconds": seconds, "outputs": stage.outputs}
+            done = {"fingerprint": stage.fingerprint, "schema": results.SCHEMA, "seconds": seconds}
+            done |= {"outputs": stage.outputs}
             self.write_text(
                 record.relative_to(self.root), json.dumps(done | {"files": stage.files}, indent=2) + "\n"
             )
@@ -137,22 +138,21 @@ class RunDirectory:
         self.stages.append({"stage": name, "seconds": seconds, "status": status})
 
     def write_table(self, name: str, table: pd.DataFrame) -> None:
-        """Write ``results/<name>.csv``, whole or not at all."""
-        self.write_text(Path("results") / f"{name}.csv", table.to_csv(index=False, float_format="%.10g"))
+        """Write ``results/<name>.csv``, one of `otoscope.results.TABLES`, whole or not at all."""
+        self.write_text(Path("results") / f"{name}.csv", results.to_csv(name, table))
 
-    def table(self, name: str, *, text: Sequence[str] = ()) -> pd.DataFrame:
-        """Read ``results/<name>.csv``; the columns in `text` stay as written (a class may be called 01). Empty cells
-        alone are missing: a factor may be called NA."""
-        import pandas as pd
+    def has_table(self, name: str) -> bool:
+        """Whether there is a ``results/<name>.csv``."""
+        return (self.root / "results" / f"{name}.csv").is_file()
 
-        path = self.root / "results" / f"{name}.csv"
-        return pd.read_csv(path, dtype=dict.fromkeys(text, str), keep_default_na=False, na_values=[""])
+    def table(self, name: str) -> pd.DataFrame:
+        """Read ``results/<name>.csv``, each column as `otoscope.results.TABLES` says what it holds."""
+        return results.read_table(self.root / "results" / f"{name}.csv")
 
     def write_frame(self, name: str, table: pd.DataFrame) -> None:
         """Write ``<name>.parquet`` at the top of the run, whole or not at all."""
         path = self.root / f"{name}.parquet"
-        table.to_parquet(path.with_suffix(".part"), index=False)
-        os.replace(path.with_suffix(".part"), path)
+        files.write_bytes(path, table.to_parquet(None, index=False))
         self._note(path)
 
     def frame(self, name: str) -> pd.DataFrame:
@@ -164,9 +164,7 @@ class RunDirectory:
     def write_text(self, name: str | Path, text: str) -> None:
         """Write a small file, whole or not at all."""
         path = self.root / name
-        part = path.with_name(path.name + ".part")
-        part.write_text(text)
-        os.replace(part, path)
+        files.write_text(path, text)
         self._note(path)
 
     def _note(self, path: Path) -> None:
@@ -208,12 +206,16 @@ class RunDirectory:
 
 
 def _read_record(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text()) if path.exists() else {}
+    return files.read_mapping(path) if path.exists() else {}
 
 
 def _holds(root: Path, record: dict[str, Any], fingerprint: str) -> bool:
-    """Whether a stage was made from these inputs, and what it made is still there."""
+    """Whether a stage was made from these inputs, what it made is still there, and its tables are of today's schema."""
     if record.get("fingerprint") != fingerprint or "files" not in record:
+        return False
+    if record.get("schema") != results.SCHEMA and any(
+        file.startswith("results/") for file in record["files"]
+    ):
         return False
     return all((root / file).exists() for file in record["files"])
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from otoscope.errors import InputError
-from otoscope.experiment import stages
 from otoscope.experiment.needs import needs
 from otoscope.experiment.run_directory import RunDirectory
 from otoscope.experiment.spec import Spec, load_spec
+from otoscope.experiment.stages import claims, data, disentanglement, probing, saes, summary
 
 
 def run(
@@ -41,7 +41,7 @@ def run(
     Returns
     -------
     RunDirectory
-        With ``.root`` and ``.table("layer_probing")``; ``otoscope.write_report(run.root)`` makes figures and a page.
+        With ``.root`` and ``.table("layer_probing")``; ``otoscope.write_report(run)`` makes figures and a page.
 
     Raises
     ------
@@ -54,20 +54,20 @@ def run(
     directory = RunDirectory(Path(out) if out is not None else Path("runs") / spec.name, spec, say)
     directory.lenders = lenders = [_lender(path) for path in reuse]
     directory.open()
-    clips = stages.clips(directory)
+    clips = data.clips(directory)
     if not lenders and not (directory.root / "stages" / "layer_probing.json").exists():
         for line in needs(spec, clips, out=directory.root).lines():
             say(line)
-    factors = stages.factors(directory, clips)  # before the hours of extraction: a missing package shows now
-    heard = stages.activations(directory, clips)
-    chosen = stages.layer_probing(directory, clips, heard)
-    saes = stages.saes(directory, heard, chosen)
-    stages.sae_probing(directory, clips, heard, saes)
-    stages.disentanglement(directory, heard, saes, factors)
-    stages.claims(directory, clips)
-    summary = stages.summary(directory, clips, heard)
-    directory.write_text("run.json", json.dumps(summary, indent=2) + "\n")
-    left_out = summary["summary"]["n_left_out"]
+    factors = data.factors(directory, clips)  # before the hours of extraction: a missing package shows now
+    views = data.activations(directory, clips)
+    best, studied = probing.layer_probing(directory, clips, views)
+    trained = saes.saes(directory, views, studied)
+    probing.sae_probing(directory, clips, views, trained, best)
+    disentanglement.disentanglement(directory, views, trained, factors)
+    claims.claims(directory, clips)
+    told = summary.summary(directory, clips, views, best, studied)
+    directory.write_text("run.json", json.dumps(told, indent=2) + "\n")
+    left_out = told["summary"]["n_left_out"]
     if left_out:
         say(f"left out {left_out} recordings that could not be read; run.json and the report name them")
     return directory

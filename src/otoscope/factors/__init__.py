@@ -4,8 +4,8 @@ A factor set is found by name in `FACTOR_SETS`; other packages add theirs throug
 ``otoscope.factors``: a function ``build(clips, *, workers, progress, **options) -> Factors``.
 """
 
-from otoscope.factors.families import FAMILIES, egemaps_families
-from otoscope.factors.sets import FACTOR_SETS, compute_factors
-from otoscope.factors.tables import Factors, join_factors
+from __future__ import annotations
 
-__all__ = ["FACTOR_SETS", "FAMILIES", "Factors", "compute_factors", "egemaps_families", "join_factors"]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -19,9 +19,6 @@ import pandas as pd
 
 from otoscope.errors import InputError, nearest
 
-FAMILIES = ("pitch", "formants", "mfcc", "spectral", "quality", "loudness", "rhythm")
-"""The seven families of the paper, in the order of its Fig. 4 here."""
-
 
 def egemaps_families(table: Literal["paper", "corrected"] | str = "corrected") -> pd.DataFrame:
     """Return ``name, unit, family`` of the 88 functionals, in openSMILE's order.

@@ -69,6 +69,16 @@ def compute_factors(
         If an option is wrong, or a package the set needs is missing.
     AudioError
         If a recording cannot be read, and is not skipped.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import otoscope as oto
+    >>> from otoscope.audio import write_audio
+    >>> write_audio("tone.wav", 0.5 * np.sin(2 * np.pi * 220 * np.arange(16_000) / 16_000), 16_000)
+    >>> found = compute_factors("descriptors", oto.load_clips("tone.wav"), progress=False)
+    >>> found.table.f0_median_semitones.round().item(), found.info.unit[0]
+    (36.0, 'semitones above 27.5 Hz')
     """
     build = FACTOR_SETS.get(name)
     if skip_unreadable and "skip_unreadable" in inspect.signature(build).parameters:

@@ -100,6 +100,15 @@ def join_factors(
     InputError
         If a row has no partner, a factor is unknown, or a clip has several factor rows to join all of its
         rows.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> table = pd.DataFrame({"clip_id": ["a", "b"], "start_s": 0.0, "stop_s": 1.0, "f0_hz": [110.0, 220.0]})
+    >>> info = pd.DataFrame({"name": ["f0_hz"], "unit": ["Hz"], "family": ["pitch"]})
+    >>> rows = pd.DataFrame({"clip_id": ["b", "a", "b"], "start_s": 0.0, "stop_s": 1.0})
+    >>> join_factors(rows, Factors(table, info)).f0_hz.tolist()
+    [220.0, 110.0, 220.0]
     """
     names = factors.names if names is None else list(names)
     for name in names:

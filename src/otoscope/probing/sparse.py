@@ -13,7 +13,7 @@ from otoscope.errors import InputError
 from otoscope.probing import scoring
 from otoscope.probing.inputs import check_rows
 from otoscope.probing.models import LogisticModel, standardised, training_folds
-from otoscope.probing.probe import STRENGTHS
+from otoscope.probing.probes import STRENGTHS
 
 KS = (1, 2, 4, 8, 16, 32)
 
@@ -58,6 +58,17 @@ def sparse_probes(
     ------
     InputError
         If the label is a number, or a k is below 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> labels, groups = np.tile(["high", "low"], 60), np.repeat(range(12), 10)
+    >>> codes = np.random.default_rng(0).uniform(size=(120, 6))
+    >>> codes[:, 4] += labels == "high"
+    >>> split = np.repeat(["train", "valid", "test"], [80, 20, 20])
+    >>> found = sparse_probes(codes, labels, split=split, groups=groups, ks=[1])
+    >>> found[(found["class"] == "high") & (found.k == 1)].average_precision.item()
+    1.0
     """
     x, labels, split, groups = check_rows(codes, labels, split, groups)
     kind = kind or label_kind(labels)

@@ -7,20 +7,21 @@ import pandas as pd
 
 from otoscope.errors import InputError
 from otoscope.probing.results import Probe
+from otoscope.results import METRICS
 
 
 def probe_row(result: Probe) -> dict[str, float | int | str]:
-    """Return ``accuracy, accuracy_low, accuracy_high, n_test``, then more; `metric` says what "accuracy" is."""
+    """Return ``score, score_low, score_high, n_test``, then more; `metric` says what the score is."""
     return {
-        "accuracy": result.score,
-        "accuracy_low": result.low,
-        "accuracy_high": result.high,
+        "score": result.score,
+        "score_low": result.low,
+        "score_high": result.high,
         "n_test": result.n_test,
         "balanced_accuracy": result.balanced_accuracy,
-        "valid_accuracy": result.valid_score,
+        "valid_score": result.valid_score,
         "strength": result.strength,
         "epoch": float("nan") if result.epoch is None else result.epoch,
-        "metric": {"class": "accuracy", "number": "r2", "multi": "macro_average_precision"}[result.kind],
+        "metric": METRICS[result.kind],
     }
 
 
@@ -37,13 +38,13 @@ def confusion_table(result: Probe) -> pd.DataFrame:
     )
 
 
-def best_layer(table: pd.DataFrame, *, by: str = "valid_accuracy", n: int = 1) -> list:
+def best_layer(table: pd.DataFrame, *, by: str = "valid_score", n: int = 1) -> list:
     """Return the `n` layers of highest mean `by`, best first; the lower layer of two equals.
 
     Parameters
     ----------
     table : DataFrame
-        ``layer`` and `by`: "valid_accuracy" is sound; "accuracy" picks on the test rows, as published.
+        ``layer`` and `by`: "valid_score" is sound; "score" picks on the test rows, as published.
         Several rows of a layer (seeds) are averaged.
     """
     if by not in table or "layer" not in table:

@@ -1,10 +1,9 @@
-"""What all sparse autoencoders share: a config, three methods, weights that may be stacked, and files."""
+"""What all sparse autoencoders share: an encoder, a decoder, a loss, weights that may be stacked, and files."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Hashable, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
@@ -12,48 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from otoscope.errors import InputError
+from otoscope.saes.config import SAEConfig
+from otoscope.saes.files.hub import push
+from otoscope.saes.files.own import load_sae, save_sae
+from otoscope.saes.registry import SAES
+from otoscope.saes.selection import Selection
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from otoscope.saes.adam import Adam
-    from otoscope.saes.lanes import Lanes
-
-
-@dataclass(frozen=True, kw_only=True)
-class SAEConfig:
-    """What makes an architecture, save for the width of its input. Every kind adds its own options."""
-
-    kind: ClassVar[str]
-
-    n_latents: int
-    """Width of the code."""
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.n_latents, int) or self.n_latents < 1:
-            raise InputError(f"n_latents must be a positive whole number, got {self.n_latents!r}")
-
-    @property
-    def name(self) -> str:
-        """Short name for folders and tables, e.g. ``topk-2048-s0.95``."""
-        return f"{self.kind}-{self.n_latents}"
-
-    @property
-    def active(self) -> int | None:
-        """How many latents may be active at once (k), where the kind fixes it."""
-        return None
-
-    @property
-    def sparsity_target(self) -> float | None:
-        """The fraction of latents kept silent, where the kind fixes it."""
-        asked = getattr(self, "sparsity", None)
-        if asked is not None:
-            return asked
-        return None if self.active is None else 1 - self.active / self.n_latents
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the options as plain values, ready for JSON."""
-        return asdict(self)
 
 
 class Loss(NamedTuple):
@@ -88,6 +53,8 @@ class SparseAutoencoder(nn.Module):
         The layer it was trained on, once known.
     seed : int
         Seed of the initialisation.
+    selection : Selection
+        How active latents are chosen; by threshold unless a kind says otherwise.
     history : pandas.DataFrame or None
         A row per epoch, once trained (see :func:`otoscope.saes.train_saes`).
     about : dict
@@ -96,20 +63,21 @@ class SparseAutoencoder(nn.Module):
 
     config_class: ClassVar[type[SAEConfig]]
     stackable: ClassVar[bool] = False
+    closed_form: ClassVar[bool] = False
+    """Whether it is ``x_hat = V select(ReLU(W x + b))`` under the mean squared error, whose gradients are written out
+    in `otoscope.saes.fast`. Not inherited: a subclass may change any part of that, and has to say it again."""
 
     def __init__(self, config: SAEConfig, n_inputs: int, *, seed: int = 0) -> None:
         super().__init__()
         if n_inputs < 1:
             raise InputError(f"n_inputs must be positive, got {n_inputs}")
         self.config: Any = config
-        self.members: tuple[Any, ...] = (config,)
         self.n_inputs = n_inputs
         self.seed = seed
+        self.selection = Selection("threshold")
         self.layer: int | str | None = None
         self.history: pd.DataFrame | None = None
         self.about: dict[str, Any] = {}
-        self.progress = 1.0  # share of training that is done; the trainer sets it
-        self.half_products = False  # whether training computes products in bfloat16
 
     @property
     def n_latents(self) -> int:
@@ -133,53 +101,39 @@ class SparseAutoencoder(nn.Module):
         """Return the reconstruction of `x`."""
         return self.decode(self.encode(x))
 
-    def loss(self, x: Tensor) -> Loss:
-        """Return what training minimises on the rows `x`; by default the mean squared error."""
+    def loss(self, x: Tensor, progress: float = 1.0) -> Loss:
+        """Return what training minimises on the rows `x`; by default the mean squared error.
+
+        `progress` is the share of training that is done, for penalties that rise (see :func:`ramp`).
+        """
         mse = mean_squared_error(self(x), x)
         return Loss(mse, mse)
-
-    def reconstruct(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the reconstruction of `x` and, for each latent, in how many rows it is active."""
-        z = self.encode(x)
-        return self.decode(z), (z != 0).sum(-2)
-
-    def backward(self, x: Tensor) -> Tensor:
-        """Fill every parameter's ``.grad`` for one step on `x` and return the mean squared error.
-
-        By default through autograd; a kind may write its gradients out.
-        """
-        for parameter in self.parameters():
-            parameter.grad = None
-        with torch.enable_grad():
-            with torch.autocast(x.device.type, torch.bfloat16, enabled=self.half_products):
-                loss = self.loss(x)
-            loss.total.sum().backward()
-        return loss.mse.detach()
-
-    def train_step(self, x: Tensor, optimiser: Adam, lr: float, lanes: Lanes) -> Tensor:
-        """Take a whole step on the rows ``x [rows, n_inputs]`` and return the mean squared error.
-
-        By default `backward` and the optimiser, with PyTorch's threads; a kind may have a faster way, for which
-        `lanes` are the cores that it may use.
-        """
-        mse = self.backward(x)
-        self.adjust_gradients()
-        optimiser.step(lr)
-        self.after_step()
-        return mse
 
     def init_from_data(self, x: Tensor) -> None:
         """Set what depends on the data (a bias at its mean, say) from rows ``x [rows, n_inputs]``, before training."""
 
+    def needs_autograd(self, n_rows: int) -> bool:
+        """Whether the next step, on `n_rows` rows, has a loss beyond what `closed_form` says (AuxK, say)."""
+        return False
+
+    def note_active(self, fired: Tensor, smallest: Tensor | None, n_rows: int) -> None:
+        """Take note of a step in closed form, where `loss` would note as much by itself.
+
+        Parameters
+        ----------
+        fired : [..., n_latents] of bool
+            Which latents were active in any of the `n_rows` rows.
+        smallest : [...], optional
+            The smallest active code (infinity where there is none); only where a whole batch selects.
+        n_rows
+            Rows of the step.
+        """
+
     def adjust_gradients(self) -> None:
-        """Change gradients between `backward` and the optimiser's step."""
+        """Change gradients before the optimiser's step."""
 
     def after_step(self) -> None:
         """Restore constraints on the weights after an optimiser step (unit norm, say)."""
-
-    def ramp(self, share: float) -> float:
-        """Return how far a penalty has risen that grows over the first `share` of training."""
-        return min(1.0, self.progress / share) if share > 0 else 1.0
 
     def check_input(self, x: Tensor) -> None:
         """Refuse activations of another width.
@@ -201,8 +155,6 @@ class SparseAutoencoder(nn.Module):
 
     def save_pretrained(self, directory: str | Path) -> Path:
         """Write ``config.json`` and ``model.safetensors`` (and ``history.csv``) into `directory`."""
-        from otoscope.saes.files import save_sae
-
         return save_sae(self, Path(directory))
 
     @classmethod
@@ -214,8 +166,6 @@ class SparseAutoencoder(nn.Module):
         ModelError
             If there is none, or it cannot be read safely.
         """
-        from otoscope.saes.files import load_sae
-
         sae = load_sae(source, revision=revision)
         if not isinstance(sae, cls):
             raise InputError(f"{source} holds a {type(sae).__name__}, not a {cls.__name__}")
@@ -242,9 +192,12 @@ class SparseAutoencoder(nn.Module):
         message
             The commit's message.
         """
-        from otoscope.saes.hub import push
-
         return push(self, repo_id, folder=folder, private=private, message=message)
+
+
+def build_sae(config: SAEConfig, n_inputs: int, *, seed: int = 0) -> SparseAutoencoder:
+    """Build a fresh autoencoder of `config` for inputs of width `n_inputs`, initialised with `seed`."""
+    return SAES.get(config.kind)(config, n_inputs, seed=seed)
 
 
 def stack(saes: Sequence[SparseAutoencoder]) -> SparseAutoencoder:
@@ -253,7 +206,7 @@ def stack(saes: Sequence[SparseAutoencoder]) -> SparseAutoencoder:
     if len(saes) == 1:
         return first
     stacked = copy.deepcopy(first)
-    stacked.members = tuple(sae.config for sae in saes)
+    stacked.selection = Selection(first.selection.by, tuple(k for sae in saes for k in sae.selection.ks))
     for name, _ in first.named_parameters():
         values = torch.stack([sae.get_parameter(name).detach() for sae in saes])
         setattr(stacked, name, nn.Parameter(values))
@@ -274,6 +227,11 @@ def unstack_into(stacked: SparseAutoencoder, saes: Sequence[SparseAutoencoder]) 
 def mean_squared_error(reconstruction: Tensor, x: Tensor) -> Tensor:
     """Mean of the squared differences over rows and dimensions, one value for each leading index."""
     return (reconstruction - x).square().mean(dim=(-2, -1))
+
+
+def ramp(progress: float, share: float) -> float:
+    """Return how far a penalty has risen that grows over the first `share` of training, `progress` of which is done."""
+    return min(1.0, progress / share) if share > 0 else 1.0
 
 
 def linear_weight(n_out: int, n_in: int, generator: torch.Generator) -> Tensor:

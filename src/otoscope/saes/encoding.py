@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 
 from otoscope.errors import InputError
-from otoscope.saes.data import Layer, check_finite
+from otoscope.saes.training.rows import Layer, check_finite
 
 if TYPE_CHECKING:
     from otoscope.saes.base import SparseAutoencoder
@@ -34,7 +34,8 @@ def encode_rows(
     Returns
     -------
     pandas.DataFrame
-        clip_id, start_s, stop_s, latent, value: a row for every active latent, in the order of the rows.
+        clip_id, start_s, stop_s, latent, value: a row for every active latent, in the order of the rows. Where the
+        store has frames or frequency patches, also time_s and band, before latent.
 
     Raises
     ------
@@ -62,8 +63,16 @@ def encode_rows(
             latents.append(latent.numpy())
             values.append(z[row, latent].float().numpy())
     index = np.concatenate(found) if found else np.empty(0, dtype=int)
-    keys = table[["clip_id", "start_s", "stop_s"]].iloc[index].reset_index(drop=True)
+    columns = [c for c in ("clip_id", "start_s", "stop_s", "time_s", "band") if c in table]
+    keys = table[columns].iloc[index].reset_index(drop=True)
     return keys.assign(
         latent=np.concatenate(latents) if latents else np.empty(0, dtype=int),
         value=np.concatenate(values) if values else np.empty(0, dtype=np.float32),
     )
+
+
+def codes_of(sae: SparseAutoencoder, x: np.ndarray, *, chunk_rows: int = 4096) -> np.ndarray:
+    """Return the codes [..., latents] of activations ``x [..., width]``, float32, `chunk_rows` at a time."""
+    with torch.no_grad():
+        parts = torch.from_numpy(np.ascontiguousarray(x)).float().flatten(0, -2).split(chunk_rows)
+        return torch.cat([sae.encode(part) for part in parts]).numpy().reshape(*x.shape[:-1], -1)

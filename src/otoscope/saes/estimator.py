@@ -10,9 +10,9 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import check_is_fitted, check_random_state, validate_data
 
 from otoscope.saes.base import SparseAutoencoder
+from otoscope.saes.kinds.topk import TopKConfig
 from otoscope.saes.metrics import reconstruction_metrics
-from otoscope.saes.topk import TopKConfig
-from otoscope.saes.training import train_saes
+from otoscope.saes.training.train import train_saes
 
 
 class TopKCoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):

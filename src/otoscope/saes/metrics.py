@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from otoscope.errors import InputError
+from otoscope.saes.fast.step import reconstruct
 
 if TYPE_CHECKING:
     from otoscope.saes.base import SparseAutoencoder
@@ -51,6 +52,14 @@ def reconstruction_metrics(
     ------
     InputError
         If `x` has no rows or another width.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from otoscope.saes import TopKConfig, build_sae
+    >>> rows = np.random.default_rng(0).standard_normal((100, 8)).astype(np.float32)
+    >>> reconstruction_metrics(build_sae(TopKConfig(n_latents=32, k=1), n_inputs=8), rows).l0
+    1.0
     """
     x = torch.as_tensor(x)
     if x.ndim != 2 or len(x) == 0:
@@ -60,7 +69,7 @@ def reconstruction_metrics(
     tally = Tally(1, sae.n_latents, sae.n_inputs, weight.device)
     with torch.no_grad():
         for chunk in x.split(chunk_rows):
-            reconstruction, counts = sae.reconstruct(chunk.to(weight))
+            reconstruction, counts = reconstruct(sae, chunk.to(weight))
             tally.add(chunk.to(weight.device), reconstruction, counts)
     return ReconstructionMetrics(
         mse=float(tally.mse[0]),

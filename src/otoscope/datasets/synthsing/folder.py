@@ -11,6 +11,7 @@ from otoscope.compute import progress, thread_map
 from otoscope.datasets.synthsing.plan import SINGERS, plan_clips, voice_of
 from otoscope.datasets.synthsing.voice import SAMPLE_RATE, render
 from otoscope.errors import InputError
+from otoscope.files import whole_file
 
 VERSION = "1"
 """Changes whenever the same seed would sound different."""
@@ -91,9 +92,8 @@ def _render_all(plan: pd.DataFrame, show_progress: bool) -> None:
 
 def _render_one(row: pd.Series) -> None:
     path = Path(row["path"])
-    partial = path.with_name(f".{path.stem}.{os.getpid()}.wav")
-    write_audio(partial, render(voice_of(row)), SAMPLE_RATE)
-    partial.replace(path)
+    with whole_file(path) as draft:
+        write_audio(draft, render(voice_of(row)), SAMPLE_RATE)
 
 
 def _is_whole(path: str, duration_s: float) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from otoscope.datasets.checks import Findings, listen
+from otoscope.datasets.checks import listen
+from otoscope.datasets.dataset import Findings
 from otoscope.datasets.vocalset.folder import audio_root, list_files, studied
 from otoscope.datasets.vocalset.names import (
     CONTEXTS,

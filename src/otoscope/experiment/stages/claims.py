@@ -12,14 +12,14 @@ READS = ("layer_probing", "reconstruction", "comparisons", "disentanglement", "f
 
 def claims(run: RunDirectory, clips: pd.DataFrame) -> None:
     """Write claims.csv."""
-    from otoscope.experiment.claims import claims as test_claims
+    from otoscope.claims import claims as test_claims
 
     settings = run.spec.disentanglement
     needs = ["layer_probing", "reconstruction", "sae_probing", "disentanglement"]
     with run.stage("claims", after=needs) as stage:
         if not stage.needed:
             return
-        tables = {name: run.table(name) for name in READS if (run.root / "results" / f"{name}.csv").exists()}
+        tables = {name: run.table(name) for name in READS if run.has_table(name)}
         found = test_claims(
             tables,
             protocol=run.spec.protocol,

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from otoscope.clips import LabelKind, check_label, clips_hash, label_kind, label_notes
-from otoscope.datasets import DATASETS, GROUND_TRUTHS, load_clips
+from otoscope.datasets import DATASETS, load_clips
 from otoscope.errors import SpecError, nearest
-from otoscope.experiment.hearing import hearings, splits_of
+from otoscope.experiment.roles import splits_of, store_plans
 from otoscope.experiment.run_directory import RunDirectory, digest
 from otoscope.experiment.spec import EncoderSpec
-from otoscope.experiment.stages.rows import Heard, View, layer_rows
+from otoscope.experiment.stages.views import View, Views
 from otoscope.tables import SUFFIXES as TABLES
 
 if TYPE_CHECKING:
@@ -25,11 +24,11 @@ if TYPE_CHECKING:
 def clips(run: RunDirectory) -> pd.DataFrame:
     """Load the data set's clips, check the label, and write clips.parquet.
 
-    Always done, since files may have changed. "recordings" stands for what is heard (stretches, file sizes, times of
+    Always done, since files may have changed. "recordings" stands for the sound itself (spans, file sizes, times of
     change), "clips" for that and all labels and splits.
     """
     spec = run.spec.dataset
-    loader = inspect.signature(DATASETS.get(spec.name)).parameters
+    loader = DATASETS.get(spec.name).options
     unknown = [name for name in spec.options if name not in loader]
     if unknown:
         raise SpecError(
@@ -58,12 +57,14 @@ def kind_of_label(run: RunDirectory, clips: pd.DataFrame) -> LabelKind:
     return run.spec.dataset.label_kind or label_kind(clips[run.spec.dataset.label])
 
 
-def activations(run: RunDirectory, table: pd.DataFrame) -> dict[str, Heard]:
-    """Extract all layers of every encoder; return encoder name -> what it heard."""
-    heard: dict[str, Heard] = {}
+def activations(run: RunDirectory, table: pd.DataFrame) -> dict[str, Views]:
+    """Extract all layers of every encoder; return encoder name -> views of its stores."""
+    from otoscope.activations import layer_rows
+
+    found: dict[str, Views] = {}
     for encoder in run.spec.encoders:
         name, stores = _stores(run, table, encoder)
-        if name in heard:
+        if name in found:
             raise SpecError(
                 f"two encoders of the spec are called '{name}'; their results could not be told apart"
             )
@@ -72,13 +73,13 @@ def activations(run: RunDirectory, table: pd.DataFrame) -> dict[str, Heard]:
             role: View(store, rows[id(store)]).only(*splits_of(run.spec, role))
             for role, store in stores.items()
         }
-        heard[name] = Heard(**views, in_turn=run.spec.extraction.crops == "in_turn")
-    return heard
+        found[name] = Views(**views, in_turn=run.spec.extraction.crops == "in_turn")
+    return found
 
 
-def heard_as(encoder: str, role: str) -> str:
-    """Return the name under which a stage depends on what an encoder heard for `role`."""
-    return f"heard-{encoder}-{role}"
+def view_name(encoder: str, role: str) -> str:
+    """Return the name under which a stage depends on an encoder's view for `role`."""
+    return f"view-{encoder}-{role}"
 
 
 def _stores(
@@ -89,26 +90,24 @@ def _stores(
 
     name = ""
     stores: dict[str, Activations] = {}
-    asked = hearings(run.spec, encoder)
-    for hearing in asked:
-        clips = table[table.split.isin(hearing.splits)]
-        stage_name = "-".join(
-            ["activations", _slug(encoder.name), *(hearing.roles if len(asked) > 1 else [])]
-        )
+    plans = store_plans(run.spec, encoder)
+    for plan in plans:
+        clips = table[table.split.isin(plan.splits)]
+        stage_name = "-".join(["activations", _slug(encoder.name), *(plan.roles if len(plans) > 1 else [])])
         wanted = {"name": encoder.name, "revision": encoder.revision, "as_family": encoder.as_family}
         fixed = run.spec.extraction.model_dump(include={"pool", "dtype", "device", "precision"}) | {
-            "crop": hearing.crop
+            "crop": plan.crop
         }
-        beside = [] if hearing.roles == ("measure",) else run.spec.saes.beside
+        beside = [] if plan.roles == ("measure",) else run.spec.beside
         settings = [wanted, fixed, beside, clips_hash(clips), run.spec.dataset.skip_unreadable]
         with run.stage(stage_name, settings, after=["recordings"]) as stage:
             if stage.needed:
                 stage.outputs = _extract(run, clips, wanted, fixed, beside)
                 stage.keep(stage.outputs["store"])
         name = stage.outputs["encoder"]
-        run.fingerprints |= {heard_as(name, role): stage.fingerprint for role in hearing.roles}
+        run.fingerprints |= {view_name(name, role): stage.fingerprint for role in plan.roles}
         store = Activations.open(run.root / stage.outputs["store"])
-        stores |= dict.fromkeys(hearing.roles, store)
+        stores |= dict.fromkeys(plan.roles, store)
     return name, stores
 
 
@@ -124,7 +123,7 @@ def _extract(
         revision=wanted["revision"],
         as_family=wanted["as_family"],
         device=settings["device"],
-        dtype=settings["precision"],
+        precision=settings["precision"],
     )
     for note in band_notes(clips, encoder.sample_rate, encoder.name):
         run.say(f"note: {note}")
@@ -153,7 +152,7 @@ def factors(run: RunDirectory, table: pd.DataFrame) -> Factors:
     name = run.spec.factors.name
     dataset = run.spec.dataset.name
     if name == "auto":
-        name = "ground_truth" if dataset in GROUND_TRUTHS else "descriptors"
+        name = "ground_truth" if DATASETS.get(dataset).true_factors else "descriptors"
     options: dict[str, Any] = {"families": run.spec.factors.families} if name == "egemaps" else {}
     clips = table[table.split.isin(splits_of(run.spec, "measure"))].reset_index(drop=True)
     skip = run.spec.dataset.skip_unreadable
@@ -161,7 +160,7 @@ def factors(run: RunDirectory, table: pd.DataFrame) -> Factors:
     with run.stage("factors", settings, after=["recordings"]) as stage:
         if stage.needed:
             if name == "ground_truth":
-                found = Factors(*GROUND_TRUTHS.get(dataset)(clips))
+                found = Factors(*DATASETS.get(dataset).true_factors(clips))
             elif Path(name).suffix.lower() in TABLES:
                 found = compute_factors("csv", clips, path=name)
             else:

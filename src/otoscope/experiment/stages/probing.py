@@ -12,32 +12,38 @@ import pandas as pd
 from otoscope.compute import Progress, progress
 from otoscope.errors import SpecError
 from otoscope.experiment.run_directory import RunDirectory
-from otoscope.experiment.stages.data import heard_as, kind_of_label
-from otoscope.experiment.stages.rows import Heard, codes_of
-from otoscope.experiment.stages.saes import describe, load
+from otoscope.experiment.stages.data import kind_of_label, view_name
+from otoscope.experiment.stages.saes import Dictionary, load, nearest_of_kinds
+from otoscope.experiment.stages.views import Views
+from otoscope.results import BEST_LAYER, CODES, DENSE, pick_column
 
 if TYPE_CHECKING:
     from otoscope.experiment.stages.saes import Trained
     from otoscope.probing import Probe
-    from otoscope.saes import SparseAutoencoder
 
 
-def layer_probing(run: RunDirectory, clips: pd.DataFrame, heard: dict[str, Heard]) -> dict[str, list[int]]:
+def layer_probing(
+    run: RunDirectory, clips: pd.DataFrame, views: dict[str, Views]
+) -> tuple[dict[str, int], dict[str, list[int]]]:
     """Probe every layer and write layer_probing.csv, predictions and the best layer's confusion.
 
     Returns
     -------
-    dict of encoder -> list of int
+    best : dict of encoder -> int
+        The layer each encoder is judged by.
+    studied : dict of encoder -> list of int
         The layers to split into latents.
     """
     from otoscope.probing import best_layer, confusion_table, probe_row
 
-    pick = {"valid": "valid_accuracy", "test": "accuracy"}[run.spec.probing.pick_layer]
-    with run.stage("layer_probing", _settings(run), after=["clips", *_heard(heard)]) as stage:
+    pick = pick_column(run.spec.probing.pick_layer)
+    with run.stage("layer_probing", _settings(run), after=["clips", *_judged(views)]) as stage:
         if stage.needed:
             rows, predictions, confusions, best = [], [], [], {}
-            with progress("probing layers", sum(len(h.layers) for h in heard.values()), unit="layers") as bar:
-                for encoder, own in heard.items():
+            with progress(
+                "probing layers", sum(len(own.layers) for own in views.values()), unit="layers"
+            ) as bar:
+                for encoder, own in views.items():
                     layers = {layer: own.layer(layer) for layer in own.layers}
                     turns = {layer: own.turns(layer) for layer in own.layers}
                     pools = dict.fromkeys(layers, encoder)
@@ -56,39 +62,45 @@ def layer_probing(run: RunDirectory, clips: pd.DataFrame, heard: dict[str, Heard
             if confusions:
                 run.write_table("confusion", pd.concat(confusions, ignore_index=True))
             stage.outputs = {"best": best}
-    asked = dict(zip(heard, (encoder.layers for encoder in run.spec.encoders)))
-    return {
-        encoder: _chosen(asked[encoder], stage.outputs["best"][encoder], own.layers)
-        for encoder, own in heard.items()
+    asked = dict(zip(views, (encoder.layers for encoder in run.spec.encoders)))
+    best = stage.outputs["best"]
+    return best, {
+        encoder: _studied(asked[encoder], best[encoder], own.layers) for encoder, own in views.items()
     }
 
 
-def sae_probing(run: RunDirectory, clips: pd.DataFrame, heard: dict[str, Heard], trained: Trained) -> None:
+def sae_probing(
+    run: RunDirectory,
+    clips: pd.DataFrame,
+    views: dict[str, Views],
+    trained: Trained,
+    best: dict[str, int],
+) -> None:
     """Probe the codes of every autoencoder; write sae_probing.csv and, for classes, two tables more."""
     from otoscope.probing import probe_row
 
-    needs = ["layer_probing", *(f"saes-{encoder}" for encoder in heard)]
+    needs = ["layer_probing", "reconstruction", *(f"saes-{encoder}" for encoder in views)]
     with run.stage(
         "sae_probing", [_settings(run), run.spec.disentanglement.null_sparsity], after=needs
     ) as stage:
         if not stage.needed:
             return
-        layers = run.table("predictions", text=["truth", "predicted"])
+        layers = run.table("predictions")
         kind = kind_of_label(run, clips)
         rows, comparisons, few = [], [], []
         total = sum(len(folders) for found in trained.values() for folders in found.values())
         with progress("probing codes", total, unit="codes") as bar:
             for encoder, found in trained.items():
-                own = heard[encoder]
+                own = views[encoder]
                 correct = _correct_by_layer(layers[layers.encoder == encoder]) if kind == "class" else {}
                 if correct:
-                    comparisons.append(_layer_comparison(run, encoder, correct, own.probed))
-                for layer, saes, fitted in _code_probes(run, own, found, bar):
-                    for sae in saes:
-                        where = {"encoder": encoder, "layer": layer, **describe(sae)}
-                        rows.append(where | probe_row(fitted[sae.name]))
+                    comparisons.append(_layer_comparison(run, encoder, best[encoder], correct, own.probed))
+                for layer, saes, fitted in _code_probes(run, encoder, own, found, bar):
+                    for dictionary in saes:
+                        where = {"encoder": encoder, "layer": layer, **dictionary.columns}
+                        rows.append(where | probe_row(fitted[dictionary.name]))
                         if correct:
-                            right = fitted[sae.name].correct
+                            right = fitted[dictionary.name].correct
                             comparisons.append(
                                 _code_comparison(run, where, right, correct[layer], own.probed)
                             )
@@ -108,24 +120,28 @@ def _settings(run: RunDirectory) -> list:
     return [run.spec.probing.model_dump(), dataset.label, *kind, crops, run.spec.seed]
 
 
-def _heard(heard: dict[str, Heard]) -> list[str]:
-    return [heard_as(encoder, role) for encoder in heard for role in ("train", "evaluate")]
+def _judged(views: dict[str, Views]) -> list[str]:
+    return [view_name(encoder, role) for encoder in views for role in ("train", "evaluate")]
 
 
-def _code_probes(run: RunDirectory, heard: Heard, folders: dict[int, list], bar: Progress) -> Iterator[tuple]:
-    """Yield layer, its autoencoders, and name -> probe. A shared epoch is that of all layers at one sparsity."""
-    saes = {layer: load(found) for layer, found in folders.items()}
+def _code_probes(
+    run: RunDirectory, encoder: str, views: Views, folders: dict[int, list], bar: Progress
+) -> Iterator[tuple[int, list[Dictionary], dict[str, Probe]]]:
+    """Yield layer, its dictionaries, and name -> probe. A shared epoch is that of all layers at one sparsity."""
+    from otoscope.saes import codes_of
+
+    saes = {layer: load(run, encoder, layer, found) for layer, found in folders.items()}
     batches = [list(saes)] if run.spec.probing.shared_epoch else [[layer] for layer in saes]
     for batch in batches:
         codes: dict[tuple[int, str], np.ndarray] = {}
         turns: dict[tuple[int, str], np.ndarray | None] = {}
         for layer in batch:
-            dense, crops = heard.layer(layer), heard.turns(layer)
+            dense, crops = views.layer(layer), views.turns(layer)
             for sae in saes[layer]:
-                codes[layer, sae.name] = codes_of(sae, dense)
-                turns[layer, sae.name] = None if crops is None else codes_of(sae, crops)
+                codes[layer, sae.name] = codes_of(sae.sae, dense)
+                turns[layer, sae.name] = None if crops is None else codes_of(sae.sae, crops)
         pools = {key: key[1] for key in codes}
-        fitted = _probes(run, codes, heard.probed, bar, turns=turns, pools=pools)
+        fitted = _probes(run, codes, views.probed, bar, turns=turns, pools=pools)
         for layer in batch:
             yield layer, saes[layer], {sae.name: fitted[layer, sae.name] for sae in saes[layer]}
 
@@ -174,23 +190,25 @@ def _probes(
     return found
 
 
-def _few_latents(
-    run: RunDirectory, where: dict, heard: Heard, saes: list[SparseAutoencoder]
-) -> list[pd.DataFrame]:
-    """Return how well few latents tell a class: of the dense layer, and of the codes at one sparsity."""
+def _few_latents(run: RunDirectory, where: dict, views: Views, saes: list[Dictionary]) -> list[pd.DataFrame]:
+    """Return how well few latents tell a class: of the dense layer, and of each kind's codes at one sparsity."""
     from otoscope.probing import sparse_probes
+    from otoscope.saes import codes_of
 
     settings = run.spec.probing
     if not settings.few_latents:
         return []
-    dense, table = heard.layer(where["layer"]), heard.probed
+    dense, table = views.layer(where["layer"]), views.probed
     wanted = run.spec.disentanglement.null_sparsity
-    nearest = min((sae.config.sparsity_target for sae in saes), key=lambda s: abs(s - wanted))
-    representations = [({"representation": "dense", "sparsity": None, "seed": 0}, dense)]
+    representations: list[tuple[dict, np.ndarray]] = [
+        ({"representation": DENSE, "sparsity": None, "seed": 0}, dense)
+    ]
     representations += [
-        ({"representation": sae.config.kind, "sparsity": nearest, "seed": sae.seed}, codes_of(sae, dense))
-        for sae in saes
-        if sae.config.sparsity_target == nearest
+        (
+            {"representation": own.kind, "sparsity": own.sparsity, "seed": own.sae.seed},
+            codes_of(own.sae, dense),
+        )
+        for own in nearest_of_kinds(saes, wanted)
     ]
     found = []
     for about, codes in representations:
@@ -208,7 +226,7 @@ def _few_latents(
     return found
 
 
-def _chosen(asked: list, best: int, known: list[int]) -> list[int]:
+def _studied(asked: list, best: int, known: list[int]) -> list[int]:
     """Return the layers asked for, "best" and "last" resolved, each once."""
     last = max(known)
     layers = list(dict.fromkeys({"best": best, "last": last}.get(layer, layer) for layer in asked))
@@ -233,43 +251,26 @@ def _predictions(where: dict, table: pd.DataFrame, fitted: Probe) -> pd.DataFram
 
 def _correct_by_layer(predictions: pd.DataFrame) -> dict[int, np.ndarray]:
     """Return layer -> 1.0 where the probe was right, in the order of the test rows."""
-    right = predictions.assign(
-        right=(predictions.truth.astype(str) == predictions.predicted.astype(str)).astype(float)
-    )
+    right = predictions.assign(right=(predictions.truth == predictions.predicted).astype(float))
     return {int(layer): own.right.to_numpy() for layer, own in right.groupby("layer", sort=False)}
 
 
 def _layer_comparison(
-    run: RunDirectory, encoder: str, correct: dict[int, np.ndarray], table: pd.DataFrame
+    run: RunDirectory, encoder: str, best: int, correct: dict[int, np.ndarray], table: pd.DataFrame
 ) -> dict:
     """Return the row best layer minus layer 0."""
-    probes = run.table("layer_probing")
-    own = probes[probes.encoder == encoder]
-    pick = {"valid": "valid_accuracy", "test": "accuracy"}[run.spec.probing.pick_layer]
-    best = int(own.layer[own[pick].idxmax()])
-    names = {
-        "encoder": encoder,
-        "comparison": "best layer minus layer 0",
-        "a": f"layer {best}",
-        "b": "layer 0",
-    }
-    return names | _difference(run, correct[best], correct[0], table) | {"layer": best, "sparsity": None}
+    where: dict[str, Any] = {"encoder": encoder, "layer": best, "sae": "", "sparsity": None, "seed": None}
+    sides = {"comparison": BEST_LAYER, "side": "best_layer", "against": "layer_0"}
+    return where | sides | _difference(run, correct[best], correct[0], table)
 
 
 def _code_comparison(
     run: RunDirectory, where: dict, correct: np.ndarray, dense: np.ndarray, table: pd.DataFrame
 ) -> dict:
     """Return the row codes minus dense."""
-    layer, sparsity, seed = where["layer"], where["sparsity"], where["seed"]
-    names = {
-        "encoder": where["encoder"],
-        "comparison": "codes minus dense",
-        "a": f"layer {layer} codes {100 * sparsity:g}% seed {seed}",
-        "b": f"layer {layer} dense",
-    }
-    return (
-        names | _difference(run, correct, dense, table) | {"layer": layer, "sparsity": sparsity, "seed": seed}
-    )
+    where = {name: where[name] for name in ("encoder", "layer", "sae", "sparsity", "seed")}
+    sides = {"comparison": CODES, "side": "codes", "against": DENSE}
+    return where | sides | _difference(run, correct, dense, table)
 
 
 def _difference(run: RunDirectory, a: np.ndarray, b: np.ndarray, table: pd.DataFrame) -> dict:

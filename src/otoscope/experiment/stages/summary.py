@@ -9,25 +9,32 @@ import pandas as pd
 from otoscope.experiment.run_directory import RunDirectory
 from otoscope.experiment.stages.claims import chance
 from otoscope.experiment.stages.data import kind_of_label
+from otoscope.results import METRICS, SCHEMA
 
 if TYPE_CHECKING:
-    from otoscope.experiment.stages.rows import Heard
-
-METRICS = {"class": "accuracy", "number": "r2", "multi": "macro average precision"}
+    from otoscope.experiment.stages.views import Views
 
 
-def summary(run: RunDirectory, clips: pd.DataFrame, heard: dict[str, Heard]) -> dict[str, Any]:
-    """Return the counts, the label's classes and chance level, the stages' times, and what was left out."""
+def summary(
+    run: RunDirectory,
+    clips: pd.DataFrame,
+    views: dict[str, Views],
+    best: dict[str, int],
+    studied: dict[str, list[int]],
+) -> dict[str, Any]:
+    """Return what ``run.json`` holds: counts, classes, chance, the layers chosen, times, and what was left out."""
     label = run.spec.dataset.label
     kind = kind_of_label(run, clips)
     sides = clips.split.value_counts()
     left_out = list(clips.attrs.get("left_out", []))
-    for own in heard.values():
+    for own in views.values():
         for view in (own.train, own.evaluate, own.measure):
             skipped = view.store.skipped
             left_out += [f"{path}: {reason}" for path, reason in zip(skipped.path, skipped.reason)]
     left_out = list(dict.fromkeys(left_out))
     return {
+        "schema": SCHEMA,
+        "layers": {encoder: {"best": best[encoder], "studied": studied[encoder]} for encoder in views},
         "summary": {
             "n_clips": len(clips),
             "n_groups": int(clips.group.str.removesuffix(" (valid)").nunique()),  # of single clips held out

@@ -1,0 +1,192 @@
+"""Files and folders that appear whole or not at all, and small files read with an error that says which.
+
+What is written goes to a draft beside its place, is flushed to the disk, and is renamed: whoever reads sees the old
+content or the new one, whenever the process or the machine stops.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from otoscope.errors import InputError, OtoscopeError
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
+PUTS_WHOLE = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "hf", "oci"}
+"""File systems of fsspec whose objects appear whole or not at all by themselves."""
+
+
+@contextlib.contextmanager
+def whole_file(path: str | os.PathLike) -> Iterator[Path]:
+    """Yield where to write a file; when the block ends well it replaces `path`, else nothing has happened.
+
+    Parameters
+    ----------
+    path : path
+        Its place. The folder must be there.
+
+    Yields
+    ------
+    Path
+        A file of the same name (writers go by the suffix) in a hidden folder beside, which is removed afterwards.
+    """
+    path = Path(path)
+    folder = _draft_of(path)
+    folder.mkdir()
+    try:
+        draft = folder / path.name
+        yield draft
+        flush(draft)
+        os.replace(draft, path)
+        _flush_folder(path.parent)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def whole_folder(path: str | os.PathLike) -> Iterator[Path]:
+    """Yield a new folder to fill; when the block ends well it is renamed to `path`, else it is removed.
+
+    Parameters
+    ----------
+    path : path
+        Its place; parents are made.
+
+    Yields
+    ------
+    Path
+        A hidden folder beside.
+
+    Raises
+    ------
+    OSError
+        If a folder that is not empty lies at `path` by then: of two processes that try at once, one wins.
+    """
+    path = Path(path)
+    draft = _draft_of(path)
+    draft.mkdir(parents=True)
+    try:
+        yield draft
+        inside = list(draft.rglob("*"))
+        with ThreadPoolExecutor(
+            16
+        ) as pool:  # a flush is waiting, and a hundred thousand in turn take minutes
+            list(pool.map(flush, [file for file in inside if file.is_file()]))
+        for folder in (draft, *(folder for folder in inside if folder.is_dir())):
+            _flush_folder(folder)
+        os.rename(draft, path)
+        _flush_folder(path.parent)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def clear_drafts(path: str | os.PathLike) -> None:
+    """Remove what killed writers of `path` left beside it; only where no other process writes it now."""
+    path = Path(path)
+    for draft in path.parent.glob(f".{path.name}.*.part"):
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def write_text(path: str | os.PathLike, text: str) -> Path:
+    """Write a text file in UTF-8, whole or not at all; return its path."""
+    return write_bytes(path, text.encode())
+
+
+def write_bytes(path: str | os.PathLike, content: bytes) -> Path:
+    """Write a file, whole or not at all; return its path."""
+    with whole_file(path) as draft:
+        draft.write_bytes(content)
+    return Path(path)
+
+
+def write_json(path: str | os.PathLike, value: Any) -> Path:
+    """Write plain data as JSON, whole or not at all; return its path."""
+    return write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def put_bytes(fs: AbstractFileSystem, path: str, content: bytes) -> None:
+    """Write a file of an fsspec file system that is not the local disk, whole or not at all as far as it can."""
+    fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
+    protocols = {fs.protocol} if isinstance(fs.protocol, str) else set(fs.protocol)
+    if protocols & PUTS_WHOLE:
+        fs.pipe_file(path, content)
+        return
+    draft = f"{path}.{uuid.uuid4().hex[:8]}.part"
+    try:
+        fs.pipe_file(draft, content)
+        fs.mv(draft, path)
+    except BaseException:
+        with contextlib.suppress(Exception):
+            fs.rm_file(draft)
+        raise
+
+
+def flush(path: str | os.PathLike) -> None:
+    """Wait until a file's content is on the disk."""
+    with open(path, "rb+") as stream:
+        os.fsync(stream.fileno())
+
+
+def read_mapping(path: str | os.PathLike, *, error: type[OtoscopeError] = InputError) -> dict[str, Any]:
+    """Read a file that holds a mapping: JSON where the suffix is .json, else YAML.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    error : type of OtoscopeError
+        What is raised where it cannot be used, such as `otoscope.errors.ModelError` for a model's file.
+
+    Raises
+    ------
+    OtoscopeError
+        Of the kind `error`: if the file is missing or unreadable, not valid, or holds something else.
+    """
+    path = Path(path)
+    is_json = path.suffix == ".json"
+    try:
+        text = path.read_text(encoding="utf-8")
+        value = json.loads(text) if is_json else _parse_yaml(text)
+    except FileNotFoundError as reason:
+        raise error(f"{path} does not exist") from reason
+    except OSError as reason:
+        raise error(f"{path} cannot be read ({reason.strerror or reason})") from reason
+    except ValueError as reason:  # of the text's encoding too
+        raise error(f"{path} is not valid {'JSON' if is_json else 'YAML'}: {reason}") from reason
+    if not isinstance(value, dict):
+        raise error(f"{path} must hold a mapping of names to values, not {type(value).__name__}")
+    return value
+
+
+def _parse_yaml(text: str) -> Any:
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(error) from error
+
+
+def _draft_of(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+
+
+def _flush_folder(path: Path) -> None:
+    """Wait until a folder's names are on the disk, where the system can."""
+    if os.name != "posix":
+        return
+    with contextlib.suppress(OSError):  # some network file systems cannot
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

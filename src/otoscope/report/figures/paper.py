@@ -1,0 +1,304 @@
+"""Figures 1-4 in the form of Mariotte et al. (2025): tables in, matplotlib figures out.
+
+Each function takes result tables (columns: `otoscope.results.TABLES`) and draws one figure. ``stacked=True`` puts
+the panels one under another, for a narrow screen.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from otoscope import wording
+from otoscope.report.figures import curves, factor_panels, panels
+from otoscope.report.figures.style import (
+    FAMILY_LOOKS,
+    MUTED,
+    OTHER,
+    OTHER_COLOR,
+    Look,
+    curve_styles,
+    new_figure,
+    styled,
+)
+from otoscope.report.numbers.headlines import HEADLINE_SPARSITY, entropy_points
+from otoscope.report.numbers.published import Published
+from otoscope.results import DENSE, NULLS, SHORT_NULL_LABELS, layer_order
+
+
+@styled
+def figure1(
+    layer_probing: pd.DataFrame | None,
+    sae_probing: pd.DataFrame | None,
+    reconstruction: pd.DataFrame | None,
+    *,
+    metric: str = "accuracy",
+    chance: float | None = None,
+    error: str = "fvu",
+    published: Published | None = None,
+    stacked: bool = False,
+) -> Figure:
+    """Probes by layer; probes on codes by sparsity; reconstruction error by sparsity. A missing table has no panel.
+
+    Parameters
+    ----------
+    layer_probing, sae_probing, reconstruction : DataFrame or None
+        At least one of them.
+    metric : {"accuracy", "r2", "macro_average_precision"}
+        What the probes are scored by.
+    chance : float, optional
+        Score of someone who does not listen; drawn as a dotted line.
+    error : {"fvu", "mse"}
+        Which reconstruction error is drawn.
+    published : dict of str to DataFrame, optional
+        Published tables by name, with the run's names for the encoders; drawn as pale marks.
+    stacked : bool
+        Panels one under another.
+    """
+    published = published or {}
+    chosen = [table for table in (sae_probing, reconstruction) if table is not None]
+    styles = curve_styles(pd.concat([table[["encoder", "layer"]] for table in chosen])) if chosen else {}
+    n_panels = len(chosen) + (layer_probing is not None)
+    figure, axes = new_figure(
+        n_panels,
+        stacked=stacked,
+        height_in=_height_in(styles, 2.7),
+        legend_rows=_legend_rows(styles, stacked, published),
+    )
+    free = iter(axes)
+    layers, codes = published.get("layer_probing"), published.get("sae_probing")
+    if layer_probing is not None:
+        panels.probes_by_layer(next(free), layer_probing, styles, metric, chance, layers)
+    if sae_probing is not None:
+        both = None if layers is None or codes is None else pd.concat([layers.assign(sparsity=np.nan), codes])
+        panels.probes_on_codes(next(free), sae_probing, layer_probing, styles, metric, both)
+    if reconstruction is not None:
+        panels.reconstruction_error(
+            next(free), reconstruction, styles, error, published.get("reconstruction")
+        )
+    _curve_legend(figure, styles, stacked, published)
+    return figure
+
+
+@styled
+def figure2(
+    summary: pd.DataFrame,
+    *,
+    selection: str = "top10_r2",
+    unequal: bool = False,
+    r2_label: str = "mean R²",
+    published: Published | None = None,
+    stacked: bool = False,
+) -> Figure:
+    """Mean R2 and mean completeness of selected factors, by sparsity, beside dense and the nulls.
+
+    Parameters
+    ----------
+    summary : DataFrame
+        disentanglement_summary.csv.
+    selection : str
+        Which factors; those of highest R2 unless told.
+    unequal : bool
+        Completeness of codes and nulls is, as published, that of their factors of highest completeness, while that of
+        the dense layer stays with `selection`.
+    r2_label : str
+        What the R2 is called.
+    published : dict of str to DataFrame, optional
+        As for `figure1`.
+    stacked : bool
+        Panels one under another.
+    """
+    rows = summary[summary["selection"] == selection]
+    right_rows = rows
+    if unequal:
+        others = summary[
+            (summary["selection"] == "top10_completeness") & (summary["representation"] != DENSE)
+        ]
+        right_rows = pd.concat([rows[rows["representation"] == DENSE], others])
+    styles, published = curve_styles(rows), published or {}
+    theirs = published.get("disentanglement")
+    if theirs is not None:
+        names = {"top10_r2": "r2_mean", "top10_completeness": "completeness_mean"}
+        theirs = theirs.rename(columns=names)
+    figure, (left, right) = new_figure(
+        2,
+        stacked=stacked,
+        height_in=_height_in(styles, 2.9),
+        legend_rows=_legend_rows(styles, stacked, published),
+    )
+    panels.codes_dense_nulls(left, rows, "r2_mean", styles, theirs)
+    left.set(title="How well factors are predicted", ylabel=r2_label)
+    panels.codes_dense_nulls(right, right_rows, "completeness_mean", styles, theirs)
+    right.set(title="How few dimensions they need", ylabel="mean completeness")
+    _curve_legend(figure, styles, stacked, published)
+    return figure
+
+
+@styled
+def figure3(
+    disentanglement: pd.DataFrame,
+    factor_entropy: pd.DataFrame,
+    *,
+    sparsity: float = HEADLINE_SPARSITY,
+    min_r2: float | None = 0.0,
+    score: str = "r2_cv",
+    column: str = "entropy_knn_bits",
+    stacked: bool = False,
+) -> Figure:
+    """Completeness of each factor in the codes against its entropy, at the sparsity nearest to `sparsity`.
+
+    Factors that the codes do not predict (R2 below `min_r2`, or, where it is None, no coefficient kept) are drawn
+    hollow. The rank correlation leaves them out, but for those without a coefficient, which the published rule counts.
+    """
+    points = entropy_points(
+        disentanglement, factor_entropy, sparsity=sparsity, score=score, column=column, min_r2=min_r2
+    )
+    names = {DENSE: "dense", **SHORT_NULL_LABELS}
+    known = [name for name in names if (disentanglement["representation"] == name).any()]
+    beside = {
+        names[name]: entropy_points(
+            disentanglement,
+            factor_entropy,
+            sparsity=sparsity,
+            score=score,
+            column=column,
+            min_r2=min_r2,
+            representation=name,
+        )
+        for name in known
+    }
+    places = points[["encoder", "layer"]].drop_duplicates().to_numpy().tolist()
+    n_encoders = points["encoder"].nunique()
+    figure, axes = new_figure(
+        len(places),
+        stacked=stacked,
+        per_row=3 if n_encoders == 1 else 2,
+        height_in=2.8 if len(places) <= 4 else 2.3,
+        share_y=True,
+    )
+    low, high = points["completeness"].min(), points["completeness"].max()
+    pad = 0.08 * max(high - low, 0.2)
+    axes[0].set_ylim(
+        low - pad, high + 3.5 * pad
+    )  # of all panels, they share it; headroom for the correlation
+    axes[0].set_yticks(
+        [tick for tick in axes[0].get_yticks() if low - pad <= tick <= 1]
+    )  # there is no more than 1
+    for panel, (encoder, layer) in zip(axes, places):
+        here = points[(points["encoder"] == encoder) & (points["layer"] == layer)]
+        factor_panels.entropy_scatter(
+            panel, here, {name: _at(found, encoder, layer) for name, found in beside.items()}
+        )
+        panel.set_title(_panel_name(encoder, layer, n_encoders))
+        panel.set_xlabel("entropy of the factor (bits)")
+    _family_legend(figure, list(points["family"]), markers=True)
+    figure.draw_without_rendering()  # names of points go where there is room once all else has its place
+    if points["factor"].nunique() <= 24:
+        for panel, (encoder, layer) in zip(axes, places):
+            factor_panels.name_points(
+                panel, points[(points["encoder"] == encoder) & (points["layer"] == layer)]
+            )
+    return figure
+
+
+@styled
+def figure4(
+    factor_families: pd.DataFrame, *, published: Published | None = None, stacked: bool = False
+) -> Figure:
+    """Of the best-predicted factors, how many are of each family, by layer and sparsity, then of nulls; seeds averaged.
+
+    `published`, as for `figure1`: a thin pale bar under each of ours.
+    """
+    theirs = (published or {}).get("factor_families")
+    kept = factor_families.copy()
+    known = {*FAMILY_LOOKS, "encoder", "layer", "representation", "sparsity", "seed"}
+    kept[OTHER] = kept[[name for name in kept if name not in known]].sum(axis=1)
+    null = kept["representation"].isin(NULLS)
+    kept.loc[null, "sparsity"] = float("nan")
+    kept["bar"] = kept["sparsity"].map(lambda s: "dense" if s != s else wording.sparsity(s))
+    kept.loc[null, "bar"] = kept.loc[null, "representation"].map(SHORT_NULL_LABELS)
+    kept["after"] = kept["representation"].map(lambda name: 1 + NULLS.index(name) if name in NULLS else 0)
+    by = ["encoder", "layer", "after", "sparsity", "bar"]
+    counts = kept.groupby(by, dropna=False, sort=False)[[*FAMILY_LOOKS, OTHER]].mean().reset_index()
+    counts = counts.sort_values(by, key=_sort_key, na_position="first", kind="stable")
+    places = counts[["encoder", "layer"]].drop_duplicates().to_numpy().tolist()
+    n_bars = int(counts.groupby(["encoder", "layer"]).size().max())
+    figure, axes = new_figure(len(places), stacked=stacked, per_row=2, height_in=0.85 + 0.24 * n_bars)
+    for panel, (encoder, layer) in zip(axes, places):
+        factor_panels.family_bars(
+            panel, _at(counts, encoder, layer), None if theirs is None else _at(theirs, encoder, layer)
+        )
+        panel.set_title(_panel_name(encoder, layer, counts["encoder"].nunique()))
+    for panel in axes[-1:] if stacked else axes[-2:]:
+        panel.set_xlabel("factors, of the ten best predicted")
+    found = [name for name in (*FAMILY_LOOKS, OTHER) if counts[name].sum() > 0]
+    if theirs is not None:
+        found += [name for name in FAMILY_LOOKS if theirs[name].sum() > 0 and name not in found]
+    _family_legend(figure, found, markers=False, published=theirs is not None)
+    return figure
+
+
+def _curve_legend(figure: Figure, styles: dict, stacked: bool, published: Published) -> None:
+    """Name under the panels what cannot be named at the lines' ends."""
+    lines = []
+    if styles and not curves.direct(styles):
+        lines = [Line2D([], [], **style) for style in styles.values()]
+        lines.append(Line2D([], [], color=MUTED, linestyle=curves.DENSE_DASH, linewidth=1.1, label="dense"))
+    if published:
+        lines.append(
+            Line2D([], [], color=MUTED, label="published, in the colour of its curve", **curves.PUBLISHED)
+        )
+    if lines:
+        columns = 1 if stacked else min(3, len(lines))
+        blank = Line2D([], [], linestyle="none", label=" ")
+        lines += [blank] * (
+            -len(lines) % columns
+        )  # so that full columns come first, layers of an encoder together
+        figure.legend(handles=lines, loc="outside lower center", ncols=columns)
+
+
+def _legend_rows(styles: dict, stacked: bool, published: Published) -> int:
+    n = (len(styles) + 1 if styles and not curves.direct(styles) else 0) + bool(published)
+    return n if stacked else -(-n // 3)
+
+
+def _height_in(styles: dict, usual: float) -> float:
+    """Panels of many curves are taller."""
+    return usual if len(styles) <= 4 else usual + 0.7
+
+
+def _at(table: pd.DataFrame, encoder: str, layer: int | str) -> pd.DataFrame:
+    return table[(table["encoder"] == encoder) & (table["layer"] == layer)]
+
+
+def _family_legend(figure: Figure, families: list[str], *, markers: bool, published: bool = False) -> None:
+    handles = []
+    for name, (color, marker) in FAMILY_LOOKS.items():
+        if name in families:
+            look: Look = {"color": color, "marker": marker if markers else "s", "markersize": 5}
+            handles.append(Line2D([], [], linestyle="none", label=name, **look))
+    if set(families) - set(FAMILY_LOOKS):
+        look = {"color": OTHER_COLOR, "marker": "." if markers else "s", "markersize": 5}
+        handles.append(Line2D([], [], linestyle="none", label=OTHER, **look))
+    if published:
+        look = {"color": MUTED, "alpha": 0.5, "linewidth": 3}
+        handles.append(Line2D([], [], label="thin and pale: published", **look))
+    narrow = figure.get_figwidth() < 4
+    figure.legend(
+        handles=handles,
+        loc="outside upper left",
+        ncols=4 if narrow else len(handles),
+        handletextpad=0.1,
+        columnspacing=1.0,
+    )
+
+
+def _panel_name(encoder: str, layer: int | str, n_encoders: int) -> str:
+    name = "Final output" if layer == "final" else f"Layer {layer}"
+    return name if n_encoders == 1 else f"{encoder}, {name.lower()}"
+
+
+def _sort_key(column: pd.Series) -> pd.Series:
+    return column.map(layer_order) if column.name == "layer" else column

@@ -1,0 +1,1 @@
+"""Numbers of a run that several sentences, tables and figures share."""

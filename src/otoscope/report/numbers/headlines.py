@@ -1,0 +1,291 @@
+"""The few numbers a run is known by: one row per encoder. Sentences, tiles and comparisons all read them here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from otoscope.report.numbers.means import over_seeds, rows_of
+from otoscope.report.run import Run, score_of
+from otoscope.results import (
+    BEST_LAYER,
+    CODES,
+    DENSE,
+    HEADLINE_SPARSITY,
+    NULLS,
+    at_nearest_sparsity,
+    layer_order,
+    nearest_sparsity,
+    trained_codes,
+)
+
+
+@dataclass(frozen=True)
+class Best:
+    """The layer an encoder is judged by, and how its probe did on test clips."""
+
+    encoder: str
+    layer: int | str
+    score: float
+    low: float
+    high: float
+    peak_layer: int | str
+    peak_score: float
+
+
+@dataclass(frozen=True)
+class Drop:
+    """What probing codes instead of dense states costs, for one layer and sparsity (dense minus codes)."""
+
+    encoder: str
+    layer: int | str
+    sparsity: float
+    drop: float
+    low: float
+    high: float
+
+    @property
+    def shown(self) -> bool | None:
+        """Whether the interval of the difference leaves 0 out; None without an interval."""
+        return None if self.low != self.low else not self.low <= 0 <= self.high
+
+
+def best_layers(run: Run) -> list[Best]:
+    """Return each encoder's best layer: the one the run chose where it says so, else the best on test clips."""
+    table = run.table("layer_probing")
+    if table is None:
+        return []
+    points = over_seeds(table, "score", by=("encoder", "layer"), low="score_low", high="score_high")
+    found = []
+    for encoder, here in points.groupby("encoder", sort=False):
+        peak = here.loc[here["mean"].idxmax()]
+        chosen = here[here["layer"] == chosen_layer(run, str(encoder))]
+        row = chosen.iloc[0] if len(chosen) else peak
+        found.append(
+            Best(
+                str(encoder), row["layer"], row["mean"], row["low"], row["high"], peak["layer"], peak["mean"]
+            )
+        )
+    return sorted(found, key=lambda best: -best.score)
+
+
+def chosen_layer(run: Run, encoder: str) -> int | str | None:
+    """Return the layer that the run chose as best, None if it does not say."""
+    return run.layers.get(encoder, {}).get("best")
+
+
+def comparison(run: Run, encoder: str) -> pd.Series | None:
+    """Return the row "best layer minus layer 0" of an encoder."""
+    table = run.table("comparisons")
+    if table is None:
+        return None
+    rows = table[(table["encoder"] == encoder) & (table["comparison"] == BEST_LAYER)]
+    return rows.iloc[0] if len(rows) else None
+
+
+def code_drops(run: Run) -> list[Drop]:
+    """Return what codes cost a probe, for every layer and sparsity; means over seeds, also of the "
+    "paired intervals."""
+    codes, dense = run.table("sae_probing"), run.table("layer_probing")
+    if codes is None or dense is None:
+        return []
+    levels = dense.groupby(["encoder", "layer"], sort=False)["score"].mean().to_dict()
+    intervals = _paired_intervals(run)
+    found = []
+    for p in rows_of(over_seeds(codes, "score", by=("encoder", "layer", "sparsity"))):
+        level = levels.get((p.encoder, p.layer))
+        if level is not None:
+            low, high = intervals.get((p.encoder, str(p.layer), p.sparsity), (float("nan"),) * 2)
+            found.append(Drop(p.encoder, p.layer, p.sparsity, level - p.mean, -high, -low))
+    return found
+
+
+def main_selection(summary: pd.DataFrame) -> str:
+    """Return the selection of factors that figure 2 and the sentences use."""
+    known = list(dict.fromkeys(summary["selection"]))
+    return "top10_r2" if "top10_r2" in known else known[0]
+
+
+def representations(run: Run, encoder: str, layer: int | str | None) -> pd.DataFrame:
+    """Return ``representation, sparsity, r2, completeness, effective_dims, n_factors, completeness_published``.
+
+    Of one layer, a row for the codes, dense and each null; codes and nulls at the sparsity nearest to 95 %; means over
+    seeds of the main selection. ``n_factors`` may be below ten, where fewer are predicted at all. The last column is
+    of the unequal selection that was published: highest completeness, but for the dense layer.
+    """
+    columns = {
+        "r2_mean": "r2",
+        "completeness_mean": "completeness",
+        "effective_dims_mean": "effective_dims",
+        "n_factors": "n_factors",
+    }
+    names = ["representation", "sparsity", *columns.values(), "completeness_published"]
+    summary = run.table("disentanglement_summary")
+    if summary is None:
+        return pd.DataFrame(columns=names)
+    here = summary[(summary["encoder"] == encoder) & (summary["layer"] == layer)]
+    unequal = here[(here["selection"] == "top10_completeness") & (here["representation"] != DENSE)]
+    here = here[here["selection"] == main_selection(summary)]
+    unequal = pd.concat([unequal, here[here["representation"] == DENSE]])
+    codes = trained_codes(here)
+    kept = [at_nearest_sparsity(codes)]
+    kept += [here[here["representation"] == name] for name in (DENSE, *NULLS)]
+    rows = []
+    for part in kept:
+        for name, group in part.groupby("representation", sort=False):
+            sparsity = nearest_sparsity(group["sparsity"])
+            if sparsity is not None:
+                group = group[group["sparsity"] == sparsity]
+            means = group.reindex(columns=list(columns)).astype(float).mean().rename(columns)
+            others = unequal[unequal["representation"] == name]
+            others = others if sparsity is None else others[others["sparsity"] == sparsity]
+            means["completeness_published"] = others["completeness_mean"].mean()
+            rows.append({"representation": name, "sparsity": sparsity, **means})
+    return pd.DataFrame(rows, columns=names).astype({"sparsity": float})
+
+
+def studied_layers(run: Run) -> list[tuple[str, int | str]]:
+    """Return the (encoder, layer) pairs that were split into latents."""
+    names = ("sae_probing", "reconstruction", "disentanglement_summary")
+    places = {
+        (row.encoder, row.layer)
+        for name in names
+        if (table := run.table(name)) is not None
+        for row in rows_of(table[["encoder", "layer"]].drop_duplicates())
+    }
+    return sorted(places, key=lambda place: (place[0], layer_order(place[1])))
+
+
+def main_layer(run: Run, encoder: str | None = None) -> tuple[str, int | str] | None:
+    """Return the studied (encoder, layer) that sentences are about, of all encoders or of one.
+
+    The best layer if it was studied, else the studied one whose probe did best.
+    """
+    places = [place for place in studied_layers(run) if encoder in (None, place[0])]
+    if not places:
+        return None
+    for best in best_layers(run):
+        if (best.encoder, best.layer) in places:
+            return best.encoder, best.layer
+    table = run.table("layer_probing")
+    if table is None:
+        return places[0]
+    levels = table.groupby(["encoder", "layer"], sort=False)["score"].mean().to_dict()
+    return max(places, key=lambda place: levels.get(place, float("-inf")))
+
+
+def best_factors(run: Run) -> pd.DataFrame:
+    """Return ``encoder, layer, representation, sparsity, factor, family, score``: where each factor is predicted best.
+
+    ``score`` is the R2 that counts in this run, a mean over seeds. Nulls are left out; the best predicted comes first.
+    """
+    by = ["encoder", "layer", "representation", "sparsity", "factor", "family"]
+    table = run.table("disentanglement")
+    if table is None:
+        return pd.DataFrame(columns=[*by, "score"])
+    real = table[~table["representation"].isin(NULLS) & (table["importance"] == "lasso")]
+    means = real.groupby(by, dropna=False, sort=False)[score_of(run)].mean().rename("score")
+    means = means.dropna().reset_index()
+    best = means.loc[means.groupby("factor", sort=False)["score"].idxmax()]
+    return best.sort_values("score", ascending=False, ignore_index=True)
+
+
+def headlines(run: Run) -> pd.DataFrame:
+    """Return one row per encoder: best layer and score, gain over layer 0, cost of codes, FVU, R2, completeness.
+
+    Codes are those of the main studied layer of that encoder, at the sparsity nearest to 95 %.
+    """
+    rows = []
+    drops = code_drops(run)
+    for best in best_layers(run):
+        place = main_layer(run, best.encoder)
+        layer = place[1] if place else None
+        row: dict[str, Any] = {
+            "encoder": best.encoder,
+            "layer": best.layer,
+            "score": best.score,
+            "low": best.low,
+            "high": best.high,
+        }
+        gain = comparison(run, best.encoder)
+        row["gain"] = gain["difference"] if gain is not None else float("nan")
+        row["gain_low"] = gain["difference_low"] if gain is not None else float("nan")
+        row["gain_high"] = gain["difference_high"] if gain is not None else float("nan")
+        row["studied"] = layer
+        here = [drop for drop in drops if (drop.encoder, drop.layer) == (best.encoder, layer)]
+        row["code_change"] = (
+            -min(here, key=lambda d: abs(d.sparsity - HEADLINE_SPARSITY)).drop if here else float("nan")
+        )
+        row["fvu"] = _fvu(run, best.encoder, layer)
+        table = representations(run, best.encoder, layer)
+        codes, dense = trained_codes(table), table[table["representation"] == DENSE]
+        row["r2"] = codes["r2"].mean()
+        row["completeness_gain"] = codes["completeness"].mean() - dense["completeness"].mean()
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def entropy_points(
+    disentanglement: pd.DataFrame,
+    factor_entropy: pd.DataFrame,
+    *,
+    sparsity: float = HEADLINE_SPARSITY,
+    score: str = "r2_cv",
+    column: str = "entropy_knn_bits",
+    min_r2: float | None = 0.0,
+    representation: str | None = None,
+) -> pd.DataFrame:
+    """Return ``encoder, layer, factor, completeness, r2, family, entropy, hollow, counted`` of the codes.
+
+    Means over seeds, of the Lasso's importances, at the sparsity nearest to `sparsity`; R2 is the column `score`,
+    entropy the column `column`. Factors without a completeness or an entropy are left out. ``hollow``: R2 below
+    `min_r2`, and then not ``counted`` in a correlation; or, if `min_r2` is None, no coefficient kept, and counted as
+    published.
+    With `representation`, "dense" or a null, of that instead of the codes.
+    """
+    if representation is None:
+        codes = trained_codes(disentanglement)
+        codes = at_nearest_sparsity(codes, sparsity)
+    else:
+        codes = disentanglement[disentanglement["representation"] == representation]
+    codes = codes[codes["importance"] == "lasso"]
+    groups = codes.groupby(["encoder", "layer", "factor"], sort=False)
+    means = groups.agg(
+        completeness=("completeness", "mean"), r2=(score, "mean"), kept=("n_nonzero", "mean")
+    ).reset_index()
+    entropy = factor_entropy[["factor", "family"]].assign(entropy=factor_entropy[column])
+    points = means.merge(entropy, on="factor").dropna(subset=["completeness", "entropy"])
+    points["hollow"] = points.pop("kept") == 0 if min_r2 is None else points["r2"] < min_r2
+    points["counted"] = True if min_r2 is None else ~points["hollow"]
+    depth = points["layer"].map(layer_order)
+    return points.iloc[depth.argsort(kind="stable")].sort_values("encoder", kind="stable", ignore_index=True)
+
+
+def spearman(x: pd.Series, y: pd.Series) -> float:
+    """Return Spearman's rank correlation; NaN if either side is constant or there are fewer than three points."""
+    if len(x) < 3 or x.nunique() == 1 or y.nunique() == 1:
+        return float("nan")
+    return float(x.rank().corr(y.rank()))
+
+
+def _paired_intervals(run: Run) -> dict[tuple[str, str, float], tuple[float, float]]:
+    """Return (encoder, layer, sparsity) -> interval of codes minus dense, a mean over seeds."""
+    table = run.table("comparisons")
+    if table is None:
+        return {}
+    own = table[table["comparison"] == CODES]
+    means = own.groupby(["encoder", "layer", "sparsity"])[["difference_low", "difference_high"]].mean()
+    return {
+        (encoder, str(layer), sparsity): (row["difference_low"], row["difference_high"])
+        for (encoder, layer, sparsity), row in means.iterrows()
+    }
+
+
+def _fvu(run: Run, encoder: str, layer: int | str | None) -> float:
+    table = run.table("reconstruction")
+    if table is None:
+        return float("nan")
+    here = table[(table["encoder"] == encoder) & (table["layer"] == layer)]
+    return at_nearest_sparsity(here)["fvu"].mean()

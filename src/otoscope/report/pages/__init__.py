@@ -1,0 +1,1 @@
+"""Pages: everything of a run, or of several, in one HTML file."""

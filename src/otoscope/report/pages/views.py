@@ -1,0 +1,129 @@
+"""Figures 1-4 of a run, drawn for a page and saved beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup
+
+from otoscope.report.figures import paper
+from otoscope.report.figures.saving import inline_svg, save
+from otoscope.report.numbers.headlines import entropy_points, main_selection
+from otoscope.report.numbers.published import beside
+from otoscope.report.run import (
+    Run,
+    entropy_of,
+    error_measure,
+    in_sample,
+    metric_of,
+    min_r2,
+    r2_kind,
+    score_of,
+    unequal_selection,
+)
+from otoscope.report.words.captions import Caption, caption
+from otoscope.results import trained_codes
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+N_FIGURES = 4
+
+
+@dataclass(frozen=True)
+class FigureView:
+    """A figure as the page holds it: for a wide (unless it stands in a column) and a narrow screen, or why not."""
+
+    number: int
+    run: str
+    caption: Caption
+    wide: Markup
+    narrow: Markup
+    missing: str = ""
+
+
+def draw(run: Run, number: int, *, stacked: bool = False) -> Figure | None:
+    """Return figure 1, 2, 3 or 4 of a run, None if it lacks the tables."""
+    return _DRAW[number](run, stacked)
+
+
+def view(run: Run, number: int, *, folder: Path) -> FigureView:
+    """Draw a figure for a run's page, and save it to `folder`; an older file of one that cannot be drawn goes."""
+    wide = draw(run, number)
+    paths = [folder / f"figure{number}{suffix}" for suffix in (".png", ".pdf")]
+    if wide is None:
+        for path in paths:
+            path.unlink(missing_ok=True)
+        return column_view(run, number)
+    for path in paths:
+        path.parent.mkdir(exist_ok=True)
+        save(wide, path)
+    found = column_view(run, number)
+    svg = inline_svg(wide, name=f"wide0-{number}", title=found.caption.title)
+    return replace(found, wide=Markup(svg))
+
+
+def column_view(run: Run, number: int, *, index: int = 0) -> FigureView:
+    """Draw a figure with its panels under one another, for a column of a page; `index` keeps several runs apart."""
+    narrow, about = draw(run, number, stacked=True), caption(run, number)
+    if narrow is None:
+        reason = f"Figure {number} is left out: this run has no {_NEEDS[number]}."
+        return FigureView(number, run.name, about, Markup(), Markup(), reason)
+    svg = inline_svg(narrow, name=f"narrow{index}-{number}", title=about.title)
+    return FigureView(number, run.name, about, Markup(), Markup(svg))
+
+
+def _draw1(run: Run, stacked: bool) -> Figure | None:
+    found = [run.table(name) for name in ("layer_probing", "sae_probing", "reconstruction")]
+    if all(table is None for table in found):
+        return None
+    return paper.figure1(
+        *found,
+        metric=metric_of(run),
+        chance=run.summary.get("chance"),
+        error=error_measure(run),
+        published=beside(run),
+        stacked=stacked,
+    )
+
+
+def _draw2(run: Run, stacked: bool) -> Figure | None:
+    summary = run.table("disentanglement_summary")
+    if summary is None or trained_codes(summary).empty:
+        return None
+    return paper.figure2(
+        summary,
+        selection=main_selection(summary),
+        unequal=unequal_selection(run),
+        r2_label=f"mean {r2_kind(run)} R²",
+        published=beside(run),
+        stacked=stacked,
+    )
+
+
+def _draw3(run: Run, stacked: bool) -> Figure | None:
+    factors, entropy = run.table("disentanglement"), run.table("factor_entropy")
+    if factors is None or entropy is None:
+        return None
+    column = entropy_of(run)
+    if entropy_points(factors, entropy, column=column).empty:
+        return None
+    floor = None if in_sample(run) else min_r2(run)
+    return paper.figure3(factors, entropy, min_r2=floor, score=score_of(run), column=column, stacked=stacked)
+
+
+def _draw4(run: Run, stacked: bool) -> Figure | None:
+    families = run.table("factor_families")
+    return None if families is None else paper.figure4(families, published=beside(run), stacked=stacked)
+
+
+_DRAW: dict[int, Callable[[Run, bool], Figure | None]] = {1: _draw1, 2: _draw2, 3: _draw3, 4: _draw4}
+_NEEDS = {
+    1: "layer_probing.csv, sae_probing.csv or reconstruction.csv",
+    2: "rows of codes in disentanglement_summary.csv",
+    3: "factors with a completeness in disentanglement.csv and an entropy in factor_entropy.csv",
+    4: "factor_families.csv",
+}

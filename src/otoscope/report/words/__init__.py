@@ -1,0 +1,1 @@
+"""Sentences about a run: findings, captions, an overview."""

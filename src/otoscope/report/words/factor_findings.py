@@ -1,0 +1,135 @@
+"""What came out about factors, in sentences: what is predicted, in how few dimensions, and how sure that is."""
+
+from __future__ import annotations
+
+import math
+
+from otoscope import wording
+from otoscope.report.numbers.details import free_shares, problem_counts
+from otoscope.report.numbers.headlines import (
+    best_factors,
+    entropy_points,
+    main_layer,
+    representations,
+    spearman,
+)
+from otoscope.report.numbers.means import rows_of
+from otoscope.report.run import Run, empty_counts, entropy_of, in_sample, min_r2, score_of
+from otoscope.report.words.finding import Finding, place_of
+from otoscope.results import DENSE, NULL_LABELS, NULLS, nearest_sparsity, trained_codes
+
+
+def factor_findings(run: Run) -> list[Finding | None]:
+    """Return what the tables of factors say, None for what lacks its table."""
+    return [_factors(run), _disentanglement(run), _not_unique(run), _entropy(run)]
+
+
+def _factors(run: Run) -> Finding | None:
+    table, best = run.table("disentanglement"), best_factors(run)
+    if table is None or best.empty:
+        return None
+    named = []
+    for row in rows_of(best.head(3)):
+        source = "dense" if row.representation == DENSE else f"codes at {wording.sparsity(row.sparsity)}"
+        place = wording.place(row.encoder, row.layer, encoders=table["encoder"].nunique())
+        named.append(f"{row.factor} ({wording.number(row.score)}; {place}, {source})")
+    how = "on groups that were held out (cross-validated R²)"
+    if in_sample(run):
+        how = "on the very clips they were fitted on (in-sample R²; nothing was held out)"
+    above = int((best["score"].round(2) >= 0.7).sum())  # as it is written
+    text = f"Best predicted {how}: {wording.listing(named)}. Of {wording.count(len(best), 'factor')}, "
+    text += f"{above} {'reaches' if above == 1 else 'reach'} 0.70 from some layer or code"
+    below = list(best.loc[best["score"] < min_r2(run), "factor"])
+    if below:
+        names = wording.listing([*below[:4], *(["others"] if len(below) > 4 else [])])
+        text += f"; {names} {'stays' if len(below) == 1 else 'stay'} below {wording.number(min_r2(run))} everywhere"
+    problems = problem_counts(run)
+    if problems:
+        n = run.tables["factor_problems"]["clip_id"].nunique()
+        text += f". Some factors could not be measured in {wording.count(n, 'clip')} ({problems[0][0]}"
+        text += " and other reasons)" if len(problems) > 1 else ")"
+    return Finding("Which properties of the sound are there", text + ".")
+
+
+def _disentanglement(run: Run) -> Finding | None:
+    place, summary = main_layer(run), run.table("disentanglement_summary")
+    if place is None or summary is None:
+        return None
+    table = representations(run, *place).dropna(subset=["completeness"])
+    rows = {row.representation: row for row in rows_of(table)}
+    codes, dense = next(iter(rows_of(trained_codes(table))), None), rows.get(DENSE)
+    if codes is None or dense is None:
+        return None
+    text = f"In {place_of(run, *place)}, mean completeness is {wording.number(codes.completeness)} in the codes at "
+    text += f"{wording.sparsity(codes.sparsity)} sparsity and {wording.number(dense.completeness)} in the dense state"
+    if not math.isnan(codes.effective_dims + dense.effective_dims):
+        text += f"; a factor takes {_dims(codes.effective_dims)} effective dimensions in the codes, "
+        text += f"{_dims(dense.effective_dims)} in the dense state"
+    text += f" (mean R² {wording.number(codes.r2)} and {wording.number(dense.r2)})."
+    nulls = [rows[name] for name in NULLS if name in rows]
+    if nulls:
+        listed = [
+            f"{NULL_LABELS[null.representation]} {wording.number(null.completeness)} (R² {wording.number(null.r2)})"
+            for null in nulls
+        ]
+        text += f" The nulls: {wording.listing(listed)}."
+        as_good = [
+            NULL_LABELS[null.representation] for null in nulls if null.completeness >= codes.completeness
+        ]
+        if as_good:
+            text += (
+                f" Codes do not beat {wording.listing(as_good)}, so sparse training cannot take the credit."
+            )
+    if empty_counts(run):
+        text += " By this run's rules, a factor of which the Lasso keeps nothing counts as completeness 1."
+    seeds = wording.count(summary["seed"].nunique(), "seed")
+    text += f" These means carry no interval ({seeds}): small differences mean little."
+    return Finding("How disentangled the codes are", text)
+
+
+def _not_unique(run: Run) -> Finding | None:
+    shares = free_shares(run)
+    if shares is None or not (shares["share"] > 0).any():
+        return None
+    codes = trained_codes(shares)
+    means = codes.groupby("sparsity")["share"].mean()
+    worst = means.idxmax()
+    if not means.max() > 0:
+        return None
+    text = f"In the codes of {wording.sparsity(worst)} sparsity, the Lasso has more than one solution for "
+    text += f"{wording.percent(means[worst], 0)} of the factors"
+    usual = nearest_sparsity(codes["sparsity"])
+    if usual is not None and usual != worst:
+        text += f" (in those of {wording.sparsity(usual)}: {wording.percent(means[usual], 0)})"
+    text += (
+        ": latents that fire for the same clips can stand in for each other, so the weights, and with them "
+    )
+    text += "completeness, could as well be others. Another correct solver may report other numbers there."
+    return Finding("Where completeness is not unique", text)
+
+
+def _entropy(run: Run) -> Finding | None:
+    table, entropy, place = run.table("disentanglement"), run.table("factor_entropy"), main_layer(run)
+    if table is None or entropy is None or place is None:
+        return None
+    floor = None if in_sample(run) else min_r2(run)
+    points = entropy_points(table, entropy, score=score_of(run), column=entropy_of(run), min_r2=floor)
+    points = points[(points["encoder"] == place[0]) & (points["layer"] == place[1]) & points["counted"]]
+    rho, n = spearman(points["entropy"], points["completeness"]), len(points)
+    if math.isnan(rho):
+        return None
+    chance = min(1.96 / math.sqrt(n - 1), 1.0)  # the normal approximation to rho of two unrelated rankings
+    noun = "factor" if floor is None else "predicted factor"
+    numbers = f"Spearman's ρ = {wording.number(rho)} over {wording.count(n, noun)}"
+    text = f"In {place_of(run, *place)}, "
+    if abs(rho) < chance:
+        text += f"no relation of a factor's entropy and its completeness is shown: {numbers}; unrelated rankings of "
+        text += f"that many reach ±{wording.number(chance)} by chance."
+    else:
+        text += f"factors of higher entropy have {'lower' if rho < 0 else 'higher'} completeness: {numbers}; "
+        text += f"unrelated rankings stay within ±{wording.number(chance)} in 95\u00a0% of cases."
+    return Finding("Entropy", text)
+
+
+def _dims(value: float) -> str:
+    return wording.number(value, 1 if value < 20 else 0)

@@ -1,0 +1,194 @@
+"""What came out, in sentences: every number is read from a table, and nothing is claimed beyond its interval."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+
+from otoscope import wording
+from otoscope.report.numbers.details import latents_needed
+from otoscope.report.numbers.headlines import (
+    HEADLINE_SPARSITY,
+    best_layers,
+    code_drops,
+    comparison,
+    main_layer,
+)
+from otoscope.report.numbers.means import curves_of, over_seeds
+from otoscope.report.run import Run, metric_of, picked_on_test
+from otoscope.report.words.factor_findings import factor_findings
+from otoscope.report.words.finding import Finding, place_of
+from otoscope.results import DENSE, METRIC_LABELS, at_nearest_sparsity, trained_codes
+
+
+def findings(run: Run) -> list[Finding]:
+    """Return what the run's tables say, in the order a newcomer asks; what lacks its table is left out."""
+    found = [
+        _best_layer(run),
+        _gain(run),
+        _codes(run),
+        _few_latents(run),
+        _reconstruction(run),
+        *factor_findings(run),
+    ]
+    return [finding for finding in found if finding is not None]
+
+
+def _best_layer(run: Run) -> Finding | None:
+    bests = best_layers(run)
+    if not bests:
+        return None
+    best, metric = bests[0], metric_of(run)
+    label = run.summary.get("label")
+    what = f"the label “{label}”" if label else "the label"
+    interval = wording.score_interval(best.low, best.high, metric)
+    score = wording.score(best.score, metric) + (f" ({interval})" if interval else "")
+    text = wording.sentence_case(place_of(run, best.encoder, best.layer))
+    elsewhere = best.peak_layer != best.layer
+    text += f" was picked for {what}, without the test clips: " if elsewhere else f" holds {what} best: "
+    if metric == "accuracy":
+        text += f"from it, a linear probe gets {score} of the test clips right"
+    else:
+        text += f"the probe's {METRIC_LABELS.get(metric, metric)} on the test clips is {score}"
+    chance = run.summary.get("chance")
+    if chance is not None and metric == "accuracy":
+        text += f"; always saying the commonest class would get {wording.score(chance, metric)}."
+        if best.low <= chance:
+            text += " The interval reaches down to that, so the probe is not shown to do better."
+    else:
+        text += "."
+    if elsewhere:
+        peak = wording.sentence_case(place_of(run, best.encoder, best.peak_layer))
+        text += f" {peak} would have done better on them ({wording.score(best.peak_score, metric)})."
+    elif picked_on_test(run):
+        text += " It was picked by the same test clips that score it, which flatters it a little."
+    if len(bests) > 1:
+        others = [f"{b.encoder} {wording.score(b.score, metric)} (layer {b.layer})" for b in bests[1:]]
+        text += f" The best layers of the others: {wording.listing(others)}."
+    return Finding("Best layer", text)
+
+
+def _gain(run: Run) -> Finding | None:
+    metric = metric_of(run)
+    rows = [row for best in best_layers(run) if (row := comparison(run, best.encoder)) is not None]
+    stayed = [str(row["encoder"]) for row in rows if row["layer"] == 0]
+    rows = [row for row in rows if row["layer"] != 0]
+    if not rows and not stayed:
+        return None
+    several = len(best_layers(run)) > 1
+    verdicts: dict[str, list[str]] = {}
+    for row in rows:
+        low, high = row["difference_low"], row["difference_high"]
+        interval = wording.difference_interval(low, high, metric)
+        size = wording.difference(row["difference"], metric) + (f" ({interval})" if interval else "")
+        name = f"Layer {row['layer']}" + (f" of {row['encoder']}" if several else "")
+        verdicts.setdefault(_verdict(low, high), []).append(f"{name} against layer 0: {size}")
+    said = [f"{'; '.join(names)}. {verdict}" for verdict, names in verdicts.items()]
+    if stayed:
+        said.append(f"For {wording.listing(stayed)} layer 0 itself was picked, so nothing is compared.")
+    said.append("Layer 0 is what enters the first block.")
+    return Finding("What the blocks add", " ".join(said))
+
+
+def _verdict(low: float, high: float) -> str:
+    """Say what an interval of a difference allows to claim."""
+    if math.isnan(low) or math.isnan(high):
+        return "No interval was computed, so nothing is claimed."
+    if low <= 0 <= high:
+        return "The interval includes 0: that the blocks add anything for this label is not shown."
+    if low > 0:
+        return "The interval is above 0: the blocks add something for this label."
+    return "The interval is below 0: for this label the blocks lose something."
+
+
+def _codes(run: Run) -> Finding | None:
+    place, metric = main_layer(run), metric_of(run)
+    everywhere = code_drops(run)
+    drops = [drop for drop in everywhere if (drop.encoder, drop.layer) == place]
+    if not drops or place is None:
+        return None
+    usual = [drop for drop in drops if drop.sparsity < HEADLINE_SPARSITY + 0.01] or drops
+    changes = [-drop.drop for drop in usual]
+    text = f"Probing the sparse codes of {place_of(run, *place)} instead of its dense state changes the score by "
+    if len(usual) > 1:
+        text += f"{wording.difference_range(min(changes), max(changes), metric)} "
+        text += (
+            f"at {wording.sparsity(usual[0].sparsity)} to {wording.sparsity(usual[-1].sparsity)} sparsity."
+        )
+    else:
+        text += f"{wording.difference(changes[0], metric)} at {wording.sparsity(usual[0].sparsity)} sparsity."
+    if all(drop.shown is not None for drop in usual):
+        shown, cases = sum(bool(drop.shown) for drop in usual), wording.count(len(usual), "case")
+        if shown:
+            text += f" In {shown} of these {cases} the interval of the difference excludes 0."
+        else:
+            text += f" In none of these {cases} does the interval of the difference exclude 0."
+    worst = max(everywhere, key=lambda drop: drop.drop)
+    if worst.drop <= 0:
+        return Finding("What the codes keep", f"{text} In no layer do codes do worse than the dense state.")
+    size = wording.difference(worst.drop, metric).lstrip("+")
+    interval = wording.difference_interval(worst.low, worst.high, metric)
+    where = f"{place_of(run, worst.encoder, worst.layer)} at {wording.sparsity(worst.sparsity)}"
+    text += f" The largest drop of all is {size} ({where}{f'; {interval}' if interval else ''})"
+    text += ", which is not shown to be more than chance." if worst.shown is False else "."
+    return Finding("What the codes keep", text)
+
+
+def _few_latents(run: Run) -> Finding | None:
+    """Say by how few latents a typical class is told apart, in codes and in the dense state."""
+    needed, place = latents_needed(run), main_layer(run)
+    if needed is None or place is None:
+        return None
+    here = needed[(needed["encoder"] == place[0]) & (needed["layer"] == place[1])]
+    codes, dense = trained_codes(here), here[here["representation"] == DENSE]
+    codes = at_nearest_sparsity(codes)
+    if codes.empty:
+        return None
+    ks = codes.set_index("class")["k_needed"]
+    half = wording.count(_half(ks), "latent")
+    text = f"In the codes of {place_of(run, *place)} at {wording.sparsity(codes['sparsity'].iloc[0])} sparsity, half "
+    text += f"of the {len(ks)} classes are told apart nearly as well by {half} or fewer as by the whole code "
+    text += "(95\u00a0% of its average precision)."
+    if ks.min() < ks.max():
+        text += (
+            f" The easiest, {ks.idxmin()}, needs {ks.min():.0f}; the hardest, {ks.idxmax()}, {ks.max():,.0f}."
+        )
+    if len(dense):
+        text += (
+            f" From the dense state, half of them need {wording.count(_half(dense['k_needed']), 'dimension')}"
+        )
+        text += " or fewer."
+    return Finding("How few latents a class needs", text)
+
+
+def _half(ks: pd.Series) -> int:
+    return int(ks.quantile(0.5, interpolation="lower"))
+
+
+def _reconstruction(run: Run) -> Finding | None:
+    table, place = run.table("reconstruction"), main_layer(run)
+    if table is None or place is None:
+        return None
+    curves = curves_of(over_seeds(table, "fvu", by=("encoder", "layer", "sparsity")))
+    curve = curves.get(place)
+    if curve is None or len(curve) < 2:
+        return None
+    first, last = curve.iloc[0], curve.iloc[-1]
+    text = f"Rebuilt from its codes, {place_of(run, *place)} lacks {wording.percent(first['mean'])} of its variance on "
+    text += f"test clips (FVU) at {wording.sparsity(first['sparsity'])} sparsity and {wording.percent(last['mean'])} "
+    text += f"at {wording.sparsity(last['sparsity'])}."
+    steady = sum(bool(other["mean"].is_monotonic_increasing) for other in curves.values())
+    rising = sum(bool(other["mean"].iloc[-1] > other["mean"].iloc[0]) for other in curves.values())
+    of_all = " in every layer" if len(curves) > 1 else ""
+    if steady == len(curves):
+        text += f" The loss rises with every step of sparsity{of_all}."
+    elif rising == len(curves):
+        text += f" The loss rises from the lowest to the highest sparsity{of_all}, though not at every step."
+    elif len(curves) == 1:
+        text += " The loss does not rise from the lowest to the highest sparsity."
+    else:
+        text += (
+            f" The loss rises from the lowest to the highest sparsity in {rising} of {len(curves)} layers."
+        )
+    return Finding("What the codes lose", text)

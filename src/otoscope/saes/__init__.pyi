@@ -1,0 +1,49 @@
+from .base import SparseAutoencoder, build_sae
+from .config import SAEConfig
+from .encoding import codes_of, encode_rows
+from .estimator import TopKCoder
+from .kinds.archetypal import Archetypal, ArchetypalConfig
+from .kinds.batch_topk import BatchTopK, BatchTopKConfig
+from .kinds.gated import Gated, GatedConfig
+from .kinds.jumprelu import JumpReLU, JumpReLUConfig
+from .kinds.matryoshka import Matryoshka, MatryoshkaConfig
+from .kinds.relu import ReLU, ReLUConfig
+from .kinds.topk import TopK, TopKConfig
+from .kinds.topk_gao import GaoTopK, GaoTopKConfig
+from .metrics import reconstruction_metrics
+from .registry import SAES, make_config, make_configs
+from .training.diagnostics import diagnose_activations
+from .training.options import TrainingOptions
+from .training.train import train_saes
+
+__all__ = [
+    "Archetypal",
+    "ArchetypalConfig",
+    "BatchTopK",
+    "BatchTopKConfig",
+    "GaoTopK",
+    "GaoTopKConfig",
+    "Gated",
+    "GatedConfig",
+    "JumpReLU",
+    "JumpReLUConfig",
+    "Matryoshka",
+    "MatryoshkaConfig",
+    "ReLU",
+    "ReLUConfig",
+    "SAEConfig",
+    "SAES",
+    "SparseAutoencoder",
+    "TopK",
+    "TopKCoder",
+    "TopKConfig",
+    "TrainingOptions",
+    "build_sae",
+    "codes_of",
+    "diagnose_activations",
+    "encode_rows",
+    "make_config",
+    "make_configs",
+    "reconstruction_metrics",
+    "train_saes",
+]

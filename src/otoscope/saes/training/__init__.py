@@ -1,0 +1,1 @@
+"""Training many autoencoders in one pass over the data, and what is looked at before and after."""

@@ -1,0 +1,184 @@
+"""The bank: many autoencoders trained in lockstep, those of one shape as one module with stacked weights."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from otoscope.saes.base import SparseAutoencoder, build_sae
+from otoscope.saes.config import SAEConfig
+from otoscope.saes.fast.lanes import Lanes, set_up_thread
+from otoscope.saes.fast.step import sparse_wins
+from otoscope.saes.training.rows import Layer
+from otoscope.saes.training.stack import Schedule, Stack, n_weights
+
+CPU_STACK_BYTES = 16 * 2**20
+"""Weights, gradients and Adam's moments of a stack are kept below this on a CPU, so that they stay in its cache."""
+SMALL_WEIGHTS = 500_000
+"""A lone autoencoder with fewer weights trains on one core: its products are too small to share."""
+
+
+class Bank:
+    """All autoencoders of one call, grouped into stacks.
+
+    Parameters
+    ----------
+    configs, seeds
+        Every config is trained with every seed on every layer.
+    samples
+        ``{layer: rows [some, features]}``: training rows that some kinds start from.
+    dtype
+        ``float32`` or ``float64``.
+    half
+        Compute products in bfloat16; weights stay as they are.
+    """
+
+    def __init__(
+        self,
+        configs: Sequence[SAEConfig],
+        samples: dict[Layer, Tensor],
+        seeds: Sequence[int],
+        *,
+        dtype: torch.dtype,
+        half: bool = False,
+    ) -> None:
+        self.saes: list[SparseAutoencoder] = []
+        device = next(iter(samples.values())).device
+        for layer, rows in samples.items():
+            for config in configs:
+                for seed in seeds:
+                    sae = build_sae(config, rows.shape[1], seed=seed).to(device, dtype)
+                    sae.layer = layer
+                    sae.init_from_data(rows)
+                    self.saes.append(sae)
+        self.stacks = [Stack(members, half=half) for members in _groups(self.saes, device, half)]
+        if device.type == "cpu":
+            _keep_freed_memory()
+        self._threads = _Threads(self.stacks, device)
+
+    def train_block(self, block: dict[Layer, Tensor], batch_size: int, schedule: Schedule) -> None:
+        """Take every stack through the batches of a block of rows."""
+
+        def train(stacked: Stack) -> None:
+            for x in block[stacked.layer].split(batch_size):
+                if self._threads.stopped:
+                    return
+                stacked.step(x, schedule)
+
+        self._threads.each(train)
+
+    def validate(self, blocks: Iterable[dict[Layer, Tensor]]) -> None:
+        """Measure every autoencoder on all rows of `blocks`."""
+        for block in blocks:
+            self._threads.each(lambda stacked, rows=block: stacked.measure(rows[stacked.layer]))  # type: ignore[misc]
+
+    def end_epoch(self, *, validated: bool, last_batch: dict[Layer, Tensor] | None = None) -> None:
+        """Write the epoch down, and keep the weights of those autoencoders that came out best.
+
+        Best is, with `last_batch`, the published code's rule: the error on those rows alone, summed over layers.
+        """
+        scores = {id(stacked): stacked.record(validated) for stacked in self.stacks}
+        if last_batch is not None:
+            for stacked in self.stacks:
+                stacked.measure(last_batch[stacked.layer])
+                scores[id(stacked)] = stacked.measured().mse
+            scores = _shared_over_layers(self.stacks, scores)
+        for stacked in self.stacks:
+            stacked.keep(scores[id(stacked)])
+
+    def finish(self) -> list[SparseAutoencoder]:
+        """Return all autoencoders with their best weights, in eval mode."""
+        self.close()
+        for stacked in self.stacks:
+            stacked.restore_best()
+        return self.saes
+
+    def close(self) -> None:
+        """End the threads."""
+        self._threads.close()
+
+
+class _Threads:
+    """Runs a function on every stack; on a CPU in threads that share its cores.
+
+    Where there are as many stacks as cores, each computes with one: that needs no barrier within an operation, so it
+    also holds up on a busy machine. Where there are fewer, a stack that is large enough to share gets several.
+    """
+
+    def __init__(self, stacks: list[Stack], device: torch.device) -> None:
+        self.stopped = False
+        """Set where the caller was interrupted: functions return early, so that it need not wait for a whole block."""
+        self._stacks = stacks
+        self._n_before = torch.get_num_threads()
+        self._pool = None
+        if device.type == "cpu":
+            n_workers = min(self._n_before, len(stacks))
+            for stacked in stacks:
+                if n_weights(stacked.module) >= SMALL_WEIGHTS:
+                    stacked.lanes = Lanes(self._n_before // n_workers)
+            self._pool = ThreadPoolExecutor(n_workers, "saes", initializer=set_up_thread)
+
+    def each(self, function: Callable[[Stack], None]) -> None:
+        """Call `function` on every stack; the first exception is raised here."""
+
+        def call(stacked: Stack) -> None:
+            torch.set_num_threads(stacked.lanes.n)
+            function(stacked)
+
+        if self._pool is not None:
+            try:
+                list(self._pool.map(call, self._stacks))
+            except BaseException:
+                self.stopped = True
+                raise
+        else:
+            for stacked in self._stacks:
+                function(stacked)
+
+    def close(self) -> None:
+        """End the threads."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+        for stacked in self._stacks:
+            stacked.lanes.close()
+        torch.set_num_threads(self._n_before)  # what threads set for themselves, later threads would inherit
+
+
+def _keep_freed_memory() -> None:
+    """Have glibc keep the memory of gradients from one step to the next.
+
+    It maps blocks anew, page by page, that are as large as the largest one freed so far; freeing a larger one once
+    spares every later step that (up to 32 MiB, where it always maps).
+    """
+    torch.empty(31 * 2**20, dtype=torch.uint8)
+
+
+def _groups(saes: list[SparseAutoencoder], device: torch.device, half: bool) -> list[list[SparseAutoencoder]]:
+    """Group autoencoders that can be stacked; on a CPU into stacks that fit the cache and occupy all cores."""
+    by_key: dict = defaultdict(list)
+    for index, sae in enumerate(saes):
+        shape = (sae.stack_key(), sparse_wins(sae, half)) if sae.stackable else index
+        by_key[sae.layer, shape].append(sae)
+    groups = []
+    for members in by_key.values():
+        size = len(members)
+        if device.type == "cpu":
+            state_bytes = 4 * n_weights(members[0]) * next(members[0].parameters()).element_size()
+            for_cores = -(-len(saes) // torch.get_num_threads())
+            size = max(1, min(for_cores, CPU_STACK_BYTES // state_bytes))
+        groups += [members[start : start + size] for start in range(0, len(members), size)]
+    return groups
+
+
+def _shared_over_layers(stacks: list[Stack], scores: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
+    """Sum each config's and seed's score over its layers, which share one best epoch in the published code."""
+    total: dict = defaultdict(float)
+    for stacked in stacks:
+        for sae, score in zip(stacked.saes, scores[id(stacked)]):
+            total[sae.name] += score
+    return {id(s): np.array([total[sae.name] for sae in s.saes]) for s in stacks}

@@ -1,0 +1,101 @@
+"""Checkpoints of a whole bank: one safetensors file, renamed into place, from which training goes on bit by bit."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from otoscope.errors import ModelError, ProvenanceError
+from otoscope.files import clear_drafts, whole_file
+from otoscope.saes.training.bank import Bank
+
+NAME = "checkpoint.safetensors"
+
+
+@dataclass(frozen=True, order=True)
+class Position:
+    """How far training has come: blocks done in an epoch."""
+
+    epoch: int = 0
+    block: int = 0
+
+
+class Checkpoints:
+    """Saves and restores a bank.
+
+    Parameters
+    ----------
+    directory
+        Folder of the file; None keeps no checkpoints.
+    settings
+        All that the result depends on, ready for JSON: a checkpoint made with other settings is refused.
+    every_s
+        Least time between two saves.
+    """
+
+    def __init__(self, directory: str | Path | None, settings: dict[str, Any], every_s: float) -> None:
+        self._path = None if directory is None else Path(directory) / NAME
+        self._settings = settings
+        self._every_s = every_s
+        self._last = time.monotonic()
+
+    def save(self, bank: Bank, position: Position, *, now: bool = False) -> None:
+        """Write the bank's state, if it is time to, or `now`."""
+        if self._path is None or (not now and time.monotonic() - self._last < self._every_s):
+            return
+        from safetensors.torch import save_file
+
+        tensors = {
+            f"{index}.{name}": value.detach().cpu().contiguous()
+            for index, stacked in enumerate(bank.stacks)
+            for name, value in stacked.tensors().items()
+        }
+        tensors = {name: value.clone() for name, value in tensors.items()}
+        notes = {
+            "settings": self._settings,
+            "epoch": position.epoch,
+            "block": position.block,
+            "stacks": [stacked.notes() for stacked in bank.stacks],
+        }
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        clear_drafts(self._path)  # of a process that was killed while it wrote: gigabytes
+        with whole_file(self._path) as draft:
+            save_file(tensors, draft, metadata={"otoscope": json.dumps(notes)})
+        self._last = time.monotonic()
+
+    def restore(self, bank: Bank) -> Position:
+        """Load the latest state into `bank`, if there is one, and return where to go on.
+
+        Raises
+        ------
+        ProvenanceError
+            If the checkpoint was made with other settings or data.
+        ModelError
+            If it cannot be read.
+        """
+        if self._path is None or not self._path.exists():
+            return Position()
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(self._path, framework="pt") as file:
+                notes = json.loads((file.metadata() or {})["otoscope"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        except (SafetensorError, OSError, KeyError, ValueError) as error:
+            raise ModelError(
+                f"{self._path} is not a readable checkpoint ({error}); move it away to start anew"
+            ) from error
+        changed = [key for key, value in self._settings.items() if notes["settings"].get(key) != value]
+        if changed:
+            raise ProvenanceError(
+                f"{self._path} was made with other settings ({', '.join(changed)}); go on with those, or name "
+                "another folder"
+            )
+        for index, (stacked, stack_notes) in enumerate(zip(bank.stacks, notes["stacks"])):
+            prefix = f"{index}."
+            own = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+            stacked.restore(own, stack_notes)
+        return Position(notes["epoch"], notes["block"])

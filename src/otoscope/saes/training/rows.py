@@ -1,0 +1,218 @@
+"""Where training rows come from: arrays in memory, or a store larger than it, in blocks of shuffled rows."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from otoscope.errors import InputError
+
+BLOCK_ROWS = 65_536
+"""Rows gathered at a time; every stack trains on a block before the next one is read."""
+STREAMED_ROWS = 8192
+"""The same for a store that is streamed: its buffer of BLOCK_ROWS is in memory already, twice."""
+
+Layer = int | str
+Block = dict[Layer, Tensor]
+
+
+class Source(Protocol):
+    """Rows of some layers."""
+
+    layers: list[Layer]
+    n_rows: int
+    rows_per_epoch: int
+    """At most, where epochs take crops in turn."""
+
+    def width(self, layer: Layer) -> int:
+        """Return how many features a row of `layer` has."""
+
+    def blocks(self, epoch: int, *, batch_size: int, data_seed: int) -> Iterator[Block]:
+        """Yield an epoch's rows in their seeded order, a block at a time."""
+
+    def in_order(self) -> Iterator[Block]:
+        """Yield all rows in the order they have, a block at a time."""
+
+    def fingerprint(self) -> str:
+        """Return a hash that changes when the rows do."""
+
+
+class ArrayRows:
+    """Rows in memory, on the device that trains.
+
+    Parameters
+    ----------
+    arrays
+        ``{layer: [rows, features]}``, checked.
+    crop : [rows], optional
+        Number of each row's crop: epoch e sees only crop ``e mod n_crops``.
+    """
+
+    def __init__(self, arrays: Block, crop: np.ndarray | None = None) -> None:
+        self.arrays = arrays
+        self.layers = list(arrays)
+        self.n_rows = len(next(iter(arrays.values())))
+        self.crop = crop
+        if crop is not None and len(crop) != self.n_rows:
+            raise InputError(f"crop has {len(crop)} entries for {self.n_rows} training rows")
+        self.rows_per_epoch = self.n_rows if crop is None else int(np.bincount(crop).max())
+
+    def width(self, layer: Layer) -> int:
+        return self.arrays[layer].shape[1]
+
+    def blocks(self, epoch: int, *, batch_size: int, data_seed: int) -> Iterator[Block]:
+        rows = np.arange(self.n_rows)
+        if self.crop is not None:
+            rows = np.flatnonzero(self.crop == epoch % (int(self.crop.max()) + 1))
+        order = torch.from_numpy(np.random.default_rng([data_seed, epoch]).permutation(rows))
+        for indices in order.split(max(BLOCK_ROWS // batch_size, 1) * batch_size):
+            yield {layer: array[indices.to(array.device)] for layer, array in self.arrays.items()}
+
+    def in_order(self) -> Iterator[Block]:
+        for start in range(0, self.n_rows, BLOCK_ROWS):
+            yield {layer: array[start : start + BLOCK_ROWS] for layer, array in self.arrays.items()}
+
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256()
+        for layer, array in self.arrays.items():
+            digest.update(f"{layer} {tuple(array.shape)} {array.dtype}".encode())
+            digest.update(array.contiguous().cpu().numpy().tobytes())
+        digest.update(b"" if self.crop is None else self.crop.tobytes())
+        return digest.hexdigest()[:16]
+
+
+class StoreRows:
+    """Rows of an activations store, which is read in buffers of shuffled chunks.
+
+    Parameters
+    ----------
+    store
+        An ``Activations``: its ``provenance``, ``widths``, ``rows`` and ``batches`` are used.
+    layers
+        Layers wanted.
+    kept : [rows], bool, optional
+        Which rows to use.
+    convert
+        Turns a layer's rows, as read, into what training sees.
+    what
+        What they are for, in messages.
+    """
+
+    def __init__(
+        self,
+        store: Any,
+        layers: list[Layer],
+        kept: np.ndarray | None,
+        convert: Callable[[np.ndarray], Tensor],
+        what: str,
+    ) -> None:
+        self.layers = layers
+        self._store, self._kept, self._convert, self._what = store, kept, convert, what
+        self.n_rows = self.rows_per_epoch = len(store.rows) if kept is None else int(kept.sum())
+
+    def width(self, layer: Layer) -> int:
+        return int(self._store.widths[layer])
+
+    def blocks(self, epoch: int, *, batch_size: int, data_seed: int) -> Iterator[Block]:
+        return self._read([data_seed, epoch], max(STREAMED_ROWS // batch_size, 1) * batch_size)
+
+    def in_order(self) -> Iterator[Block]:
+        return self._read(None, STREAMED_ROWS)
+
+    def fingerprint(self) -> str:
+        kept = b"" if self._kept is None else np.packbits(self._kept).tobytes()
+        described = json.dumps(
+            [self._store.provenance, self.layers, self.n_rows], sort_keys=True, default=str
+        )
+        return hashlib.sha256(described.encode() + kept).hexdigest()[:16]
+
+    def _read(self, seed: list[int] | None, n_rows: int) -> Iterator[Block]:
+        found = self._store.batches(
+            self.layers, batch_size=n_rows, seed=seed, kept=self._kept, buffer_rows=BLOCK_ROWS
+        )
+        for index, values in found:
+            for layer, rows in values.items():
+                check_finite(torch.from_numpy(rows), layer, self._what, self._store.rows, index)
+            yield {layer: self._convert(rows) for layer, rows in values.items()}
+
+
+def read_arrays(activations: Any, layers: list[Layer], kept: np.ndarray | None, what: str) -> Block:
+    """Return ``{layer: [rows, features]}`` of a dictionary of arrays or a store, checked.
+
+    Raises
+    ------
+    InputError
+        If an array is empty or no table of numbers, or rows are not finite (naming the first, and its clip).
+    """
+    table = None if isinstance(activations, Mapping) else activations.rows
+    arrays = {}
+    for layer in layers:
+        values = activations[layer] if isinstance(activations, Mapping) else activations.layer(layer)
+        tensor = (
+            values if isinstance(values, Tensor) else torch.from_numpy(np.require(values, requirements="W"))
+        )
+        if tensor.ndim != 2 or tensor.shape[0] == 0 or tensor.shape[1] == 0:
+            raise InputError(
+                f"layer {layer}: {what} activations must be rows x features and not empty, "
+                f"got shape {tuple(tensor.shape)}"
+            )
+        positions = np.arange(len(tensor))
+        if kept is not None:
+            if len(kept) != len(tensor):
+                raise InputError(
+                    f"layer {layer}: a mask of {len(kept)} entries for {len(tensor)} {what} rows"
+                )
+            tensor, positions = tensor[torch.from_numpy(kept)], positions[kept]
+            if len(tensor) == 0:
+                raise InputError(f"layer {layer}: the mask leaves no {what} rows")
+        tensor = tensor if tensor.is_floating_point() else tensor.float()
+        check_finite(tensor, layer, what, table, positions)
+        arrays[layer] = tensor
+    lengths = {layer: len(array) for layer, array in arrays.items()}
+    if len(set(lengths.values())) != 1:
+        raise InputError(f"layers differ in their number of {what} rows: {lengths}")
+    return arrays
+
+
+def check_finite(
+    rows: Tensor, layer: Layer, what: str, table: pd.DataFrame | None, positions: np.ndarray
+) -> None:
+    """Raise InputError if a row holds NaN or infinity; `positions` says where `rows` lie in `table`."""
+    bad = np.flatnonzero(~torch.isfinite(rows).all(dim=1).numpy())
+    if len(bad):
+        row = int(positions[bad[0]])
+        clip = "" if table is None else f" (clip '{table['clip_id'].iloc[row]}')"
+        raise InputError(
+            f"layer {layer}: {len(bad)} of {len(rows)} {what} rows are not finite, the first is row {row}{clip}; "
+            "leave them out or extract them again"
+        )
+
+
+def available_layers(activations: Any, layers: Sequence[Layer] | None, what: str) -> list[Layer]:
+    """Return the layers asked for, all by default; raises InputError for one that is not there."""
+    available = list(activations) if isinstance(activations, Mapping) else list(activations.layers)
+    wanted = available if layers is None else list(layers)
+    missing = [layer for layer in wanted if layer not in available]
+    if missing or not wanted:
+        raise InputError(f"no {what} activations of layer {missing}; there are layers {available}")
+    return wanted
+
+
+def as_mask(rows: np.ndarray | None, activations: Any, layers: list[Layer]) -> np.ndarray | None:
+    """Turn a boolean mask or indices into a mask over all rows."""
+    if rows is None:
+        return None
+    rows = np.asarray(rows)
+    if rows.dtype == bool:
+        return rows
+    n_rows = len(activations[layers[0]] if isinstance(activations, Mapping) else activations.rows)
+    mask = np.zeros(n_rows, dtype=bool)
+    mask[rows] = True
+    return mask
