@@ -126,3 +126,83 @@ def test_audio_errors_survive_pickling():
 
     error = pickle.loads(pickle.dumps(AudioError("a.wav", "is broken")))
     assert (str(error), error.path.name) == ("a.wav: is broken", "a.wav")
+
+
+def mp3_without_count(path, sound: np.ndarray, rate: int, **options) -> None:
+    """Write an mp3 as libsndfile does, less its first frame, which holds the count."""
+    from otoscope.containers import _first_frame, _says_its_length
+
+    soundfile.write(path, sound, rate, format="MP3", **options)
+    content = path.read_bytes()
+    at, frame = _first_frame(content)
+    assert _says_its_length(content, at, frame)
+    path.write_bytes(content[at + frame.size :])
+
+
+@pytest.mark.parametrize("mode", ["CONSTANT", "VARIABLE"])
+@pytest.mark.parametrize("rate", [16_000, 22_050, 44_100])
+@pytest.mark.parametrize("name", ["x.mp3", "x.wav"])
+def test_an_mp3_without_a_count_is_read_to_its_end(tmp_path, mode, rate, name):
+    rng = np.random.default_rng(0)
+    sound = np.concatenate([np.full(5 * rate, 1e-4), 0.2 * rng.normal(size=5 * rate)])
+    mp3_without_count(tmp_path / name, sound, rate, bitrate_mode=mode)
+    info = audio_info(tmp_path / name)
+    assert not info.is_counted
+    assert info.duration_s == pytest.approx(10, abs=0.08)  # the encoder's own delay is not cut off
+    waveform, _ = read_audio(tmp_path / name)
+    assert len(waveform) == info.n_samples
+    assert waveform[-2 * rate : -rate].std() == pytest.approx(0.2, rel=0.1)
+    stretch, _ = read_audio(tmp_path / name, start_s=6.0, stop_s=7.0)
+    np.testing.assert_allclose(stretch, waveform[6 * rate : 7 * rate], atol=1e-6)
+    (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-50])
+    with pytest.raises(AudioError, match="is truncated: it ends within an MPEG frame"):
+        audio_info(tmp_path / name)
+
+
+def test_that_such_a_file_cannot_be_known_to_be_whole_is_said_once(tmp_path):
+    from otoscope.datasets import load_clips
+
+    for i in range(4):
+        mp3_without_count(tmp_path / f"{i}.mp3", tone(440, 1.0), RATE)
+    soundfile.write(tmp_path / "whole.mp3", tone(440, 1.0), RATE)
+    notes = [note for note in load_clips(tmp_path).attrs["notes"] if "mp3" in note]
+    assert len(notes) == 1
+    assert notes[0].startswith("4 mp3 files hold no count of their frames")
+
+
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+def test_a_damaged_ogg_is_an_error_not_a_short_clip(tmp_path, subtype):
+    file = tmp_path / "x.ogg"
+    soundfile.write(
+        file, np.random.default_rng(0).normal(size=3 * RATE) * 0.1, RATE, format="OGG", subtype=subtype
+    )
+    assert audio_info(file).n_samples == 3 * RATE
+    whole = file.read_bytes()
+    for share in (0.3, 0.5, 0.7, 0.9):
+        at = int(share * len(whole))
+        file.write_bytes(whole[:at] + bytes(40) + whole[at + 40 :])
+        with pytest.raises(AudioError, match=r"is damaged: its last page ends at sample 48,000|is truncated"):
+            read_audio(file)
+
+
+@pytest.mark.parametrize(("container", "subtype"), [("WAV", "GSM610"), ("AU", "G721_32")])
+def test_formats_that_cannot_be_wound_are_read_whole(tmp_path, container, subtype):
+    file = tmp_path / f"x.{container.lower()}"
+    soundfile.write(file, tone(440, 2.0, 8_000), 8_000, format=container, subtype=subtype)
+    whole, _ = read_audio(file)
+    assert len(whole) == pytest.approx(16_000, abs=320)
+    assert np.argmax(np.abs(np.fft.rfft(whole[:8_000]))) == pytest.approx(440, abs=1)
+    np.testing.assert_array_equal(read_audio(file, start_s=0.5, stop_s=1.0)[0], whole[4_000:8_000])
+
+
+def test_a_channel_that_is_not_there(tmp_path):
+    soundfile.write(tmp_path / "mono.wav", tone(440, 0.1), RATE)
+    assert len(read_audio(tmp_path / "mono.wav", channel=1)[0]) == RATE // 10
+    with pytest.raises(AudioError, match="has 1 channels, and none has the number 2"):
+        read_audio(tmp_path / "mono.wav", channel=2)
+
+
+def test_aac_is_refused_with_what_reads_it(tmp_path):
+    (tmp_path / "voice memo.m4a").write_bytes(b"\0\0\0\x1cftypM4A \0\0\0\0" + bytes(200))
+    with pytest.raises(AudioError, match=r"is AAC.*ffmpeg -i 'voice memo\.m4a' 'voice memo\.flac'"):
+        audio_info(tmp_path / "voice memo.m4a")

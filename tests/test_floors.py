@@ -13,7 +13,8 @@ import otoscope
 
 PACKAGE = Path(otoscope.__file__).parent
 FLOORS = [
-    {"errors", "registry", "audio", "clips", "compute", "files", "hub", "results", "wording"},
+    {"errors", "registry", "audio", "clips", "splits", "tables", "containers", "compute"}
+    | {"files", "hub", "results", "wording"},
     {"encoders", "datasets", "factors"},
     {"saes", "activations"},
     {"probing", "disentanglement", "latents", "interventions"},
@@ -72,7 +73,7 @@ def test_start_is_light(statement: str) -> None:
             ["torch", "transformers", "librosa", "numba", "matplotlib", "sklearn"],
         ),
         (
-            "from otoscope.clips import read_table; read_table(sys.argv[1])",
+            "from otoscope.tables import read_table; read_table(sys.argv[1])",
             ["torch", "transformers", "scipy"],
         ),
         (

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from otoscope.containers import check_ogg, with_count
 from otoscope.errors import AudioError, InputError
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif", ".opus", ".m4a")
@@ -23,6 +26,8 @@ class AudioInfo:
     sample_rate: int
     n_channels: int
     n_samples: int
+    is_counted: bool = True
+    """Whether the file says how long it is; else it was read to where it ends."""
 
     @property
     def duration_s(self) -> float:
@@ -38,20 +43,19 @@ def audio_info(path: str | Path) -> AudioInfo:
     AudioError
         If the file is missing, is no audio libsndfile can read, is cut short, or holds no samples.
     """
-    import soundfile
-
-    try:
-        info = soundfile.info(str(path))
-    except (soundfile.LibsndfileError, RuntimeError, OSError) as error:
-        raise _unreadable(path, error) from error
-    _check_whole(path, info)
-    if info.frames <= 0:
-        raise AudioError(path, "holds no samples; remove it from the table or replace the file")
-    return AudioInfo(Path(path), info.samplerate, info.channels, info.frames)
+    with _opened(path) as (file, is_counted):
+        if file.frames <= 0:
+            raise AudioError(path, "holds no samples; remove it from the table or replace the file")
+        return AudioInfo(Path(path), file.samplerate, file.channels, file.frames, is_counted)
 
 
 def read_audio(
-    path: str | Path, *, sample_rate: int | None = None, start_s: float = 0.0, stop_s: float | None = None
+    path: str | Path,
+    *,
+    sample_rate: int | None = None,
+    start_s: float = 0.0,
+    stop_s: float | None = None,
+    channel: int | None = None,
 ) -> tuple[np.ndarray, int]:
     """Decode a stretch of a file to mono, resampled if asked.
 
@@ -63,43 +67,42 @@ def read_audio(
         Resample (soxr, high quality) to this rate in Hz. Default: the file's own.
     start_s, stop_s : float
         The stretch, in seconds from the start of the file; `stop_s` None or beyond the end means to the end.
+    channel : int, optional
+        Which channel, from 1; default: the mean of all.
 
     Returns
     -------
     waveform : np.ndarray [samples], float32
-        Mean of the channels.
     sample_rate : int
         Its rate in Hz.
 
     Raises
     ------
     AudioError
-        If the file is missing, unreadable or truncated (an mp3 without a count of its frames cannot tell), holds no
-        samples in the stretch, or has NaN or infinite samples.
+        If the file is missing, unreadable or truncated (an mp3 without a count of its frames cannot tell), has no
+        such channel, holds no samples in the stretch, or has NaN or infinite samples.
     """
-    import soundfile
-
     if start_s < 0 or (stop_s is not None and stop_s <= start_s):
         raise InputError(f"{path}: the stretch {start_s} s to {stop_s} s is empty or negative")
-    try:
-        with soundfile.SoundFile(str(path)) as file:
-            _check_whole(path, file)
-            own_rate = file.samplerate
-            start = round(start_s * own_rate)
-            stop = file.frames if stop_s is None else min(round(stop_s * own_rate), file.frames)
-            if start >= stop:
-                raise AudioError(
-                    path,
-                    f"holds no samples between {start_s:g} s and {'its end' if stop_s is None else f'{stop_s:g} s'} "
-                    f"(it is {file.frames / own_rate:g} s long)",
-                )
-            file.seek(start)
-            samples = file.read(stop - start, dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, RuntimeError, OSError) as error:
-        raise _unreadable(path, error) from error
-    if len(samples) < stop - start:
+    with _opened(path) as (file, is_counted):
+        own_rate = file.samplerate
+        start = round(start_s * own_rate)
+        stop = file.frames if stop_s is None else min(round(stop_s * own_rate), file.frames)
+        if start >= stop:
+            raise AudioError(
+                path,
+                f"holds no samples between {start_s:g} s and {'its end' if stop_s is None else f'{stop_s:g} s'} "
+                f"(it is {file.frames / own_rate:g} s long)",
+            )
+        if channel is not None and not 1 <= channel <= file.channels:
+            raise AudioError(path, f"has {file.channels} channels, and none has the number {channel}")
+        samples = _samples(file, start, stop)
+    if len(samples) < stop - start and is_counted:
         raise AudioError(path, f"is truncated: {stop - start} samples promised, {len(samples)} found")
-    waveform = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
+    if channel is not None:
+        waveform = samples[:, channel - 1]
+    else:
+        waveform = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
     if not np.isfinite(waveform).all():
         raise AudioError(path, "has NaN or infinite samples")
     if sample_rate is not None and sample_rate != own_rate:
@@ -117,6 +120,36 @@ def write_audio(path: str | Path, waveform: np.ndarray, sample_rate: int) -> Non
     soundfile.write(str(path), np.clip(waveform, -1.0, 1.0), sample_rate, subtype="PCM_16")
 
 
+@contextmanager
+def _opened(path: str | Path) -> Iterator[tuple[Any, bool]]:
+    """Open a recording, and say whether it tells how long it is; AudioError where it cannot be read or is not whole."""
+    import soundfile
+
+    try:
+        with soundfile.SoundFile(str(path)) as file:
+            counted = with_count(Path(path)) if file.format in ("MP3", "MPEG") else None
+            if counted is None:
+                _check_whole(path, file)
+                yield file, True
+                return
+        with soundfile.SoundFile(counted) as file:
+            yield file, False
+    except (soundfile.LibsndfileError, RuntimeError, OSError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _samples(file: Any, start: int, stop: int) -> np.ndarray:
+    """Return samples [start, stop) of all channels; what cannot be wound forward (GSM 6.10, G.721) is read through."""
+    if file.seekable():
+        lead = min(start, _MP3_LEAD if file.format in ("MP3", "MPEG") else 0)
+        file.seek(start - lead)
+        return file.read(stop - start + lead, dtype="float32", always_2d=True)[lead:]
+    return file.read(stop, dtype="float32", always_2d=True)[start:]
+
+
+_MP3_LEAD = (
+    12 * 1152
+)  # a frame may be stored in part in the frames before it; decoding from the middle errs until then
 _PROMISED = re.compile(
     r"^\s*(?:data|SSND|Data Size|riff|Riff size)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE
 )
@@ -135,23 +168,8 @@ def _check_whole(path: str | Path, file: Any) -> None:
             raise AudioError(
                 path, f"is truncated: its header promises {int(promised):,} bytes, {int(found):,} are there"
             )
-    if file.format == "OGG" and _ends_within_a_page(Path(path)):
-        raise AudioError(path, "is truncated: it ends within an Ogg page")
-
-
-def _ends_within_a_page(path: Path) -> bool:
-    """Whether an Ogg file lacks the end of its last page (RFC 3533: 27 bytes, a table of sizes, as many bytes)."""
-    longest = 27 + 255 + 255 * 255
-    with path.open("rb") as stream:
-        size = stream.seek(0, 2)
-        stream.seek(max(size - longest, 0))
-        tail = stream.read()
-    start = tail.rfind(b"OggS")
-    page = tail[start:]
-    if start < 0 or len(page) < 27:
-        return True
-    sizes = page[27 : 27 + page[26]]
-    return len(sizes) < page[26] or len(page) < 27 + len(sizes) + sum(sizes)
+    if file.format == "OGG":
+        check_ogg(Path(path), file.frames, file.samplerate)
 
 
 def _unreadable(path: str | Path, error: Exception) -> AudioError:
@@ -159,4 +177,10 @@ def _unreadable(path: str | Path, error: Exception) -> AudioError:
         return AudioError(path, "no such file")
     if Path(path).stat().st_size == 0:
         return AudioError(path, "is an empty file (0 bytes)")
+    if Path(path).suffix.lower() in (".m4a", ".mp4", ".aac"):
+        return AudioError(
+            path,
+            "is AAC, which libsndfile does not read; make a copy that it does, such as: ffmpeg -i "
+            f"'{Path(path).name}' '{Path(path).stem}.flac'",
+        )
     return AudioError(path, f"cannot be decoded as audio ({str(error).strip().rstrip('.')})")

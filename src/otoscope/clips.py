@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from otoscope.errors import InputError, nearest
+from otoscope.splits import draw_sides
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,9 +21,15 @@ if TYPE_CHECKING:
 COLUMNS = ("clip_id", "path", "start_s", "stop_s", "split", "group")
 SPLITS = ("train", "valid", "test")
 
-_TEXT = ("clip_id", "path", "file_name", "split", "group")
-"""Columns of a table on disk that name things: "007" is not 7."""
+SPLIT_NAMES = {
+    "train": "train", "training": "train",
+    "valid": "valid", "validation": "valid", "val": "valid", "dev": "valid",
+    "test": "test", "testing": "test", "eval": "test", "evaluation": "test",
+}  # fmt: skip
+"""What the sides of a split are called elsewhere, in small letters."""
 
+MANY_NUMBERS = 20
+"""A label of more different whole numbers than this may be meant as a quantity."""
 LabelKind = Literal["class", "number", "multi"]
 
 
@@ -33,7 +40,9 @@ def check_clips(clips: pd.DataFrame) -> pd.DataFrame:
     ----------
     clips : DataFrame
         Columns ``clip_id`` (unique), ``path``, ``start_s`` and ``stop_s`` (seconds), ``split`` (train, valid or
-        test) and ``group`` (singer, speaker: what must not cross a split), then any labels.
+        test) and ``group`` (singer, speaker: what must not cross a split), then any labels. A ``channel``, if there is
+        one, says which of a recording's channels is heard, counted from 1; where it is missing, the mean of all is.
+        What ``clips.attrs`` holds is kept.
 
     Raises
     ------
@@ -60,6 +69,9 @@ def check_clips(clips: pd.DataFrame) -> pd.DataFrame:
                 f"{column} is empty in {len(nameless)} rows of the clips table, such as row {nameless[0] + 1}"
             )
     clips = clips[[*COLUMNS, *(c for c in clips.columns if c not in COLUMNS)]].reset_index(drop=True)
+    attrs = dict(clips.attrs)
+    if "channel" in clips:
+        clips["channel"] = as_channels(clips["channel"])
     clips = clips.astype(
         {"clip_id": str, "path": str, "split": str, "group": str, "start_s": float, "stop_s": float}
     )
@@ -82,30 +94,8 @@ def check_clips(clips: pd.DataFrame) -> pd.DataFrame:
             f"group '{crossing.index[0]}' is in more than one split ({len(crossing)} such groups): what is learnt "
             "about a group would leak into the test; mend the split column, or leave it out to split by groups"
         )
+    clips.attrs = attrs
     return clips
-
-
-def read_table(path: str | Path) -> pd.DataFrame:
-    """Return a table on disk, .csv or .parquet; its ids, file names, splits and groups stay text.
-
-    Raises
-    ------
-    InputError
-        If there is no such file, or it cannot be read as a table.
-    """
-    import pandas as pd
-
-    path = Path(path)
-    if path.suffix not in (".csv", ".parquet"):
-        raise InputError(f"a table is a .csv or .parquet file; got '{path}'")
-    if not path.is_file():
-        raise InputError(f"no such table: '{path}'")
-    try:
-        if path.suffix == ".csv":
-            return pd.read_csv(path, dtype=dict.fromkeys(_TEXT, str))
-        return pd.read_parquet(path)
-    except (ValueError, OSError) as error:  # pandas' and pyarrow's own errors are ValueErrors
-        raise InputError(f"'{path}' cannot be read as a table: {error}") from error
 
 
 def clips_hash(clips: pd.DataFrame) -> str:
@@ -114,9 +104,20 @@ def clips_hash(clips: pd.DataFrame) -> str:
     The folder is left out, so that a data set moved as a whole keeps its hash.
     """
     digest = hashlib.sha256()
-    for clip_id, path, start_s, stop_s in zip(clips.clip_id, clips.path, clips.start_s, clips.stop_s):
-        digest.update(f"{clip_id}\t{Path(path).name}\t{start_s:.6f}\t{stop_s:.6f}\n".encode())
+    for clip_id, path, start_s, stop_s, channel in zip(
+        clips.clip_id, clips.path, clips.start_s, clips.stop_s, channels(clips)
+    ):
+        heard = "" if channel is None else f"\tchannel {channel}"
+        digest.update(f"{clip_id}\t{Path(path).name}\t{start_s:.6f}\t{stop_s:.6f}{heard}\n".encode())
     return digest.hexdigest()[:16]
+
+
+def channels(clips: pd.DataFrame) -> list[int | None]:
+    """Return which channel of its recording each clip is, from 1; None: the mean of all."""
+    if "channel" not in clips:
+        return [None] * len(clips)
+    missing = clips["channel"].isna()
+    return [None if none else int(channel) for channel, none in zip(clips["channel"], missing)]
 
 
 def split_clips(
@@ -125,8 +126,10 @@ def split_clips(
     """Return `clips` with every side of ``split`` filled.
 
     A split that is there is kept; a missing validation side is taken from the training side. Whole groups go
-    to one side. Where every clip is its own group, clips are drawn so that the classes of `label` keep their shares.
-    Fewer than three groups are all for training: enough to listen to, while `check_label` refuses to learn from them.
+    to one side. Where every clip is its own group, classes keep their shares; else groups are drawn anew, by their
+    classes, if the first draw leaves a class out of the training or the test side that could be on both. Fewer than
+    three groups are all for training, and a split of one side stays as it is: enough to listen to, while `check_label`
+    refuses to learn from them.
 
     Parameters
     ----------
@@ -137,12 +140,13 @@ def split_clips(
     valid, test : float
         Fractions of the groups for validation and test.
     label : str, optional
-        Column whose classes are kept in proportion where clips are split one by one.
+        Column whose classes count. Default: every column of few classes, so that the split does not depend on what is
+        asked of it.
 
     Raises
     ------
     InputError
-        If clips have no clip_id, or a side of the split that is there is empty or has too few groups to share.
+        If clips have no clip_id, or the training side has too few groups to share.
 
     Examples
     --------
@@ -151,42 +155,38 @@ def split_clips(
     >>> split_clips(clips).groupby("split").group.nunique().to_dict()
     {'test': 1, 'train': 2, 'valid': 1}
     """
-    clips = clips.copy()
+    clips = clips.copy()  # with its attrs
     if "clip_id" not in clips:
         raise InputError(f"the clips table lacks 'clip_id'; it has {_listed(clips.columns)}")
     if "group" not in clips:
         clips["group"] = clips["clip_id"].astype(str)
     sizes = {"valid": valid, "test": test}
     if "split" in clips:
-        clips["split"] = clips["split"].astype(str).str.strip().str.lower().replace(_OTHER_NAMES)
+        named = clips["split"].astype(str).str.strip().str.lower().map(SPLIT_NAMES)
+        clips["split"] = named.where(named.notna(), clips["split"])
         present = set(clips["split"])
-        for side in ("train", "test"):
-            if side not in present:
-                raise InputError(
-                    f"the split has an empty side: no clip is in '{side}' (found {_listed(sorted(present, key=str))}); "
-                    "fill it, or leave the split column out to have one drawn"
-                )
-        if "valid" in present:
+        if "valid" in present or not {"train", "test"} <= present:
             return clips
         sizes = {"valid": valid / (1 - test)}
-        pool = clips["split"] == "train"
     else:
         clips["split"] = "train"
-        pool = clips["split"] == "train"
-    rng = np.random.default_rng(seed)
-    order = _drawn_groups(clips[pool], label, rng)
-    if len(order) <= len(sizes):
+    pool = clips["split"] == "train"
+    n_groups = clips["group"][pool].nunique()
+    if n_groups <= len(sizes):
         if pool.all():
             return clips
         raise InputError(
-            f"the training side has {len(order)} group, and none to spare for validation; mark some clips 'valid', "
+            f"the training side has {n_groups} group, and none to spare for validation; mark some clips 'valid', "
             "or leave the split column out to have one drawn"
         )
-    start = 0
+    counts, left = {}, n_groups - 1
     for side, fraction in sizes.items():
-        count = min(max(1, round(fraction * len(order))), len(order) - start - 1)
-        clips.loc[pool & clips["group"].isin(order[start : start + count]), "split"] = side
-        start += count
+        counts[side] = min(max(1, round(fraction * n_groups)), left)
+        left -= counts[side]
+    side_of = draw_sides(
+        clips["group"][pool], _classes(clips[pool], label), counts, rng=np.random.default_rng(seed)
+    )
+    clips.loc[pool, "split"] = clips["group"][pool].map(side_of)
     return clips
 
 
@@ -223,15 +223,25 @@ def label_kind(values: pd.Series) -> LabelKind:
     return "multi" if values.astype(str).str.contains(";").any() else "class"
 
 
-def check_label(clips: pd.DataFrame, label: str) -> LabelKind:
+def check_label(clips: pd.DataFrame, label: str, kind: LabelKind | None = None) -> LabelKind:
     """Return the kind of the label column, or say why it cannot be learnt.
+
+    Parameters
+    ----------
+    clips : DataFrame
+    label : str
+    kind : {"class", "number", "multi"}, optional
+        What the column is; default: as it looks.
 
     Raises
     ------
     InputError
         If the column is missing, has empty cells, has one class only, has a class in the test split that no
-        training clip shows, or is the group itself; or no clip is left to train or to test on.
+        training clip shows, or is the group itself; is to be a number and holds text; or no clip is left to train or
+        to test on.
     """
+    import pandas as pd
+
     if label not in clips.columns:
         own = [column for column in clips.columns if column not in COLUMNS]
         raise InputError(
@@ -240,15 +250,24 @@ def check_label(clips: pd.DataFrame, label: str) -> LabelKind:
         )
     for side in ("train", "test"):
         if side not in set(clips.split):
+            few = f"{clips.group.nunique()} groups cannot fill the three sides of a split; name "
             raise InputError(
-                f"no clip is in '{side}': {clips.group.nunique()} groups cannot fill the three sides of a split; name "
-                "a column with more groups, or none to split clip by clip"
+                f"no clip is in '{side}': "
+                + (
+                    f"{few}a column with more groups, or none to split clip by clip"
+                    if set(clips.split) == {"train"} and clips.group.nunique() < 3
+                    else f"the split has {_listed(sorted(set(clips.split)))} alone; fill it, or leave the split column "
+                    "out to have one drawn"
+                )
             )
     values = clips[label]
     if values.isna().any():
         clip_id = clips.clip_id[values.isna()].iloc[0]
         raise InputError(f"label '{label}' is empty for {values.isna().sum()} clips, such as '{clip_id}'")
-    kind = label_kind(values)
+    kind = kind or label_kind(values)
+    if kind == "number" and not pd.api.types.is_numeric_dtype(values):
+        odd = next((value for value in values if not _is_number(value)), values.iloc[0])
+        raise InputError(f"label '{label}' is to be a number, and holds text, such as '{odd}'")
     if values.nunique() < 2:
         raise InputError(
             f"label '{label}' has one class only ('{values.iloc[0]}'); a probe needs at least two"
@@ -261,28 +280,78 @@ def check_label(clips: pd.DataFrame, label: str) -> LabelKind:
             )
         unseen = set(values[clips.split == "test"]) - set(values[clips.split == "train"])
         if unseen:
+            hint = "".join(f"; {note}" for note in _perhaps_a_number(values, label))
             raise InputError(
-                f"label '{label}': {_listed(sorted(map(str, unseen)))} occur in the test split, but never in training"
+                f"label '{label}': {_some(unseen)} occur in the test split, but never in training{hint}"
             )
     return kind
 
 
-_OTHER_NAMES = {"validation": "valid", "val": "valid", "dev": "valid", "training": "train", "testing": "test"}
+def label_notes(clips: pd.DataFrame, label: str, kind: LabelKind) -> list[str]:
+    """Return what to know of a label that can be learnt: classes that no test clip shows, numbers read as classes."""
+    if kind != "class":
+        return []
+    values = clips[label]
+    untested = set(values[clips.split != "test"]) - set(values[clips.split == "test"])
+    notes = _perhaps_a_number(values, label)
+    if untested:
+        groups = clips.group[values.isin(untested)].nunique()
+        notes.append(
+            f"label '{label}': {_some(untested)} occur in no test clip ({values.isin(untested).sum()} clips of "
+            f"{groups} "
+            "groups): what is scored says nothing about them"
+        )
+    return notes
 
 
-def _drawn_groups(clips: pd.DataFrame, label: str | None, rng: np.random.Generator) -> np.ndarray:
-    """Return the groups in a random order; groups of one clip each come with their classes interleaved."""
-    groups = clips["group"].drop_duplicates().to_numpy()
-    groups = rng.permutation(groups)
-    if label is None or label not in clips or len(groups) < len(clips) or label_kind(clips[label]) != "class":
-        return groups
-    classes = clips.set_index("group")[label].loc[groups]
-    # The i-th clip of a class of n stands at (i + a random offset) / n: any prefix holds each class's share.
-    rank = classes.groupby(classes.to_numpy()).cumcount().to_numpy()
-    size = classes.map(classes.value_counts()).to_numpy()
-    offsets = {value: rng.random() for value in sorted(classes.unique(), key=str)}
-    position = (rank + classes.map(offsets).to_numpy()) / size
-    return groups[np.argsort(position, kind="stable")]
+def _perhaps_a_number(values: pd.Series, label: str) -> list[str]:
+    import pandas as pd
+
+    if not pd.api.types.is_numeric_dtype(values) or values.nunique() <= MANY_NUMBERS:
+        return []
+    return [
+        f"label '{label}' has {values.nunique()} different whole numbers, each taken for a class; if it is a quantity, "
+        "say so: label_kind number (--label-kind number, dataset.label_kind)"
+    ]
+
+
+def _is_number(value: object) -> bool:
+    try:
+        float(str(value))
+    except ValueError:
+        return False
+    return True
+
+
+def as_channels(values: pd.Series) -> pd.Series:
+    """Return channel numbers, from 1, as whole numbers; missing ones stay missing."""
+    import pandas as pd
+
+    numbers = pd.to_numeric(values, errors="coerce")
+    wrong = values.notna() & ~((numbers >= 1) & (numbers == numbers.round()))
+    if wrong.any():
+        raise InputError(
+            f"channel must be a whole number from 1, which of a recording's channels is heard; got "
+            f"'{values[wrong].iloc[0]}'. If the column is a label, give it another name"
+        )
+    return numbers.astype("int64" if numbers.notna().all() else "Int64")
+
+
+MOST_CLASSES = 200
+"""Columns of more values than this are not looked at where a split is drawn."""
+
+
+def _classes(clips: pd.DataFrame, label: str | None) -> pd.DataFrame:
+    """Return the columns whose classes a split should show on each side."""
+    own = [label] if label is not None else [column for column in clips.columns if column not in COLUMNS]
+    kinds = {column: label_kind(clips[column]) for column in own if column in clips}
+    most = len(clips) if label is not None else min(MOST_CLASSES, len(clips) // 2)
+    return clips[[c for c, kind in kinds.items() if kind != "number" and 2 <= clips[c].nunique() <= most]]
+
+
+def _some(names: set) -> str:
+    listed = sorted(map(str, names))
+    return _listed(listed[:8]) + (f" and {len(listed) - 8} more" if len(listed) > 8 else "")
 
 
 def _listed(names) -> str:

@@ -66,9 +66,11 @@ def test_a_folder_without_audio(folder, capsys, tmp_path):
 
 
 def test_metadata_without_file_name(folder, capsys, tmp_path):
-    pd.read_csv(folder / "metadata.csv").rename(columns={"file_name": "file"}).to_csv(folder / "metadata.csv")
+    pd.read_csv(folder / "metadata.csv").rename(columns={"file_name": "file_nam"}).to_csv(
+        folder / "metadata.csv"
+    )
     message = refused(capsys, "run", folder / "spec.yaml", "--out", tmp_path / "out")
-    assert "no 'file_name' column; did you mean 'file'" in message
+    assert "no 'file_name' column; did you mean 'file_nam'" in message
 
 
 @pytest.mark.parametrize("kind", ["missing", "empty", "unreadable"])
@@ -108,7 +110,7 @@ def test_a_label_with_one_class(folder, capsys, tmp_path):
 
 def test_a_split_with_an_empty_side(folder, capsys, tmp_path):
     change(folder, split="train")
-    assert "empty side" in refused(capsys, "run", folder / "spec.yaml", "--out", tmp_path / "out")
+    assert "no clip is in 'test'" in refused(capsys, "run", folder / "spec.yaml", "--out", tmp_path / "out")
 
 
 def test_an_unknown_key(folder, capsys, tmp_path):

@@ -266,7 +266,21 @@ def test_a_check_of_ones_own_folder(gtzan):
     assert check_dataset("folder", gtzan).problems == []
 
 
-@pytest.mark.parametrize("name", ["esc50", "gtzan", "speech-commands", "fsdd", "nsynth", "raven", "vocalset"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "esc50",
+        "gtzan",
+        "speech-commands",
+        "fsdd",
+        "nsynth",
+        "raven",
+        "vocalset",
+        "audacity",
+        "textgrid",
+        "elan",
+    ],
+)
 def test_every_set_needs_a_root_that_is_there(name, tmp_path):
     with pytest.raises(InputError, match="say where"):
         load_clips(name)

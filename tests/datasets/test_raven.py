@@ -123,7 +123,7 @@ def test_one_recording_for_all_selections(tmp_path):
     chosen = {"root": tmp_path / "calls.txt", "audio": tmp_path / "sound" / "day.wav"}
     assert set(load_clips("raven", **chosen, group="Bird").recording) == {"day.wav"}
     table(tmp_path / "calls.txt", "Bird", *[(float(i), i + 0.5, "" if i else "wren") for i in range(3)])
-    with pytest.raises(InputError, match="'Bird' is empty for 2 selections, such as calls#2"):
+    with pytest.raises(InputError, match="'Bird' is empty for 2 clips, such as 'calls#2'"):
         load_clips("raven", **chosen, group="Bird")
 
 
@@ -134,7 +134,7 @@ def test_what_is_no_table(field, tmp_path):
     with pytest.raises(InputError, match=r"holds no selection table: expected tab-separated"):
         load_clips("raven", root=tmp_path / "empty")
     table(field / "night_0.Table.1.selections.txt", "Species\tSite", ("early", 2.0, "owl", "s0"))
-    with pytest.raises(InputError, match=r"'Begin Time \(s\)' is no number in row 2"):
+    with pytest.raises(InputError, match=r"'Begin Time \(s\)' is no number in row 1"):
         load_clips("raven", root=field)
 
 
@@ -142,3 +142,90 @@ def test_a_check_of_tables(field):
     assert check_dataset("raven", field).problems == []
     (field / "night_1.wav").write_bytes(b"")
     assert any("night_1.wav" in problem for problem in check_dataset("raven", field).problems)
+
+
+def test_recordings_of_one_name_in_two_folders_are_told_apart_or_refused(tmp_path):
+    for site in ("siteA", "siteB"):
+        record(tmp_path / site / "x.wav")
+        table(
+            tmp_path / site / "x.Table.1.selections.txt",
+            "Begin File",
+            (0.5, 1.0, "x.wav"),
+            (2.0, 2.5, "x.wav"),
+        )
+        table(tmp_path / site / "x.selections.txt", "Note", (1.0, 1.5, "by its own name"))
+    clips = load_clips("raven", root=tmp_path)
+    assert len(clips) == 6
+    for clip_id, path in zip(clips.clip_id, clips.path):
+        assert path == str(tmp_path / clip_id.split("/")[0] / "x.wav")
+    tables = tmp_path / "tables"
+    tables.mkdir()
+    table(tables / "all.txt", "Begin Path", (0.5, 1.0, r"D:\field\siteB\x.wav"))
+    assert load_clips("raven", root=tables, audio=tmp_path).path.tolist() == [
+        str(tmp_path / "siteB" / "x.wav")
+    ]
+    table(tables / "all.txt", "Begin File", (0.5, 1.0, "x.wav"))
+    with pytest.raises(InputError, match=r"the recording 'x\.wav' is '.*siteA/x\.wav' or '.*siteB/x\.wav'"):
+        load_clips("raven", root=tables, audio=tmp_path)
+    (tables / "all.txt").rename(tables / "x.txt")
+    table(tables / "x.txt", "Note", (0.5, 1.0, "y"))
+    with pytest.raises(InputError, match=r"the recording of 'x' is '.*siteA/x\.wav' or '.*siteB/x\.wav'"):
+        load_clips("raven", root=tables, audio=tmp_path)
+
+
+def test_tables_in_folders_like_those_of_their_recordings(tmp_path):
+    for site in ("siteA", "siteB"):
+        record(tmp_path / "audio" / site / "x.wav")
+        (tmp_path / "tables" / site).mkdir(parents=True)
+        table(tmp_path / "tables" / site / "x.txt", "Note", (0.5, 1.0, site))
+    clips = load_clips("raven", root=tmp_path / "tables", audio=tmp_path / "audio")
+    assert all(Path(path).parent.name == note for path, note in zip(clips.path, clips.Note))
+
+
+def test_quote_marks_in_comments_are_text(tmp_path):
+    record(tmp_path / "x.wav")
+    notes = ['"loud', "6' tall", 'the "good" one', '"', "plain", '5" mic']
+    table(tmp_path / "x.txt", "Note", *[(0.5 * i, 0.5 * i + 0.2, note) for i, note in enumerate(notes)])
+    assert load_clips("raven", root=tmp_path).Note.tolist() == notes
+
+
+def test_the_channel_of_a_selection_is_heard(tmp_path):
+    from otoscope.factors import compute_factors
+
+    noise = np.random.default_rng(0).normal(size=2 * RATE)
+    soundfile.write(tmp_path / "x.wav", np.stack([0.01 * noise, 0.1 * noise], axis=1), RATE)
+    lines = [f"{HEADER}\tCall"]
+    lines += [f"{c}\tSpectrogram 1\t{c}\t0.5\t1.5\t100.0\t900.0\tcall{c}" for c in (1, 2)]
+    (tmp_path / "x.txt").write_text("\n".join(lines) + "\n")
+    clips = load_clips("raven", root=tmp_path)
+    assert clips.channel.tolist() == [1, 2]
+    levels = compute_factors("descriptors", clips, progress=False).table.level_dbfs
+    assert levels[1] - levels[0] == pytest.approx(20, abs=0.01)
+
+
+def test_species_numbers_stay_as_written(tmp_path):
+    record(tmp_path / "x.wav")
+    table(
+        tmp_path / "x.txt",
+        "Bird",
+        *[(i * 0.5, i * 0.5 + 0.2, b) for i, b in enumerate(["007", "7", "1e3", "1000"])],
+    )
+    clips = load_clips("raven", root=tmp_path, group="Bird")
+    assert sorted(clips.group) == ["007", "1000", "1e3", "7"]
+
+
+def test_bands_that_a_model_does_not_hear_are_said(field):
+    from otoscope.datasets.annotations import band_notes
+
+    clips = load_clips("raven", root=field)
+    assert band_notes(clips, 16_000, "a model") == []
+    (note,) = band_notes(clips, 4_000, "a model")
+    assert "the bands of 12 clips reach above the 2000 Hz that a model hears" in note
+    (note,) = band_notes(clips, 1_600, "a model")
+    assert "lie above the 800 Hz" in note
+
+
+def test_the_split_is_one_whatever_label_is_asked_for(field):
+    every = load_clips("raven", root=field).set_index("clip_id").split
+    asked = load_clips("raven", root=field, label="Species").set_index("clip_id").split
+    assert asked.equals(every[asked.index])

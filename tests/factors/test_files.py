@@ -73,5 +73,44 @@ def test_missing_files(tmp_path):
     with pytest.raises(InputError, match="no such table"):
         compute_factors("csv", CLIPS, path=tmp_path / "none.csv")
     (tmp_path / "a.txt").write_text("")
-    with pytest.raises(InputError, match=r"a table is a \.csv or \.parquet"):
+    with pytest.raises(InputError, match=r"a table is a \.csv, \.tsv, \.jsonl or \.parquet"):
         compute_factors("csv", CLIPS, path=tmp_path / "a.txt")
+
+
+def test_how_many_clips_a_table_knows_is_said(tmp_path):
+    path = tmp_path / "own.csv"
+    path.write_text("clip_id,f0_hz\na,1\nz.wav,2\n")
+    (note,) = compute_factors("csv", CLIPS, path=path).notes
+    assert note.endswith(
+        "1 of 3 clips have a row in it; 'b' is a clip without one, 'z.wav' a row without a clip"
+    )
+    path.write_text("clip_id,f0_hz\na,1\nb,2\n")
+    assert compute_factors("csv", CLIPS, path=path).notes == ()
+
+
+def test_factors_and_families_may_be_called_null(tmp_path):
+    path, families = tmp_path / "own.csv", tmp_path / "families.csv"
+    path.write_text("clip_id,null,NA,on\na,1,NA,True\nb,2,3,False\nc,nan,4,True\n")
+    families.write_text("name,family\nnull,None\nNA,nan\n")
+    factors = compute_factors("csv", CLIPS, path=path, families=families)
+    np.testing.assert_array_equal(factors.table["null"], [1, 2, np.nan])
+    np.testing.assert_array_equal(factors.table["NA"], [np.nan, 3, 4])
+    np.testing.assert_array_equal(factors.table["on"], [1, 0, 1])
+    assert factors.families == {"null": "None", "NA": "nan", "on": "other"}
+
+
+def test_one_bad_recording_does_not_stop_the_descriptors_when_skipped(tmp_path):
+    import soundfile
+
+    from otoscope.errors import AudioError
+
+    paths = [str(tmp_path / f"{name}.wav") for name in "abc"]
+    for path in paths:
+        soundfile.write(path, 0.1 * np.random.default_rng(0).normal(size=16_000), 16_000)
+    clips = CLIPS.assign(path=paths, stop_s=1.0)
+    (tmp_path / "b.wav").write_bytes(b"no sound")
+    with pytest.raises(AudioError, match=r"b\.wav"):
+        compute_factors("descriptors", clips, progress=False)
+    factors = compute_factors("descriptors", clips, progress=False, skip_unreadable=True)
+    assert factors.table.level_dbfs.notna().tolist() == [True, False, True]
+    assert "cannot be decoded" in factors.problems.set_index("clip_id").problem["b"]

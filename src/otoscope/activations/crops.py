@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from otoscope.clips import channels
 from otoscope.errors import InputError, nearest
 
 if TYPE_CHECKING:
@@ -111,22 +112,23 @@ def cut(clips: pd.DataFrame, crop: Crop) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        clip_id, path, crop (0, 1, ... within the clip), start_s and stop_s of the sound in the file's time,
+        clip_id, path, channel (from 1; 0: the mean of all), crop (0, 1, ... within the clip), start_s and stop_s of
+        the sound in the file's time,
         clip_stop_s (nothing beyond is ever heard), given_s (what the model is given: more than the sound where
         the crop is padded).
     """
     import pandas as pd
 
     rows = []
-    for clip_id, path, clip_start_s, clip_stop_s in zip(
-        clips.clip_id, clips.path, clips.start_s, clips.stop_s
+    for clip_id, path, channel, clip_start_s, clip_stop_s in zip(
+        clips.clip_id, clips.path, channels(clips), clips.start_s, clips.stop_s
     ):
         for number, (offset_s, length_s) in enumerate(_crops(crop, clip_id, clip_stop_s - clip_start_s)):
             start_s = clip_start_s + offset_s
             stop_s = min(start_s + length_s, clip_stop_s)
             given_s = crop.length_s if crop.pad else stop_s - start_s
-            rows.append((clip_id, path, number, start_s, stop_s, clip_stop_s, given_s))
-    columns = ["clip_id", "path", "crop", "start_s", "stop_s", "clip_stop_s", "given_s"]
+            rows.append((clip_id, path, channel or 0, number, start_s, stop_s, clip_stop_s, given_s))
+    columns = ["clip_id", "path", "channel", "crop", "start_s", "stop_s", "clip_stop_s", "given_s"]
     return pd.DataFrame(rows, columns=columns)
 
 

@@ -73,7 +73,7 @@ class Pipeline:
         self.plan, self.encoder, self.store = plan, encoder, store
         self.batch_size, self.workers, self.skip = batch_size, workers, skip
         # Crops of the same sound (a short clip drawn several times) are computed once: a unit.
-        keys = plan.crops[["path", "start_s", "stop_s", "n_given"]]
+        keys = plan.crops[["path", "channel", "start_s", "stop_s", "n_given"]]
         self.unit_of = keys.groupby(list(keys), sort=False).ngroup().to_numpy()
         self.crops: list[Any] = list(plan.crops.itertuples())
         self.crop_of = {unit: crop for crop, unit in zip(self.crops[::-1], self.unit_of[::-1])}
@@ -146,7 +146,13 @@ class Pipeline:
             return _Decoded(unit, problem=crop.problem)
         try:
             stop_s = min(crop.stop_s + OVERREAD_S, crop.clip_stop_s)
-            waveform, _ = read_audio(crop.path, sample_rate=rate, start_s=crop.start_s, stop_s=stop_s)
+            waveform, _ = read_audio(
+                crop.path,
+                sample_rate=rate,
+                start_s=crop.start_s,
+                stop_s=stop_s,
+                channel=crop.channel or None,
+            )
             waveform = waveform[: round((crop.stop_s - crop.start_s) * rate)]
             n_sound = len(waveform)
             early_s = crop.stop_s - crop.start_s - n_sound / rate

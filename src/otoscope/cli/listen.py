@@ -8,7 +8,15 @@ from typing import Annotated
 import typer
 
 from otoscope.cli.app import app
-from otoscope.cli.tables import ClipsArgument, GroupOption, SkipOption, layer_of, read_clips, write_table
+from otoscope.cli.tables import (
+    ClipsArgument,
+    GroupOption,
+    SkipOption,
+    layer_of,
+    read_clips,
+    say_notes,
+    write_table,
+)
 from otoscope.errors import InputError, ProvenanceError, UnknownNameError
 
 
@@ -41,12 +49,15 @@ def extract(
 ) -> None:
     """Run an encoder over all clips, once, and keep its layers. Killed, it goes on where it was."""
     from otoscope.activations import extract as run_extraction
+    from otoscope.datasets.annotations import band_notes
     from otoscope.encoders import load_encoder
 
     table = read_clips(clips, group=group, skip_unreadable=skip_unreadable)
+    model = load_encoder(encoder, device=device, precision=precision, revision=revision)
+    say_notes(band_notes(table, model.sample_rate, encoder))
     store = run_extraction(
         table,
-        load_encoder(encoder, device=device, precision=precision, revision=revision),
+        model,
         out=out,
         layers=layers,
         pool=pool,
@@ -135,7 +146,8 @@ def factors(
     """Measure physical attributes of every clip: pitch, loudness, spectral shape and more."""
     from otoscope.factors import compute_factors
 
-    found = compute_factors(name, read_clips(clips, skip_unreadable=skip_unreadable))
+    table = read_clips(clips, skip_unreadable=skip_unreadable)
+    found = compute_factors(name, table, skip_unreadable=skip_unreadable)
     write_table(found.table, out)
     print(f"{out}: {len(found.names)} factors of {len(found.table)} clips")
     for clip_id, problem in zip(found.problems.clip_id, found.problems.problem):

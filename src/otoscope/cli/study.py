@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,9 +17,18 @@ from otoscope.cli.tables import (
     numbers,
     read_clips,
     rows_of,
+    say_notes,
     write_table,
 )
 from otoscope.errors import InputError
+
+
+class LabelKindName(StrEnum):
+    """What a label may be."""
+
+    class_ = "class"
+    number = "number"
+    multi = "multi"
 
 
 @app.command()
@@ -36,25 +46,32 @@ def probe(
             "store has frames, attention over time add to it.",
         ),
     ] = False,
+    label_kind: Annotated[
+        LabelKindName | None,
+        typer.Option(
+            help="What the label is. Default: whole numbers and text are classes, ; separates several."
+        ),
+    ] = None,
 ) -> None:
     """Probe every layer of a store for a label; test clips are of groups the probe has not heard."""
     import pandas as pd
 
     from otoscope.activations import Activations
-    from otoscope.clips import check_label
+    from otoscope.clips import check_label, label_notes
     from otoscope.probing import layer_guide, probe_all, probe_row
 
     activations = Activations.open(store)
     table = read_clips(clips, group=group, label=label)
-    check_label(table, label)
+    kind = check_label(table, label, None if label_kind is None else label_kind.value)
+    say_notes(label_notes(table, label, kind))
     rows = rows_of(activations, table)
     layers: dict[Any, Any] = {layer: activations.layer(layer) for layer in activations.layers}
     sides = {"split": rows.split.to_numpy(), "groups": rows.group.to_numpy()}
     if guide:
         frames = rows.clip_id + "#" + rows.crop.astype(str) if "time_s" in rows else None
-        result = layer_guide(layers, rows[label], clips=frames, **sides)
+        result = layer_guide(layers, rows[label], kind=kind, clips=frames, **sides)
     else:
-        found = probe_all(layers, rows[label], **sides)
+        found = probe_all(layers, rows[label], kind=kind, **sides)
         result = pd.DataFrame([{"layer": layer, **probe_row(fitted)} for layer, fitted in found.items()])
     if out is not None:
         write_table(result, out)
@@ -109,6 +126,10 @@ def train(
     if clips is not None:
         split = rows_of(activations, read_clips(clips, group=group)).split
         options["rows"] = np.flatnonzero(split == "train")
+        if not len(options["rows"]):
+            raise InputError(
+                f"no clip of '{clips}' is in 'train' (its split has {', '.join(sorted(set(split)))})"
+            )
         if (split == "valid").any():
             options["validation_rows"] = np.flatnonzero(split == "valid")
     saes = train_saes(
@@ -141,7 +162,9 @@ def train(
 @app.command()
 def disentangle(
     store: StoreArgument,
-    factors_file: Annotated[Path, typer.Argument(help="Factors (otoscope factors), .csv or .parquet.")],
+    factors_file: Annotated[
+        Path, typer.Argument(help="Factors (otoscope factors), .csv, .tsv, .jsonl or .parquet.")
+    ],
     clips: ClipsOption,
     out: Annotated[Path, typer.Option(help="A .csv file.")],
     layer: Annotated[str, typer.Option(help="Layer of the store: 6, or final.")],
@@ -165,6 +188,7 @@ def disentangle(
     table = read_clips(clips, group=group)
     rows = rows_of(activations, table)
     known = compute_factors("csv", table, path=factors_file)
+    say_notes(known.notes)
     dense = activations.layer(layer_of(layer))
     representations = {"dense": dense}
     if sae is not None:

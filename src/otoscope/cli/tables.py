@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,8 +20,8 @@ if TYPE_CHECKING:
 ClipsArgument = Annotated[
     str,
     typer.Argument(
-        help="A folder of recordings, one recording, a clips table (.csv, .parquet), or a data set: synthsing, "
-        "vocalset:/data/VS."
+        help="A folder of recordings, one recording, a clips table (.csv, .tsv, .jsonl, .parquet), or a data "
+        "set: synthsing, vocalset:/data/VS."
     ),
 ]
 StoreArgument = Annotated[str, typer.Argument(help="An activation store (otoscope extract), or its URL.")]
@@ -35,7 +37,10 @@ SkipOption = Annotated[
 
 
 def read_clips(clips: str, **options) -> pd.DataFrame:
-    """Return the clips table of what `load_clips` takes; a data set is asked only for options it has."""
+    """Return the clips table of what `load_clips` takes; a data set is asked only for options it has.
+
+    What was decided on the way (``.attrs["notes"]``) is said on stderr.
+    """
     from otoscope.datasets import DATASETS, load_clips
 
     given = {name: value for name, value in options.items() if value is not None}
@@ -45,7 +50,14 @@ def read_clips(clips: str, **options) -> pd.DataFrame:
         if "group" in given and "group" not in known:
             raise InputError(f"data set '{name}' has groups of its own; leave --group out")
         given = {option: value for option, value in given.items() if option in known}
-    return load_clips(clips, **given)
+    table = load_clips(clips, **given)
+    say_notes(table.attrs.get("notes", []))
+    return table
+
+
+def say_notes(notes: Iterable[str]) -> None:
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
 
 
 def rows_of(activations, table: pd.DataFrame) -> pd.DataFrame:

@@ -51,8 +51,9 @@ def check_by_loading(name: str, root: str | Path, *, decode: bool = True) -> Fin
         found.problems.append(str(error))
         return found
     found.n_clips = len(clips)
-    found.problems += clips.attrs["left_out"]
+    found.problems += clips.attrs.get("left_out", [])
     unreadable, found.notes = listen(list(clips["path"].unique()), decode=decode)
+    found.notes = [*clips.attrs.get("notes", []), *found.notes]
     found.problems += unreadable.values()
     published = dataset.published
     label = published.label if published else next((c for c in ("label", "technique") if c in clips), None)

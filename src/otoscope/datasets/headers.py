@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from otoscope.audio import audio_info
-from otoscope.clips import check_clips
+import numpy as np
+
+from otoscope.audio import AudioInfo, audio_info
+from otoscope.clips import as_channels, channels, check_clips
 from otoscope.compute import progress, thread_map
 from otoscope.errors import AudioError, InputError
+from otoscope.tables import seconds
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -15,11 +18,7 @@ if TYPE_CHECKING:
 
 def finished(clips: pd.DataFrame, *, skip_unreadable: bool = False) -> pd.DataFrame:
     """Return `clips` with durations and checked; recordings left out stay listed in ``.attrs["left_out"]``."""
-    clips = with_durations(clips, skip_unreadable=skip_unreadable)
-    left_out = clips.attrs["left_out"]
-    clips = check_clips(clips)
-    clips.attrs["left_out"] = left_out
-    return clips
+    return check_clips(with_durations(clips, skip_unreadable=skip_unreadable))
 
 
 def with_durations(clips: pd.DataFrame, *, skip_unreadable: bool = False) -> pd.DataFrame:
@@ -28,7 +27,8 @@ def with_durations(clips: pd.DataFrame, *, skip_unreadable: bool = False) -> pd.
     Parameters
     ----------
     clips : DataFrame
-        With ``path``; a ``start_s`` or ``stop_s`` that is there is kept, but never beyond the end of the file.
+        With ``path``; a ``start_s`` or ``stop_s`` that is there is kept, but never beyond the end of the file, and may
+        be text (`otoscope.tables.seconds`). A ``channel`` must be there.
     skip_unreadable : bool
         Leave out recordings that are missing, empty or unreadable, and list them in ``.attrs["left_out"]`` (added to
         what stands there), instead of stopping at the first.
@@ -38,33 +38,66 @@ def with_durations(clips: pd.DataFrame, *, skip_unreadable: bool = False) -> pd.
     AudioError
         Naming the first recording that cannot be read.
     InputError
-        If none can be read.
+        If none can be read, or a time cannot be.
     """
+    import pandas as pd
+
     paths = clips["path"].unique()
-    end_s: dict[str, float] = {}
+    found: dict[str, AudioInfo] = {}
     left_out = []
     with progress("reading headers", len(paths), unit="files") as bar:
-        for path, found in zip(paths, thread_map(_duration_or_error, paths)):
-            if isinstance(found, AudioError):
+        for path, info in zip(paths, thread_map(_info_or_error, paths)):
+            if isinstance(info, AudioError):
                 if not skip_unreadable:
-                    raise found
-                left_out.append(str(found))
+                    raise info
+                left_out.append(str(info))
             else:
-                end_s[path] = found
+                found[path] = info
             bar.advance()
-    if not end_s:
+    if not found:
         raise InputError(f"none of the {len(paths)} recordings can be read; the first: {left_out[0]}")
-    before = list(clips.attrs.get("left_out", []))
-    clips = clips[clips["path"].isin(end_s)].reset_index(drop=True)
-    end = clips["path"].map(end_s)
-    clips["start_s"] = clips["start_s"].fillna(0.0).astype(float) if "start_s" in clips else 0.0
-    clips["stop_s"] = clips["stop_s"].astype(float).fillna(end).clip(upper=end) if "stop_s" in clips else end
-    clips.attrs["left_out"] = before + left_out
+    attrs = dict(clips.attrs)
+    clips = clips[clips["path"].isin(found)].reset_index(drop=True)
+    _check_channels(clips, found)
+    end = clips["path"].map({path: info.duration_s for path, info in found.items()})
+    starts, stops = (
+        seconds(clips[name], of=f"'{name}'") if name in clips else pd.Series(np.nan, index=clips.index)
+        for name in ("start_s", "stop_s")
+    )
+    clips["start_s"] = starts.fillna(0.0)
+    clips["stop_s"] = stops.fillna(end).clip(upper=end)
+    clips.attrs = attrs | {
+        "left_out": [*attrs.get("left_out", []), *left_out],
+        "notes": [*attrs.get("notes", []), *_uncounted(found)],
+    }
     return clips
 
 
-def _duration_or_error(path: str) -> float | AudioError:
+def _check_channels(clips: pd.DataFrame, found: dict[str, AudioInfo]) -> None:
+    if "channel" not in clips:
+        return
+    clips["channel"] = as_channels(clips["channel"])
+    for path, channel in zip(clips["path"], channels(clips)):
+        if channel is not None and channel > found[path].n_channels:
+            raise AudioError(
+                path, f"has {found[path].n_channels} channels; the table asks for channel {channel}"
+            )
+
+
+def _uncounted(found: dict[str, AudioInfo]) -> list[str]:
+    """Return a note on recordings whose length no header tells."""
+    files = [path for path, info in found.items() if not info.is_counted]
+    if not files:
+        return []
+    return [
+        f"{len(files)} mp3 files hold no count of their frames, such as '{files[0]}': they are read to where they "
+        "end, and "
+        "whether they are whole cannot be known"
+    ]
+
+
+def _info_or_error(path: str) -> AudioInfo | AudioError:
     try:
-        return audio_info(path).duration_s
+        return audio_info(path)
     except AudioError as error:
         return error

@@ -6,16 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from otoscope.audio import SUFFIXES
-from otoscope.clips import check_clips, read_table, split_clips
+from otoscope.clips import check_clips, split_clips
 from otoscope.errors import InputError, nearest
 from otoscope.registry import Registry
+from otoscope.tables import SUFFIXES as TABLES
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from otoscope.datasets.dataset import DataSet
-
-TABLES = (".csv", ".parquet")
 
 DATASETS = Registry("data set", "otoscope.datasets")
 """Objects of `otoscope.datasets.dataset.DataSet`."""
@@ -35,6 +34,9 @@ for _name, (_module, _summary) in {
     "fsdd": ("fsdd", "3,000 spoken digits, six speakers, 8 kHz"),
     "nsynth": ("nsynth", "305,979 musical notes, by instrument family, source and pitch"),
     "raven": ("raven", "Raven selection tables: marked stretches of long recordings"),
+    "audacity": ("audacity", "Audacity's label tracks: marked stretches of long recordings"),
+    "textgrid": ("textgrid", "Praat TextGrids: the intervals of a tier"),
+    "elan": ("elan", "ELAN's tab-delimited exports: annotations of long recordings"),
 }.items():
     DATASETS.add(_name, f"otoscope.datasets.{_module}:DATASET", _summary)
 
@@ -46,7 +48,7 @@ def load_clips(source: str | Path, *, root: str | Path | None = None, **options)
     ----------
     source : str or Path
         A registered name (``otoscope list datasets``), alone or with its folder (``"vocalset:/data/VocalSet"``); a
-        folder of recordings; a table of clips (.csv, .parquet); or a recording.
+        folder of recordings; a table of clips (.csv, .tsv, .jsonl, .parquet); or a recording.
     root : str or Path, optional
         Where a data set lies, or shall lie; each says what it does without one.
     **options
@@ -56,7 +58,8 @@ def load_clips(source: str | Path, *, root: str | Path | None = None, **options)
     -------
     DataFrame
         Columns clip_id, path, start_s, stop_s (seconds), split, group, then the labels. ``.attrs["left_out"]`` lists
-        recordings that could not be read and were left out, where the caller allowed that.
+        recordings that could not be read and were left out, where the caller allowed that; ``.attrs["notes"]`` says
+        what else there is to know.
 
     Raises
     ------
@@ -88,7 +91,9 @@ def load_clips(source: str | Path, *, root: str | Path | None = None, **options)
     elif path.is_dir():
         clips = _load("folder", {"root": name, **options})
     elif path.suffix.lower() in TABLES:
-        clips = _table(path, **options)
+        from otoscope.datasets.folder import load_table
+
+        clips = load_table(path, **options)
     elif path.is_file() and path.suffix.lower() in SUFFIXES:
         clips = _recording(path)
     else:
@@ -96,10 +101,7 @@ def load_clips(source: str | Path, *, root: str | Path | None = None, **options)
             f"no data set, folder, table or recording is called '{name}'{nearest(name, DATASETS.names())} "
             f"(data sets: {', '.join(DATASETS.names())})"
         )
-    left_out = clips.attrs.get("left_out", [])
-    clips = check_clips(clips)
-    clips.attrs["left_out"] = left_out
-    return clips
+    return check_clips(clips)
 
 
 def _load(name: str, options: dict[str, Any]) -> pd.DataFrame:
@@ -119,26 +121,6 @@ def _load(name: str, options: dict[str, Any]) -> pd.DataFrame:
             f"--set dataset.root=/data/{name} of a run, {name}:/data/{name} of any other command"
         )
     return dataset.load(**options)
-
-
-def _table(
-    path: Path, *, group: str | None = None, label: str | None = None, skip_unreadable: bool = False
-) -> pd.DataFrame:
-    """Return a clips table on disk, with what it leaves out: durations, a split."""
-    from otoscope.datasets.headers import with_durations
-
-    table = read_table(path)
-    for column in (group, label):
-        if column is not None and column not in table:
-            raise InputError(f"'{path}' has no column '{column}'{nearest(column, table.columns)}")
-    if group is not None:
-        table["group"] = table[group].astype(str)
-    if "path" in table and not {"start_s", "stop_s"} <= set(table):
-        table = with_durations(table, skip_unreadable=skip_unreadable)
-    left_out = table.attrs.get("left_out", [])
-    table = table if "split" in table else split_clips(table)
-    table.attrs["left_out"] = left_out
-    return table
 
 
 def _recording(path: Path) -> pd.DataFrame:

@@ -1,10 +1,58 @@
-"""Where in a folder a data set lies: people unpack archives at different depths."""
+"""Where in a folder a data set lies: people unpack archives at different depths. And what in it is a recording."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
+from otoscope.audio import SUFFIXES
 from otoscope.errors import InputError
+
+_NOT_THE_USERS = ("__MACOSX", "@eaDir")
+"""Folders that macOS's archives and Synology's indexer add."""
+
+
+def files_below(root: Path, *suffixes: str) -> tuple[list[Path], list[Path]]:
+    """Return the files below `root` with one of these suffixes, sorted, and those of them that are hidden.
+
+    Hidden is what begins with a dot, such as the resource forks of macOS (``._x.wav``) and the caches of sync tools, or
+    lies in a hidden folder. Links are followed, each folder once.
+
+    Parameters
+    ----------
+    root : Path
+    *suffixes : str
+        In small letters; default: those of recordings.
+    """
+    wanted = suffixes or SUFFIXES
+    seen: set[str] = set()
+    files: list[Path] = []
+    hidden: list[Path] = []
+    for folder, is_hidden, names in _walk(root, seen):
+        for name in names:
+            if name.lower().endswith(wanted):
+                (hidden if is_hidden or name.startswith(".") else files).append(Path(folder) / name)
+    return sorted(files), sorted(hidden)
+
+
+def _walk(root: Path, seen: set[str]) -> Iterator[tuple[str, bool, list[str]]]:
+    for folder, below, names in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:
+            below.clear()
+            continue
+        seen.add(real)
+        parts = Path(folder).relative_to(root).parts
+        yield folder, any(part.startswith(".") or part in _NOT_THE_USERS for part in parts), names
+
+
+def said_of(what: str, files: list[Path], root: Path) -> list[str]:
+    """Return a note on files, or none: how many, and one of them."""
+    if not files:
+        return []
+    example = files[0].relative_to(root) if files[0].is_relative_to(root) else files[0]
+    return [f"{len(files)} {what}, such as '{example}'"]
 
 
 def folder_with(root: str | Path, *names: str, dataset: str, expected: str) -> Path:

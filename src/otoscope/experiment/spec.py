@@ -44,6 +44,9 @@ class DatasetSpec(_Section):
     """Where the recordings lie; relative paths count from the spec's own folder."""
     label: str
     """Column of the clips table that the probes predict."""
+    label_kind: Literal["class", "number", "multi"] | None = None
+    """What the label is: classes, a number (whole numbers too), or several classes separated by ";". Default: as it
+    looks."""
     group: str | None = None
     """Column of what must not cross a split (singer, speaker); only for data sets that have no groups of their own."""
     skip_unreadable: bool = False

@@ -9,14 +9,16 @@ quality are NaN in a clip without voiced frames: a whisper has no pitch of 0 Hz.
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import pandas as pd
 
 from otoscope.audio import read_audio
+from otoscope.clips import channels
 from otoscope.compute import cpu_count, one_thread_each, thread_map
 from otoscope.compute import progress as progress_bar
+from otoscope.errors import AudioError
 from otoscope.factors.tables import KEYS, Factors, report_problems
 
 SAMPLE_RATE = 16_000
@@ -64,13 +66,16 @@ DESCRIPTORS: tuple[tuple[str, str, str], ...] = (
 )
 
 
-def build(clips: pd.DataFrame, *, workers: int | None = None, progress: bool = True) -> Factors:
+def build(
+    clips: pd.DataFrame, *, workers: int | None = None, progress: bool = True, skip_unreadable: bool = False
+) -> Factors:
     """Compute the descriptors of every clip; see `otoscope.factors.compute_factors`."""
-    items = list(zip(clips.path, clips.start_s, clips.stop_s))
+    items = list(zip(clips.path, clips.start_s, clips.stop_s, channels(clips)))
     values = np.full((len(items), len(DESCRIPTORS)), np.nan)
     known: dict[int, str] = {}
     with one_thread_each(), progress_bar("descriptors", len(items), unit="clips", show=progress) as bar:
-        measured = thread_map(_measure_stretch, items, workers=workers or cpu_count())
+        measure = partial(_measure_or_skip, skip=skip_unreadable)
+        measured = thread_map(measure, items, workers=workers or cpu_count())
         for index, (numbers, problem) in enumerate(measured):
             values[index] = numbers
             if problem:
@@ -101,9 +106,18 @@ def describe(waveform: np.ndarray) -> dict[str, float]:
     }
 
 
-def _measure_stretch(item: tuple[str, float, float]) -> tuple[np.ndarray, str]:
-    path, start_s, stop_s = item
-    waveform, _ = read_audio(path, sample_rate=SAMPLE_RATE, start_s=start_s, stop_s=stop_s)
+def _measure_or_skip(item: tuple[str, float, float, int | None], *, skip: bool) -> tuple[np.ndarray, str]:
+    try:
+        return _measure_stretch(item)
+    except AudioError as error:
+        if not skip:
+            raise
+        return np.full(len(DESCRIPTORS), np.nan), error.reason
+
+
+def _measure_stretch(item: tuple[str, float, float, int | None]) -> tuple[np.ndarray, str]:
+    path, start_s, stop_s, channel = item
+    waveform, _ = read_audio(path, sample_rate=SAMPLE_RATE, start_s=start_s, stop_s=stop_s, channel=channel)
     if len(waveform) < SHORTEST_S * SAMPLE_RATE:
         return (
             np.full(len(DESCRIPTORS), np.nan),

@@ -17,9 +17,10 @@ import numpy as np
 import pandas as pd
 
 from otoscope.audio import read_audio
+from otoscope.clips import channels
 from otoscope.compute import cpu_count
 from otoscope.compute import progress as progress_bar
-from otoscope.errors import InputError
+from otoscope.errors import AudioError, InputError
 from otoscope.factors.families import egemaps_families
 from otoscope.factors.tables import KEYS, Factors, report_problems
 
@@ -34,6 +35,7 @@ def build(
     keep_zeros: bool | None = None,
     workers: int | None = None,
     progress: bool = True,
+    skip_unreadable: bool = False,
 ) -> Factors:
     """Compute the 88 functionals of every clip, in parallel processes.
 
@@ -50,6 +52,8 @@ def build(
         Processes; default: as many as there are cores.
     progress : bool
         Show a bar.
+    skip_unreadable : bool
+        A recording that cannot be read has NaN, and is listed as a problem.
 
     Raises
     ------
@@ -63,14 +67,15 @@ def build(
     info = egemaps_families(families)
     keep_zeros = families == "paper" if keep_zeros is None else keep_zeros
     _extractor()  # says what is missing before any process starts
-    items = list(zip(clips.path, clips.start_s, clips.stop_s))
+    items = list(zip(clips.path, clips.start_s, clips.stop_s, channels(clips)))
     chunks = [items[i : i + _CHUNK] for i in range(0, len(items), _CHUNK)]
     jobs = Parallel(n_jobs=min(workers or cpu_count(), len(chunks)), return_as="generator")
     values: list[np.ndarray] = []
     known: dict[int, str] = {}
     with progress_bar("eGeMAPS", len(items), unit="clips", show=progress) as bar:
         for chunk in jobs(
-            delayed(_measure_chunk)(chunk, tuple(info["name"]), keep_zeros) for chunk in chunks
+            delayed(_measure_chunk)(chunk, tuple(info["name"]), keep_zeros, skip_unreadable)
+            for chunk in chunks
         ):
             for numbers, problem in chunk:
                 if problem:
@@ -83,16 +88,24 @@ def build(
 
 
 def _measure_chunk(
-    items: list[tuple[str, float, float]], names: tuple[str, ...], keep_zeros: bool
+    items: list[tuple[str, float, float, int | None]], names: tuple[str, ...], keep_zeros: bool, skip: bool
 ) -> list[tuple[np.ndarray, str]]:
-    return [_measure(item, names, keep_zeros) for item in items]
+    found = []
+    for item in items:
+        try:
+            found.append(_measure(item, names, keep_zeros))
+        except AudioError as error:
+            if not skip:
+                raise
+            found.append((np.full(len(names), np.nan), error.reason))
+    return found
 
 
 def _measure(
-    item: tuple[str, float, float], names: tuple[str, ...], keep_zeros: bool
+    item: tuple[str, float, float, int | None], names: tuple[str, ...], keep_zeros: bool
 ) -> tuple[np.ndarray, str]:
-    path, start_s, stop_s = item
-    waveform, sample_rate = read_audio(path, start_s=start_s, stop_s=stop_s)
+    path, start_s, stop_s, channel = item
+    waveform, sample_rate = read_audio(path, start_s=start_s, stop_s=stop_s, channel=channel)
     duration_s = len(waveform) / sample_rate
     if duration_s < SHORTEST_S:
         problem = f"too short: {duration_s:.3f} s of at least {SHORTEST_S:g} s"

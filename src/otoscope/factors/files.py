@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from otoscope.clips import read_table
 from otoscope.errors import InputError, nearest
 from otoscope.factors.tables import KEYS, Factors, join_factors, report_problems
+from otoscope.tables import read_table, seconds
 
 
 def build(
@@ -29,8 +29,9 @@ def build(
     clips : DataFrame
         A clips table.
     path : str or Path
-        ``.csv`` or ``.parquet`` with a column ``clip_id``, maybe ``start_s`` and ``stop_s`` (else a row is
-        about the whole clip), and a numeric column per factor. An empty cell is NaN.
+        ``.csv``, ``.tsv``, ``.jsonl`` or ``.parquet`` with a column ``clip_id``, maybe ``start_s`` and ``stop_s``
+        (else a row is
+        about the whole clip), and a numeric column per factor. An empty cell is NaN, and so are NA, nan and null.
     columns : sequence of str, optional
         Which columns are factors; default: all but the keys, and all must be numeric.
     families : str or Path, optional
@@ -44,7 +45,7 @@ def build(
     InputError
         If a file is missing, a column is missing or not numeric, or no clip of the table occurs.
     """
-    table = read_table(path)
+    table = read_table(path, measured=True)
     if "clip_id" not in table:
         raise InputError(f"{path} has no column clip_id{nearest('clip_id', table.columns)}")
     names = [c for c in table.columns if c not in KEYS] if columns is None else list(columns)
@@ -58,29 +59,46 @@ def build(
             )
     if not names:
         raise InputError(f"{path} has no factor column beside {', '.join(c for c in table.columns)}")
-    table = table.assign(clip_id=table.clip_id.astype(str))
+    if table.clip_id.isna().any():
+        raise InputError(f"{path}: clip_id is empty in row {int(table.clip_id.isna().argmax()) + 1}")
+    for time in ("start_s", "stop_s"):
+        if time in table:
+            table[time] = seconds(table[time], of=f"{path}: '{time}'")
     info = _describe(names, families)
     by_stretch = {"start_s", "stop_s"} <= set(table.columns)
     if not by_stretch:
         table = table.drop(columns=["start_s", "stop_s"], errors="ignore").assign(start_s=0.0, stop_s=0.0)
     given = Factors(table[[*KEYS, *names]].reset_index(drop=True), info)
     present = clips[clips.clip_id.isin(given.table.clip_id)]
+    matched = _matched(clips, given.table, path)
     if present.empty:
-        raise InputError(
-            f"{path}: none of its clip ids is in the clips table (such as '{table.clip_id.iloc[0]}' there, "
-            f"'{clips.clip_id.iloc[0]}' here)"
-        )
+        raise InputError(matched)
     joined = join_factors(present, given, whole_clip=not by_stretch).reindex(clips.index)
     full = pd.concat([clips[list(KEYS)], joined], axis=1).reset_index(drop=True)
     absent = np.flatnonzero(~clips.clip_id.isin(given.table.clip_id))
-    return Factors(full, info, report_problems(full, {int(i): f"no row in {path}" for i in absent}))
+    notes = (matched,) if len(absent) > len(clips) / 2 else ()
+    return Factors(full, info, report_problems(full, {int(i): f"no row in {path}" for i in absent}), notes)
+
+
+def _matched(clips: pd.DataFrame, table: pd.DataFrame, path: str | Path) -> str:
+    """Say how many clips the table knows, with an id of each side that the other has not."""
+    known = clips.clip_id.isin(table.clip_id)
+    unknown = table.clip_id[~table.clip_id.isin(clips.clip_id)]
+    text = (
+        f"{path}: {known.sum()} of {len(clips)} clips have a row in it"
+        if known.any()
+        else (f"{path}: none of its clip ids is in the clips table")
+    )
+    if not known.all():
+        text += f"; '{clips.clip_id[~known].iloc[0]}' is a clip without one"
+    return text + (f", '{unknown.iloc[0]}' a row without a clip" if len(unknown) else "")
 
 
 def _describe(names: list[str], families: str | Path | None) -> pd.DataFrame:
     info = pd.DataFrame({"name": names, "unit": "", "family": "other"})
     if families is None:
         return info
-    table = read_table(families)
+    table = read_table(families, text="all")
     missing = [column for column in ("name", "family") if column not in table]
     if missing:
         raise InputError(

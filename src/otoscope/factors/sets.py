@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pandas as pd
 
 from otoscope.clips import check_clips
@@ -27,7 +29,13 @@ FACTOR_SETS.add(
 
 
 def compute_factors(
-    name: str, clips: pd.DataFrame, *, workers: int | None = None, progress: bool = True, **options
+    name: str,
+    clips: pd.DataFrame,
+    *,
+    workers: int | None = None,
+    progress: bool = True,
+    skip_unreadable: bool = False,
+    **options,
 ) -> Factors:
     """Compute the factor set `name` for every clip.
 
@@ -41,6 +49,9 @@ def compute_factors(
         Threads or processes; default: as many as there are cores.
     progress : bool
         Show a bar where stderr is a terminal.
+    skip_unreadable : bool
+        A recording that cannot be read has NaN and is listed in `.problems`, instead of stopping all; for sets that
+        take this option (all that are built in).
     **options
         Of the set: "csv" takes `path`, `columns` and `families`; "egemaps" takes `families` (a table's name).
 
@@ -57,7 +68,7 @@ def compute_factors(
     InputError
         If an option is wrong, or a package the set needs is missing.
     AudioError
-        If a recording cannot be read.
+        If a recording cannot be read, and is not skipped.
 
     Examples
     --------
@@ -70,4 +81,6 @@ def compute_factors(
     (36.0, 'semitones above 27.5 Hz')
     """
     build = FACTOR_SETS.get(name)
+    if skip_unreadable and "skip_unreadable" in inspect.signature(build).parameters:
+        options["skip_unreadable"] = True
     return build(check_clips(clips), workers=workers, progress=progress, **options)

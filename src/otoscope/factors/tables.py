@@ -30,11 +30,14 @@ class Factors:
         ``name, unit, family``: a row per factor, in the order of the columns.
     problems : DataFrame
         ``clip_id, start_s, stop_s, problem``: the stretches with NaN, and why.
+    notes : tuple of str
+        What else there is to know.
     """
 
     table: pd.DataFrame
     info: pd.DataFrame
     problems: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(PROBLEM_COLUMNS)))
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check that keys, columns and description belong together."""

@@ -181,6 +181,139 @@ def test_audiosae_files_that_disagree_or_lack_something_are_refused(tmp_path):
         SparseAutoencoder.from_pretrained(folder)
 
 
+def dictionary(folder, name, state, **options):
+    torch.save(state, folder / "ae.pt")
+    trainer = {"dict_class": name, "activation_dim": D, "dict_size": N, "layer": 3, "lm_name": "m", **options}
+    (folder / "config.json").write_text(json.dumps({"trainer": trainer, "buffer": {}}))
+    return state
+
+
+def linear(**more):
+    state = {"encoder.weight": draw(N, D), "encoder.bias": draw(N), "decoder.weight": draw(D, N, seed=4)}
+    return state | {"b_dec": draw(D), "k": torch.tensor(8), "threshold": torch.tensor(0.9), **more}
+
+
+@pytest.mark.parametrize("threshold", [-1.0, 0.9])
+def test_a_topk_dictionary_has_k_latents_whatever_its_threshold(threshold, tmp_path):
+    t = dictionary(tmp_path, "AutoEncoderTopK", linear(threshold=torch.tensor(threshold)), k=8)
+    x = draw(50, D, seed=9)
+    hidden = ((x - t["b_dec"]) @ t["encoder.weight"].T + t["encoder.bias"]).relu()
+    sae = SparseAutoencoder.from_pretrained(tmp_path)
+    torch.testing.assert_close(sae.encode(x), top(hidden, 8))
+    torch.testing.assert_close(sae(x), top(hidden, 8) @ t["decoder.weight"].T + t["b_dec"])
+    assert sae.layer is None
+
+
+def test_a_batch_topk_dictionary_has_a_threshold(tmp_path):
+    t = dictionary(tmp_path, "BatchTopKSAE", linear(), k=8)
+    x = draw(50, D, seed=9)
+    hidden = ((x - t["b_dec"]) @ t["encoder.weight"].T + t["encoder.bias"]).relu()
+    torch.testing.assert_close(SparseAutoencoder.from_pretrained(tmp_path).encode(x), hidden * (hidden > 0.9))
+    dictionary(tmp_path, "BatchTopKSAE", linear(threshold=torch.tensor(-1.0)), k=8)
+    with pytest.raises(ModelError, match="the threshold -1: it was never set"):
+        SparseAutoencoder.from_pretrained(tmp_path)
+
+
+def test_a_standard_dictionary_and_one_of_the_april_update(tmp_path):
+    x = draw(50, D, seed=9)
+    t = {"encoder.weight": draw(N, D), "encoder.bias": draw(N), "decoder.weight": draw(D, N, seed=4)}
+    dictionary(tmp_path, "AutoEncoder", t | {"bias": draw(D)}, trainer_class="StandardTrainer")
+    sae = SparseAutoencoder.from_pretrained(tmp_path)
+    codes = ((x - draw(D)) @ t["encoder.weight"].T + t["encoder.bias"]).relu()
+    norms = t["decoder.weight"].norm(dim=0)
+    torch.testing.assert_close(sae.encode(x), codes * norms, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(sae(x), codes @ t["decoder.weight"].T + draw(D), rtol=1e-5, atol=1e-5)
+    dictionary(tmp_path, "AutoEncoderNew", t | {"decoder.bias": draw(D)})
+    sae = SparseAutoencoder.from_pretrained(tmp_path)
+    codes = (x @ t["encoder.weight"].T + t["encoder.bias"]).relu()
+    torch.testing.assert_close(sae.encode(x), codes)
+    torch.testing.assert_close(sae(x), codes @ t["decoder.weight"].T + draw(D), rtol=1e-5, atol=1e-5)
+
+
+def test_gated_jumprelu_and_matryoshka_dictionaries(tmp_path):
+    x = draw(50, D, seed=9)
+    gated = {"encoder.weight": draw(N, D), "decoder.weight": draw(D, N), "decoder_bias": draw(D)}
+    gated |= {"r_mag": draw(N), "gate_bias": draw(N, seed=1), "mag_bias": draw(N, seed=2)}
+    dictionary(tmp_path, "GatedAutoEncoder", gated, l1_penalty=0.1)
+    shared = (x - draw(D)) @ gated["encoder.weight"].T
+    codes = (shared + gated["gate_bias"] > 0) * (shared * gated["r_mag"].exp() + gated["mag_bias"]).relu()
+    torch.testing.assert_close(
+        SparseAutoencoder.from_pretrained(tmp_path).encode(x), codes, rtol=1e-5, atol=1e-5
+    )
+    t = {"W_enc": draw(D, N), "b_enc": draw(N), "W_dec": draw(N, D), "b_dec": draw(D)}
+    dictionary(tmp_path, "JumpReluAutoEncoder", t | {"threshold": draw(N).abs()})
+    hidden = x @ t["W_enc"] + t["b_enc"]
+    codes = hidden.relu() * (hidden > draw(N).abs())
+    torch.testing.assert_close(
+        SparseAutoencoder.from_pretrained(tmp_path).encode(x), codes, rtol=1e-5, atol=1e-5
+    )
+    more = {"k": torch.tensor(4), "threshold": torch.tensor(0.5), "group_sizes": torch.tensor([5, 5, 10])}
+    dictionary(tmp_path, "MatryoshkaBatchTopKSAE", t | more, k=4, group_sizes=[5, 5, 10])
+    sae = SparseAutoencoder.from_pretrained(tmp_path)
+    hidden = ((x - t["b_dec"]) @ t["W_enc"] + t["b_enc"]).relu()
+    torch.testing.assert_close(sae.encode(x), hidden * (hidden > 0.5), rtol=1e-5, atol=1e-5)
+    assert sae.config.prefix_ends == [5, 10, 20]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("CrossCoder", {}, "of class 'CrossCoder'"),
+        ("AutoEncoderTopK", {"k": 9}, "k = 8, its config.json says 9"),
+        ("AutoEncoderTopK", {"trainer_class": "BatchTopKTrainer"}, "contradicts itself"),
+        ("AutoEncoderTopK", {"dict_size": N + 1}, f"dict_size = {N}, its"),
+        (
+            "AutoEncoderTopK",
+            {"shrink_codes": 0.5},
+            "options that this version does not know: shrink_codes = 0.5",
+        ),
+        ("AutoEncoder", {}, "holds b_dec, k, threshold, which a dictionary of class AutoEncoder"),
+    ],
+)
+def test_dictionaries_that_contradict_what_they_say_are_refused(name, options, message, tmp_path):
+    dictionary(tmp_path, name, linear(), **options)
+    with pytest.raises(ModelError, match=message):
+        SparseAutoencoder.from_pretrained(tmp_path)
+    (tmp_path / "config.json").unlink()
+    with pytest.raises(ModelError, match="says of which class it is"):
+        SparseAutoencoder.from_pretrained(tmp_path)
+
+
+def test_inputs_that_were_scaled_in_training_are_scaled_or_refused(tmp_path):
+    """SAELens' checkpoints: the code of x is that of factor * x, and the reconstruction is divided by the factor."""
+    t = saelens_file(tmp_path, "standard", apply_bias=True, normalize_activations="expected_average_only_in")
+    with pytest.raises(ModelError, match=r"activation_scaler\.json, which holds the factor, is not there"):
+        SparseAutoencoder.from_pretrained(tmp_path)
+    (tmp_path / "activation_scaler.json").write_text(json.dumps({"scaling_factor": 0.25}))
+    x = draw(50, D, seed=9)
+    codes = ((0.25 * x - t["b_dec"]) @ t["W_enc"] + t["b_enc"]).relu()
+    sae = SparseAutoencoder.from_pretrained(tmp_path)
+    torch.testing.assert_close(sae.encode(x), codes, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(sae(x), (codes @ t["W_dec"] + t["b_dec"]) / 0.25, rtol=1e-5, atol=1e-4)
+
+
+def test_options_that_are_not_known_are_refused_unless_they_are_off(tmp_path):
+    saelens_file(tmp_path, "standard", apply_bias=True, sign_codes=False)
+    SparseAutoencoder.from_pretrained(tmp_path)
+    saelens_file(tmp_path, "standard", apply_bias=True, sign_codes=True)
+    with pytest.raises(ModelError, match="sign_codes = True"):
+        SparseAutoencoder.from_pretrained(tmp_path)
+    (tmp_path / "sae_weights.safetensors").unlink()
+    sparsify_file(tmp_path, signed=True)
+    with pytest.raises(ModelError, match="signed = True"):
+        SparseAutoencoder.from_pretrained(tmp_path)
+
+
+def test_a_folder_of_several_says_which(tmp_path):
+    for layer in ("layer_2", "layer_10"):
+        folder, _ = audiosae_file(tmp_path / "both")
+        folder.rename(tmp_path / "both" / layer)
+    (tmp_path / "both" / "config.json").rename(tmp_path / "both" / "layer_2" / "config.json")
+    with pytest.raises(ModelError, match="folders of its own: layer_2, layer_10; name one, such as"):
+        SparseAutoencoder.from_pretrained(tmp_path / "both")
+    assert SparseAutoencoder.from_pretrained(tmp_path / "both" / "layer_2").layer == 2
+
+
 class Malice:
     """Runs code when unpickled."""
 

@@ -96,8 +96,11 @@ def test_broken_files_are_refused(saved):
         SparseAutoencoder.from_pretrained(folder)
     with pytest.raises(ModelError, match="no such directory"):
         SparseAutoencoder.from_pretrained(folder / "nowhere")
-    with pytest.raises(ModelError, match=r"no config\.json"):
+    with pytest.raises(ModelError, match=f"folders of its own: {folder.name}; name one"):
         SparseAutoencoder.from_pretrained(folder.parent)
+    (folder.parent / "empty").mkdir()
+    with pytest.raises(ModelError, match=r"no config\.json"):
+        SparseAutoencoder.from_pretrained(folder.parent / "empty")
 
 
 def test_a_failed_save_leaves_the_old_files(saved, monkeypatch):

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from otoscope.errors import ModelError
 from otoscope.saes import SparseAutoencoder, make_config
 from otoscope.saes.base import build_sae
 from otoscope.saes.files import write_saelens
@@ -87,6 +88,76 @@ def test_reads_what_sparsify_wrote(x, tmp_path):
     codes = torch.zeros(len(x), N).scatter(-1, top.top_indices, top.top_acts)
     torch.testing.assert_close(sae.encode(x), codes, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(sae(x), theirs(x).sae_out, rtol=1e-5, atol=1e-5)
+
+
+def trained(name, **options):
+    """Return a trainer of dictionary_learning's, its dictionary moved off its start."""
+    module, class_name = {
+        "standard": ("standard", "StandardTrainer"),
+        "april": ("standard", "StandardTrainerAprilUpdate"),
+        "p-anneal": ("p_anneal", "PAnnealTrainer"),
+        "gated": ("gdm", "GatedSAETrainer"),
+        "gated-anneal": ("gated_anneal", "GatedAnnealTrainer"),
+        "jumprelu": ("jumprelu", "JumpReluTrainer"),
+        "topk": ("top_k", "TopKTrainer"),
+        "batch-topk": ("batch_top_k", "BatchTopKTrainer"),
+        "matryoshka": ("matryoshka_batch_top_k", "MatryoshkaBatchTopKTrainer"),
+    }[name]
+    trainers = pytest.importorskip(f"dictionary_learning.trainers.{module}")
+    more = {"matryoshka": {"group_fractions": [0.25, 0.25, 0.5]}}.get(name, {})
+    more |= {"k": 7} if "topk" in name or name == "matryoshka" else {}
+    about = {"layer": 3, "lm_name": "a-model", "steps": 5000, "device": "cpu"}
+    trainer = getattr(trainers, class_name)(activation_dim=D, dict_size=N, **about, **more, **options)
+    shake(trainer.ae)
+    if name == "jumprelu":
+        trainer.ae.threshold.data.abs_()
+    return trainer
+
+
+DICTIONARIES = ["standard", "april", "p-anneal", "gated", "gated-anneal", "jumprelu"]
+DICTIONARIES += ["topk", "batch-topk", "matryoshka"]
+
+
+@pytest.mark.parametrize("name", DICTIONARIES)
+def test_reads_what_dictionary_learnings_trainers_wrote(name, x, tmp_path):
+    loading = pytest.importorskip("dictionary_learning.utils")
+    trainer = trained(name)
+    if hasattr(trainer.ae, "threshold") and name != "jumprelu":
+        trainer.ae.threshold.fill_(0.4)
+    torch.save(trainer.ae.state_dict(), tmp_path / "ae.pt")
+    (tmp_path / "config.json").write_text(
+        json.dumps({"trainer": trainer.config, "buffer": {"d_submodule": D}})
+    )
+    sae = SparseAutoencoder.from_pretrained(tmp_path)
+    theirs, _ = loading.load_dictionary(str(tmp_path), "cpu")
+    torch.testing.assert_close(sae.encode(x), theirs.encode(x), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(sae(x), theirs(x), rtol=1e-5, atol=1e-5)
+    if name == "topk":
+        assert ((sae.encode(x) > 0).sum(-1) <= 7).all()
+
+
+@pytest.mark.parametrize("architecture", ["standard", "topk", "topk-rescaled", "jumprelu", "gated"])
+def test_reads_a_checkpoint_of_saelens_whose_scale_is_not_folded_in(architecture, x, tmp_path):
+    scaler = pytest.importorskip("sae_lens.training.activation_scaler")
+    theirs = saelens(architecture, True)
+    theirs.cfg.normalize_activations = "expected_average_only_in"
+    theirs.save_model(tmp_path)
+    scaler.ActivationScaler(scaling_factor=0.31).save(str(tmp_path / "activation_scaler.json"))
+    sae = SparseAutoencoder.from_pretrained(tmp_path)
+    theirs.fold_activation_norm_scaling_factor(0.31)  # as when training ends
+    torch.testing.assert_close(sae.encode(x), theirs.encode(x), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(sae(x), theirs(x), rtol=1e-5, atol=1e-5)
+
+
+def test_reads_a_hook_of_a_folder_of_sparsifys(x, tmp_path):
+    sparsify = pytest.importorskip("sparsify")
+    for hook in ("encoder.layers.2", "encoder.layers.10"):
+        sparsify.SparseCoder(D, sparsify.SparseCoderConfig(num_latents=N, k=7)).save_to_disk(tmp_path / hook)
+    with pytest.raises(
+        ModelError, match=r"folders of its own: encoder\.layers\.2, encoder\.layers\.10; name one"
+    ):
+        SparseAutoencoder.from_pretrained(tmp_path)
+    assert SparseAutoencoder.from_pretrained(tmp_path / "encoder.layers.10").layer == 11
 
 
 @pytest.mark.parametrize("threshold", [True, False])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from otoscope.clips import label_kind
 from otoscope.experiment.run_directory import RunDirectory
+from otoscope.experiment.stages.data import kind_of_label
 
 READS = ("layer_probing", "reconstruction", "comparisons", "disentanglement", "factor_entropy")
 
@@ -26,14 +26,14 @@ def claims(run: RunDirectory, clips: pd.DataFrame) -> None:
             fit=settings.fit,
             entropy=settings.entropy,
             top=settings.top,
-            chance=chance(clips, run.spec.dataset.label),
+            chance=chance(run, clips),
             seed=run.spec.seed,
         )
         run.write_table("claims", found)
 
 
-def chance(clips: pd.DataFrame, label: str) -> float | None:
+def chance(run: RunDirectory, clips: pd.DataFrame) -> float | None:
     """Return how often the commonest class of the test clips is right, None for other labels."""
-    if label_kind(clips[label]) != "class":
+    if kind_of_label(run, clips) != "class":
         return None
-    return float(clips[label][clips.split == "test"].value_counts(normalize=True).max())
+    return float(clips[run.spec.dataset.label][clips.split == "test"].value_counts(normalize=True).max())

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from otoscope.clips import check_label, clips_hash
+from otoscope.clips import LabelKind, check_label, clips_hash, label_kind, label_notes
 from otoscope.datasets import DATASETS, load_clips
 from otoscope.errors import SpecError, nearest
 from otoscope.experiment.roles import splits_of, store_plans
 from otoscope.experiment.run_directory import RunDirectory, digest
 from otoscope.experiment.spec import EncoderSpec
 from otoscope.experiment.stages.views import View, Views
+from otoscope.tables import SUFFIXES as TABLES
 
 if TYPE_CHECKING:
     from otoscope.activations import Activations
@@ -40,12 +41,20 @@ def clips(run: RunDirectory) -> pd.DataFrame:
     ours |= {"skip_unreadable": spec.skip_unreadable}
     options = {name: value for name, value in ours.items() if name in loader} | spec.options
     table = load_clips(spec.name, root=spec.root, **options)
-    check_label(table, spec.label)
+    kind = check_label(table, spec.label, spec.label_kind)
+    table.attrs["notes"] = [*table.attrs.get("notes", []), *label_notes(table, spec.label, kind)]
+    for note in table.attrs["notes"]:
+        run.say(f"note: {note}")
     run.write_frame("clips", table)
     stats = [Path(path).stat() for path in table.path.unique()]
     run.fingerprints["recordings"] = digest([clips_hash(table), [(s.st_size, s.st_mtime_ns) for s in stats]])
     run.fingerprints["clips"] = digest([table.to_csv(index=False), run.fingerprints["recordings"]])
     return table
+
+
+def kind_of_label(run: RunDirectory, clips: pd.DataFrame) -> LabelKind:
+    """Return what the label is: as the spec says, or as it looks."""
+    return run.spec.dataset.label_kind or label_kind(clips[run.spec.dataset.label])
 
 
 def activations(run: RunDirectory, table: pd.DataFrame) -> dict[str, Views]:
@@ -106,6 +115,7 @@ def _extract(
     run: RunDirectory, clips: pd.DataFrame, wanted: dict[str, Any], settings: dict[str, Any], beside: list
 ) -> dict[str, Any]:
     from otoscope.activations import extract
+    from otoscope.datasets.annotations import band_notes
     from otoscope.encoders import load_encoder
 
     encoder = load_encoder(
@@ -115,6 +125,8 @@ def _extract(
         device=settings["device"],
         precision=settings["precision"],
     )
+    for note in band_notes(clips, encoder.sample_rate, encoder.name):
+        run.say(f"note: {note}")
     layers = [*range(encoder.n_layers + 1), *beside]
     made_from = digest(
         [encoder.provenance(), settings, layers, clips_hash(clips), run.fingerprints["recordings"]]
@@ -143,15 +155,18 @@ def factors(run: RunDirectory, table: pd.DataFrame) -> Factors:
         name = "ground_truth" if DATASETS.get(dataset).true_factors else "descriptors"
     options: dict[str, Any] = {"families": run.spec.factors.families} if name == "egemaps" else {}
     clips = table[table.split.isin(splits_of(run.spec, "measure"))].reset_index(drop=True)
-    settings = [name, options, clips_hash(clips), _file_state(name)]
+    skip = run.spec.dataset.skip_unreadable
+    settings = [name, options, clips_hash(clips), _file_state(name), *([skip] if skip else [])]
     with run.stage("factors", settings, after=["recordings"]) as stage:
         if stage.needed:
             if name == "ground_truth":
                 found = Factors(*DATASETS.get(dataset).true_factors(clips))
-            elif Path(name).suffix in (".csv", ".parquet"):
+            elif Path(name).suffix.lower() in TABLES:
                 found = compute_factors("csv", clips, path=name)
             else:
-                found = compute_factors(name, clips, **options)
+                found = compute_factors(name, clips, skip_unreadable=skip, **options)
+            for note in found.notes:
+                run.say(f"note: {note}")
             run.write_frame("factors", found.table)
             run.write_table("factors_info", found.info)
             run.write_table("factor_problems", found.problems)

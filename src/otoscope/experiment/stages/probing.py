@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from otoscope.clips import label_kind
 from otoscope.compute import Progress, progress
 from otoscope.errors import SpecError
 from otoscope.experiment.run_directory import RunDirectory
-from otoscope.experiment.stages.data import view_name
+from otoscope.experiment.stages.data import kind_of_label, view_name
 from otoscope.experiment.stages.saes import Dictionary, load, nearest_of_kinds
 from otoscope.experiment.stages.views import Views
 from otoscope.results import BEST_LAYER, CODES, DENSE, pick_column
@@ -86,7 +85,7 @@ def sae_probing(
         if not stage.needed:
             return
         layers = run.table("predictions")
-        kind = label_kind(clips[run.spec.dataset.label])
+        kind = kind_of_label(run, clips)
         rows, comparisons, few = [], [], []
         total = sum(len(folders) for found in trained.values() for folders in found.values())
         with progress("probing codes", total, unit="codes") as bar:
@@ -115,7 +114,9 @@ def sae_probing(
 
 def _settings(run: RunDirectory) -> list:
     crops = run.spec.extraction.crops
-    return [run.spec.probing.model_dump(), run.spec.dataset.label, crops, run.spec.seed]
+    dataset = run.spec.dataset
+    kind = [dataset.label_kind] if dataset.label_kind else []
+    return [run.spec.probing.model_dump(), dataset.label, *kind, crops, run.spec.seed]
 
 
 def _judged(views: dict[str, Views]) -> list[str]:
@@ -144,11 +145,13 @@ def _probes(
     settings = run.spec.probing
     labels = table[run.spec.dataset.label]
     rows = {"split": table.split.to_numpy(), "groups": table.group.to_numpy()}
+    kind = run.spec.dataset.label_kind
     if settings.probe == "linear":
         return linear_probes(
             representations,
             labels,
             **rows,
+            kind=kind,
             train_crops={key: crops for key, crops in turns.items() if crops is not None} or None,
             keep=settings.keep,
             interval=settings.interval,
@@ -201,6 +204,7 @@ def _few_latents(run: RunDirectory, where: dict, views: Views, saes: list[Dictio
             table[run.spec.dataset.label],
             split=table.split.to_numpy(),
             groups=_paired_groups(run, table, table.split.to_numpy() != ""),
+            kind=run.spec.dataset.label_kind,
             ks=settings.few_latents,
         )
         found.append(pd.DataFrame([where | about] * len(result)).join(result))

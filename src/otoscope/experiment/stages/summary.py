@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from otoscope.clips import label_kind
 from otoscope.experiment.run_directory import RunDirectory
 from otoscope.experiment.stages.claims import chance
+from otoscope.experiment.stages.data import kind_of_label
 from otoscope.results import METRICS, SCHEMA
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def summary(
 ) -> dict[str, Any]:
     """Return what ``run.json`` holds: counts, classes, chance, the layers chosen, times, and what was left out."""
     label = run.spec.dataset.label
-    kind = label_kind(clips[label])
+    kind = kind_of_label(run, clips)
     sides = clips.split.value_counts()
     left_out = list(clips.attrs.get("left_out", []))
     for own in views.values():
@@ -47,8 +47,8 @@ def summary(
             "label_kind": kind,
             "metric": METRICS[kind],
             "classes": sorted(map(str, clips[label].unique())) if kind == "class" else [],
-            "chance": chance(clips, label),
+            "chance": chance(run, clips),
         },
         "stages": run.stages,
-        "notes": [],
+        "notes": list(clips.attrs.get("notes", [])),
     }

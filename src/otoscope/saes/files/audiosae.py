@@ -1,4 +1,4 @@
-"""Reads AudioSAE's files (hub ids ``Egorgij21/Audio-SAE-...``): ``layer_N/ae.pt`` and ``config.json``.
+"""Reads AudioSAE's files (hub ids ``Egorgij21/Audio-SAE-...``): ``layer_N/ae.pt``, and ``config.json`` there or above.
 
 A state dict of a BatchTopK autoencoder; N counts from 1 and stands for what leaves the N-th block: our layer N.
 """
@@ -50,6 +50,19 @@ def read_audiosae(directory: str | Path) -> SparseAutoencoder:
         {},
     )
     options = options.get("trainer", options)
+    odd = sorted(set(state) - {"encoder.weight", "encoder.bias", "decoder.weight", "b_dec", "k", "threshold"})
+    if odd:
+        raise ModelError(
+            f"{path} holds {', '.join(odd)}, which AudioSAE's files do not; nothing says what it is"
+        )
+    for option in ("architecture", "activation", "model_type", "kind"):
+        if str(options.get(option, "batchtopk")).lower().replace("_", "").replace("-", "") not in (
+            "batchtopk",
+            "batchtopksae",
+        ):
+            raise ModelError(
+                f"{path}: its {CONFIG} says {option} = '{options[option]}'; AudioSAE's are BatchTopK"
+            )
     found = {"activation_dim": weight.shape[1], "dict_size": weight.shape[0]}
     for name, value in found.items():
         if name in options and int(options[name]) != value:
@@ -57,6 +70,8 @@ def read_audiosae(directory: str | Path) -> SparseAutoencoder:
     k = int(state["k"] if "k" in state else options.get("k", 0))
     if k < 1:
         raise ModelError(f"neither {path} nor its {CONFIG} says k")
+    if int(options.get("k", k)) != k:
+        raise ModelError(f"{path} has k = {k}, its {CONFIG} says {options['k']}")
     tensors = {
         "encoder_weight": weight,
         "encoder_bias": bias,
@@ -64,6 +79,8 @@ def read_audiosae(directory: str | Path) -> SparseAutoencoder:
         "decoder_bias": decoder_bias,
     }
     config: SAEConfig = GaoTopKConfig(n_latents=weight.shape[0], k=k)
+    if float(state.get("threshold", 0.0)) < 0:
+        raise ModelError(f"{path} has the threshold {float(state['threshold']):g}: it was never set")
     if "threshold" in state:
         config = BatchTopKConfig(n_latents=weight.shape[0], k=k)
         tensors["threshold"] = state["threshold"].reshape(())

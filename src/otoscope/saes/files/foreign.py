@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,16 @@ def read_pickle_of_tensors(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict):
         raise ModelError(f"{path} holds a {type(state).__name__}, not a state dict")
     return state
+
+
+def check_options(options: dict[str, Any], known: Collection[str], path: Path) -> None:
+    """Refuse an option that is not known, unless it is off: it may change what the codes are."""
+    odd = sorted(name for name in set(options) - set(known) if options[name] not in (None, False))
+    if odd:
+        raise ModelError(
+            f"{path} has options that this version does not know: "
+            f"{', '.join(f'{name} = {options[name]!r}' for name in odd)}; they may change the codes"
+        )
 
 
 def fill(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ CONFIG, WEIGHTS, HISTORY, CARD = "config.json", "model.safetensors", "history.cs
 FOREIGN = {
     "sae_weights.safetensors": "otoscope.saes.files.saelens:read_saelens",
     "sae.safetensors": "otoscope.saes.files.sparsify:read_sparsify",
-    "ae.pt": "otoscope.saes.files.audiosae:read_audiosae",
+    "ae.pt": "otoscope.saes.files.dictionary_learning:read_dictionary",
 }
 """Files by which other libraries' autoencoders are told, and who reads them."""
 
@@ -54,7 +55,8 @@ def load_sae(source: str | Path, *, revision: str | None = None) -> Any:
     """Load an autoencoder from a directory or the Hugging Face Hub, ours or another library's.
 
     Other libraries' files are told by their names: ``cfg.json`` beside ``sae_weights.safetensors`` (SAELens) or
-    ``sae.safetensors`` (sparsify), and ``ae.pt`` (AudioSAE).
+    ``sae.safetensors`` (sparsify), and ``ae.pt`` (dictionary_learning, AudioSAE); what they hold is told by their
+    configuration. A folder of several is refused, with their names.
 
     Raises
     ------
@@ -72,6 +74,8 @@ def load_sae(source: str | Path, *, revision: str | None = None) -> Any:
         if (directory / name).is_file() and not (directory / WEIGHTS).is_file():
             module, _, function = reader.partition(":")
             return getattr(importlib.import_module(module), function)(directory)
+    if not (directory / WEIGHTS).is_file():
+        _refuse_several(directory, str(source))
     description = read_description(directory)
     config, n_inputs = config_of(description, directory)
     weights = directory / WEIGHTS
@@ -94,6 +98,26 @@ def load_sae(source: str | Path, *, revision: str | None = None) -> Any:
 
         sae.history = pd.read_csv(directory / HISTORY)
     return sae.eval()
+
+
+def _refuse_several(directory: Path, source: str) -> None:
+    """Say which autoencoders lie in the folders below, if any do."""
+    names = (WEIGHTS, *FOREIGN, "cfg.json")
+    found = [
+        path.parent for depth in ("*", "*/*") for name in names for path in directory.glob(f"{depth}/{name}")
+    ]
+    found += [path.parent for path in directory.glob(f"*/{CONFIG}")]
+    inside = sorted({folder.relative_to(directory).as_posix() for folder in found}, key=_natural)
+    if inside:
+        listed = ", ".join(inside[:6]) + (f" and {len(inside) - 6} more" if len(inside) > 6 else "")
+        raise ModelError(
+            f"{source} holds autoencoders in folders of its own: {listed}; name one, such as {source}/{inside[0]}"
+        )
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Return a key that puts layer_2 before layer_10."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def read_description(directory: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from otoscope.errors import InputError, ModelError
 from otoscope.files import read_mapping, whole_file, write_json
 from otoscope.saes.base import SparseAutoencoder
 from otoscope.saes.config import SAEConfig
-from otoscope.saes.files.foreign import fill, read_safetensors, take
+from otoscope.saes.files.foreign import check_options, fill, read_safetensors, take
 from otoscope.saes.kinds.gated import GatedConfig
 from otoscope.saes.kinds.jumprelu import JumpReLUConfig
 from otoscope.saes.kinds.relu import ReLUConfig
@@ -23,6 +23,13 @@ from otoscope.saes.kinds.topk import TopKConfig
 from otoscope.saes.kinds.topk_gao import GaoTopKConfig
 
 CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
+SCALER = "activation_scaler.json"
+"""In checkpoints of a training: the factor that is not folded in yet."""
+SCALED = ("expected_average_only_in", True)
+OPTIONS = {
+    "architecture", "d_in", "d_sae", "dtype", "device", "apply_b_dec_to_input", "normalize_activations",
+    "reshape_activations", "metadata", "k", "rescale_acts_by_decoder_norm",
+}  # fmt: skip
 VERSION = "6.0.0"
 """The SAELens version whose form of ``cfg.json`` is written."""
 
@@ -45,18 +52,54 @@ def read_saelens(directory: str | Path, *, layer: int | None = None) -> SparseAu
             f"{directory} holds a SAELens '{architecture}' autoencoder; those read are {', '.join(READERS)}"
         )
     for option, plain in (
-        ("normalize_activations", {"none", "expected_average_only_in", None, False}),
+        ("normalize_activations", {"none", *SCALED, None, False}),
         ("reshape_activations", {"none", None}),
+        ("activation_fn", {"relu", "topk", None}),
+        ("activation_fn_str", {"relu", "topk", None}),
+        ("finetuning_scaling_factor", {False, None}),
     ):
         if options.get(option) not in plain:
             raise ModelError(
                 f"{directory}: {option} = '{options[option]}' cannot be expressed in weights alone"
             )
-    config, tensors = READERS[architecture](
-        read_safetensors(directory / WEIGHTS), options, directory / WEIGHTS
-    )
+    if "reshape_activations" not in options and "hook_z" in str(
+        options.get("hook_name", options.get("hook_point"))
+    ):
+        raise ModelError(f"{directory} reads a hook_z, whose heads its writer flattens; it cannot be read")
+    if "metadata" in options:  # since version 6, what is not about the codes stands there
+        check_options(options, OPTIONS, directory / CONFIG)
+    weights = _scaled(read_safetensors(directory / WEIGHTS), options, directory)
+    config, tensors = READERS[architecture](weights, options, directory / WEIGHTS)
     about = {"read_from": "SAELens", "source": options}
     return fill(config, {name: t.contiguous() for name, t in tensors.items()}, layer=layer, about=about)
+
+
+def _scaled(tensors: dict[str, Tensor], options: dict, directory: Path) -> dict[str, Tensor]:
+    """Fold the factor that inputs were multiplied by in training into the weights, as SAELens does when it ends.
+
+    Raises
+    ------
+    ModelError
+        If inputs were scaled, and the factor is not known; or the files contradict each other.
+    """
+    path = directory / SCALER
+    factor = read_mapping(path, error=ModelError).get("scaling_factor") if path.is_file() else None
+    if options.get("normalize_activations") not in SCALED:
+        if factor not in (None, 1.0):
+            raise ModelError(
+                f"{path} scales inputs by {factor}, and {CONFIG} says that they are not; keep the right one"
+            )
+        return tensors
+    if factor is None:
+        raise ModelError(
+            f"{directory}: normalize_activations = '{options['normalize_activations']}' means that it was trained "
+            "on inputs "
+            f"scaled to a mean norm, and {SCALER}, which holds the factor, is not there: fold it in with SAELens "
+            "(fold_activation_norm_scaling_factor) and save again, or read the final checkpoint"
+        )
+    take(tensors, directory / WEIGHTS, "W_enc", "W_dec", "b_dec")
+    scaled = {"W_enc": tensors["W_enc"] * factor, "W_dec": tensors["W_dec"] / factor}
+    return tensors | scaled | {"b_dec": tensors["b_dec"] / factor}
 
 
 def write_saelens(sae: SparseAutoencoder, directory: str | Path) -> Path:
