@@ -27,6 +27,7 @@ from numba import njit
 sys.path.insert(0, os.path.dirname(__file__))
 from saes_contenders import CONTENDERS, plain_step
 
+from otoscope.compute import Lanes, one_core
 from otoscope.saes import (
     TopKConfig,
     gradients,
@@ -38,7 +39,6 @@ from otoscope.saes import (
 )
 from otoscope.saes.adam import Adam
 from otoscope.saes.bank import Bank
-from otoscope.saes.lanes import Lanes, one_core
 from otoscope.saes.stack import Schedule
 from otoscope.saes.topk import TopK
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from otoscope.compute import Lanes
 from otoscope.saes import gradients, kernels, make_config, sparse, train_saes
 from otoscope.saes.adam import Adam
 from otoscope.saes.base import stack
 from otoscope.saes.kinds import build_sae
-from otoscope.saes.lanes import Lanes
 
 OPTIONS = {"topk": {}, "topk with bias": {"decoder_bias": True}, "topk-gao": {}, "batch-topk": {}}
 

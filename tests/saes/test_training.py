@@ -5,12 +5,12 @@ import pandas as pd
 import pytest
 import torch
 
+from otoscope.compute import Lanes
 from otoscope.errors import InputError
 from otoscope.saes import TopKConfig, diagnose_activations, make_config, reconstruction_metrics, train_saes
 from otoscope.saes.adam import Adam
 from otoscope.saes.bank import Bank
 from otoscope.saes.kinds import build_sae
-from otoscope.saes.lanes import Lanes
 from otoscope.saes.stack import Schedule
 
 CONFIGS = [TopKConfig(n_latents=40, k=k) for k in (2, 3, 20)]

@@ -80,7 +80,9 @@ def train(
     normalise: Annotated[
         str, typer.Option(help="none, center, scale or whiten; folded into the weights that are saved.")
     ] = "none",
-    dtype: Annotated[str, typer.Option(help="float32, float64, or bf16 (products in bfloat16).")] = "float32",
+    precision: Annotated[
+        str, typer.Option(help="What is computed in: float32, float64, or bf16 (products in bfloat16).")
+    ] = "float32",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     group: GroupOption = None,
 ) -> None:
@@ -110,7 +112,7 @@ def train(
         batch_size=batch_size,
         lr=lr,
         normalise=normalise,
-        dtype=dtype,
+        dtype=precision,
         device=device,
         checkpoint=out / "checkpoint",
         log=out,

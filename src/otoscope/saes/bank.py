@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from otoscope.compute import Lanes, set_up_thread
 from otoscope.saes.base import SAEConfig, SparseAutoencoder
 from otoscope.saes.data import Layer
 from otoscope.saes.kinds import build_sae
-from otoscope.saes.lanes import Lanes, set_up_thread
 from otoscope.saes.stack import Schedule, Stack, n_weights
 
 CPU_STACK_BYTES = 16 * 2**20

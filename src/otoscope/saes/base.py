@@ -16,8 +16,8 @@ from otoscope.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from otoscope.compute import Lanes
     from otoscope.saes.adam import Adam
-    from otoscope.saes.lanes import Lanes
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,8 +17,8 @@ from otoscope.saes.gao import GaoTopKConfig
 from otoscope.saes.tied import TiedSAE
 
 if TYPE_CHECKING:
+    from otoscope.compute import Lanes
     from otoscope.saes.adam import Adam
-    from otoscope.saes.lanes import Lanes
 
 THRESHOLD_DECAY = 0.99
 

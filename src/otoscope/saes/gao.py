@@ -13,8 +13,8 @@ from otoscope.saes.tied import AuxConfig, TiedSAE
 from otoscope.saes.topk import KConfig, keep_largest
 
 if TYPE_CHECKING:
+    from otoscope.compute import Lanes
     from otoscope.saes.adam import Adam
-    from otoscope.saes.lanes import Lanes
 
 
 @dataclass(frozen=True, kw_only=True)

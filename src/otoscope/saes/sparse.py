@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from otoscope.compute import Lanes, one_core
 from otoscope.saes import kernels
 from otoscope.saes.adam import Adam
 from otoscope.saes.gradients import affine, product
 from otoscope.saes.kernels import Active
-from otoscope.saes.lanes import Lanes, one_core
 
 
 class Step(NamedTuple):

@@ -10,10 +10,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from otoscope.compute import Lanes
 from otoscope.saes.adam import Adam
 from otoscope.saes.base import SparseAutoencoder, stack, unstack_into
 from otoscope.saes.data import Layer
-from otoscope.saes.lanes import Lanes
 from otoscope.saes.metrics import Tally
 
 VALIDATION_CHUNK = 1024

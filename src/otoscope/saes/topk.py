@@ -19,8 +19,8 @@ from otoscope.saes import gradients
 from otoscope.saes.base import SAEConfig, SparseAutoencoder, linear_bias, linear_weight
 
 if TYPE_CHECKING:
+    from otoscope.compute import Lanes
     from otoscope.saes.adam import Adam
-    from otoscope.saes.lanes import Lanes
 
 
 @dataclass(frozen=True, kw_only=True)
