@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import doctest
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -458,3 +460,16 @@ def test_a_hub_that_does_not_answer_is_one_message(tmp_path):
     )
     assert "cannot reach the hub for 'facebook/hubert-base-ls960'" in shown.stdout
     assert "hf download" in shown.stdout
+
+
+def test_the_encoders_docstring_covers_its_fields(folders) -> None:
+    encoder = otoscope.load_encoder(folders("hubert-base"), device="cpu")
+    named = set(re.findall(r"\w+", otoscope.Encoder.__doc__))
+    assert {name for name in vars(encoder) if not name.startswith("_")} <= named
+    assert {name for name, value in vars(otoscope.Encoder).items() if isinstance(value, property)} <= named
+
+
+def test_the_example_of_an_edit_runs() -> None:
+    finder, runner = doctest.DocTestFinder(), doctest.DocTestRunner()
+    (example,) = finder.find(otoscope.Encoder.edited, globs={})
+    assert runner.run(example) == (0, 4)
