@@ -15,7 +15,6 @@ from otoscope.cli.tables import (
     layer_of,
     numbers,
     read_clips,
-    rows_of,
     write_table,
 )
 from otoscope.errors import InputError
@@ -39,7 +38,7 @@ def probe(
     activations = Activations.open(store)
     table = read_clips(clips, group=group, label=label)
     check_label(table, label)
-    rows = rows_of(activations, table)
+    rows = activations.labelled(table)
     found = probe_all(
         {layer: activations.layer(layer) for layer in activations.layers},
         rows[label],
@@ -99,7 +98,7 @@ def train(
     configs = _configs(kind, latents, sparsity, settings or [])
     options: dict = {}
     if clips is not None:
-        split = rows_of(activations, read_clips(clips, group=group)).split
+        split = activations.labelled(read_clips(clips, group=group)).split
         options["rows"] = np.flatnonzero(split == "train")
         if (split == "valid").any():
             options["validation_rows"] = np.flatnonzero(split == "valid")
@@ -155,7 +154,7 @@ def disentangle(
 
     activations = Activations.open(store)
     table = read_clips(clips, group=group)
-    rows = rows_of(activations, table)
+    rows = activations.labelled(table)
     known = compute_factors("csv", table, path=factors_file)
     dense = activations.layer(layer_of(layer))
     representations = {"dense": dense}

@@ -75,12 +75,6 @@ def read_clips(clips: str, **options) -> pd.DataFrame:
     return load_clips(clips)
 
 
-def rows_of(activations, table: pd.DataFrame) -> pd.DataFrame:
-    from otoscope.experiment.stages.rows import layer_rows
-
-    return layer_rows(activations, table)
-
-
 def write_table(table: pd.DataFrame, out: Path) -> None:
     try:
         if out.suffix == ".parquet":
