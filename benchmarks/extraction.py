@@ -2,7 +2,7 @@
 
     python benchmarks/extraction.py                       all tables
     python benchmarks/extraction.py overhead published    some of: overhead published stem precision probes paper
-                                                          memory stream gpu
+                                                          memory stream busy gpu
     python benchmarks/extraction.py published --clips 4   fewer clips, to see that it runs
 
 Models are full-size and randomly initialised, saved to disk and loaded as a user would; sound is noise under a tone,
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -55,7 +56,7 @@ def main() -> None:
     """Print the tables asked for."""
     parts = {
         "overhead": overhead, "published": published, "stem": stem, "precision": precision, "probes": probes,
-        "paper": paper, "memory": memory, "stream": stream, "gpu": gpu,
+        "paper": paper, "memory": memory, "stream": stream, "busy": busy, "gpu": gpu,
     }  # fmt: skip
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -276,6 +277,15 @@ def stream(options: argparse.Namespace) -> pd.DataFrame:
     return in_processes("stream", [[]])
 
 
+def busy(options: argparse.Namespace) -> pd.DataFrame:
+    """Processor time on a busy machine, where cores share operations: torch's own waiting, and ours."""
+    tables = []
+    for way, spins in (("torch's", "300000"), ("ours", "10000")):
+        runs = [[options.clips, 0], [options.clips, max(cpu_count() - 1, 1)]]
+        tables.append(in_processes("busy", runs, GOMP_SPINCOUNT=spins).assign(waiting=way))
+    return pd.concat(tables)
+
+
 def gpu(options: argparse.Namespace) -> pd.DataFrame:
     """Clips per second on a GPU, fused attention, beside the CPU and beside a bare loop on ready waveforms."""
     if not torch.cuda.is_available():
@@ -335,14 +345,14 @@ def extracted(clips: pd.DataFrame, encoder: otoscope.Encoder, layers: str = "all
         otoscope.extract(clips, encoder, out=f"{folder}/store", layers=layers, progress=False)
 
 
-def in_processes(part: str, runs: list[list[int]]) -> pd.DataFrame:
+def in_processes(part: str, runs: list[list[int]], **settings: str) -> pd.DataFrame:
     """Run ``extraction_processes.py`` once per list of arguments; it prints one line of JSON each."""
     script = Path(__file__).with_name("extraction_processes.py")
     lines = []
     for arguments in runs:
         command = [sys.executable, str(script), part, *map(str, arguments)]
         lines.append(
-            subprocess.run(command, check=True, capture_output=True, text=True)
+            subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ | settings)
             .stdout.strip()
             .splitlines()[-1]
         )

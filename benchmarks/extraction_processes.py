@@ -1,4 +1,4 @@
-"""Parts of `extraction.py` that need a process of their own: what they measure is the process's memory."""
+"""Parts of `extraction.py` that need a process of their own: what they measure is the process's memory or settings."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BUFFER_ROWS = 128 * MIB // (2 * 768)
 def main() -> None:
     """Run one part and print one line of JSON."""
     part, *arguments = sys.argv[1:]
-    print(json.dumps({"memory": memory, "stream": stream}[part](*map(int, arguments))))
+    print(json.dumps({"memory": memory, "stream": stream, "busy": busy}[part](*map(int, arguments))))
 
 
 def memory(n_clips: int) -> dict[str, float]:
@@ -75,6 +75,37 @@ def stream() -> dict[str, float]:
         "peak in epoch 1, MiB": round(peaks[0]),
         "in epoch 2": round(peaks[1]),
     }
+
+
+def busy(n_clips: int, n_taken: int) -> dict[str, float]:
+    """Extract by a model whose operations the cores share, while other processes take `n_taken` of them."""
+    import otoscope
+
+    sys.path.insert(0, str(Path(__file__).parent))
+    from extraction import recordings
+
+    clips = recordings(n_clips)
+    mini = otoscope.load_encoder("otoscope-mini", device="cpu")
+    encoder = otoscope.Encoder.from_module(  # which is never run by several threads at once
+        mini.module, blocks="encoder.layers.*", sample_rate=16_000, min_samples=400, device="cpu"
+    )
+    others = [multiprocessing.get_context("spawn").Process(target=burn, daemon=True) for _ in range(n_taken)]
+    for other in others:
+        other.start()
+    with tempfile.TemporaryDirectory() as folder:
+        otoscope.extract(clips[:2], encoder, out=f"{folder}/warm", progress=False)
+        began, spent = time.perf_counter(), time.process_time()
+        otoscope.extract(clips, encoder, out=f"{folder}/store", progress=False)
+        seconds, spent = time.perf_counter() - began, time.process_time() - spent
+    for other in others:
+        other.kill()
+    return {"clips": n_clips, "cores taken": n_taken, "s": seconds, "processor seconds": spent}
+
+
+def burn() -> None:
+    """Take a core."""
+    while True:
+        pass
 
 
 def status(key: str) -> int:

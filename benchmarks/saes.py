@@ -27,6 +27,7 @@ from numba import njit
 sys.path.insert(0, os.path.dirname(__file__))
 from saes_contenders import CONTENDERS, plain_step
 
+from otoscope.compute import Lanes, one_core
 from otoscope.saes import (
     TopKConfig,
     make_config,
@@ -35,7 +36,6 @@ from otoscope.saes import (
 )
 from otoscope.saes.fast import kernels, sparse, step
 from otoscope.saes.fast.adam import Adam
-from otoscope.saes.fast.lanes import Lanes, one_core
 from otoscope.saes.kinds.topk import TopK
 from otoscope.saes.training.bank import Bank
 from otoscope.saes.training.stack import Schedule

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import re
+import subprocess
 import sys
 import threading
 import time
@@ -113,3 +115,14 @@ def test_one_thread_each_is_restored_by_the_last_to_leave():
     thread.join()
     assert seen == [1]  # the first to leave restored nothing
     assert torch.get_num_threads() == before
+
+
+def test_waiting_threads_do_not_spin_for_long():
+    """Set before torch is imported, and left alone where the user has set it."""
+    code = "import otoscope, os; print(os.environ['GOMP_SPINCOUNT'])"
+    for given, expected in ({}, "10000"), ({"GOMP_SPINCOUNT": "7"}, "7"):
+        env = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"} | given
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True
+        )
+        assert done.stdout.strip() == expected

@@ -1,4 +1,4 @@
-"""Where work runs: the device, worker threads that read ahead, and the progress a person sees."""
+"""Where work runs: the device, all threads and lanes of it, and the progress a person sees."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import pairwise
 from threading import Lock
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from otoscope.errors import InputError
 
@@ -97,6 +98,63 @@ def in_lanes(
         yield from thread_map(in_lane, items, workers=n_lanes, ahead=2 * n_lanes)
     finally:
         torch.set_num_threads(n_threads)
+
+
+class Lanes:
+    """Threads that share one step: called, they run ``function(first, last)`` on parts of ``range(size)``.
+
+    PyTorch's own threads wait for each other within every operation; these only between the parts of a step.
+
+    Parameters
+    ----------
+    n : int
+        How many parts; the calling thread takes the first itself.
+    """
+
+    def __init__(self, n: int = 1) -> None:
+        self.n = n
+        self._pool = ThreadPoolExecutor(n - 1, "lane", initializer=set_up_thread) if n > 1 else None
+
+    def __call__(self, function: Callable[[int, int], Any], size: int) -> list[Any]:
+        """Return what the calls returned, in order."""
+        if self._pool is None:
+            return [function(0, size)]
+        ends = [size * part // self.n for part in range(self.n + 1)]
+        others = [self._pool.submit(function, *part) for part in pairwise(ends[1:])]
+        try:
+            mine = function(ends[0], ends[1])
+        finally:  # they write into what the caller owns
+            found = [other.result() for other in others]
+        return [mine, *found]
+
+    def close(self) -> None:
+        """End the threads."""
+        if self._pool is not None:
+            self._pool.shutdown()
+
+
+def set_up_thread() -> None:
+    """Have a new thread compute alone, and take numbers below the normal range for zero.
+
+    Adam's moments fall into that range where a latent stays silent, and arithmetic there is slower.
+    """
+    import torch
+
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+
+
+@contextmanager
+def one_core() -> Iterator[None]:
+    """Keep PyTorch's operations in this thread to themselves; other threads are left as they are."""
+    import torch
+
+    n_before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(n_before)
 
 
 @contextmanager

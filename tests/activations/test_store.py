@@ -186,6 +186,14 @@ class TestProvenance:
             otoscope.extract(clips, encoder, out=tmp_path / "half")
         assert len(otoscope.extract(clips, encoder, out=tmp_path / "whole")) == len(clips)
 
+    def test_a_store_of_another_format_is_read_and_not_added_to(self, clips, encoder, tmp_path) -> None:
+        otoscope.extract(clips, encoder, out=tmp_path / "store")
+        group = zarr.open_group(tmp_path / "store", mode="r+")
+        group.attrs["otoscope"] = dict(group.attrs["otoscope"]) | {"format": 1}
+        assert len(Activations.open(tmp_path / "store")) == len(clips)
+        with pytest.raises(ProvenanceError, match=r"another version of Otoscope \(format 1 there, 2 now\)"):
+            otoscope.extract(clips, encoder, out=tmp_path / "store")
+
     def test_what_it_records(self, clips, encoder, tmp_path) -> None:
         found = otoscope.extract(clips, encoder, out=tmp_path / "store").provenance
         assert {"model", "weights_sha256", "versions", "layer_convention", "sample_rate", "crop", "pool", "dtype",

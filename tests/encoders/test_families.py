@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import warnings
 
 import numpy as np
 import pytest
@@ -162,6 +163,18 @@ def test_silence_gives_finite_states(name, folders) -> None:
     encoder = otoscope.load_encoder(folders(name), device="cpu", precision="float32")
     states = encoder.hidden_states(np.zeros((1, 8000), np.float32))
     assert all(torch.isfinite(state).all() for state in states.values())
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_sound_that_is_read_only_is_no_reason_to_warn(name, folders, noise) -> None:
+    """As pandas and memory maps give it."""
+    encoder = otoscope.load_encoder(folders(name), device="cpu")
+    expected = encoder.hidden_states(noise.short, [1])[1]
+    sound = noise.short.copy()
+    sound.setflags(write=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert torch.equal(encoder.hidden_states(sound, [1])[1], expected)
 
 
 @pytest.mark.parametrize("name", ["ast", "whisper"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import doctest
+import re
 import shutil
 
 import numpy as np
@@ -440,3 +442,16 @@ def test_the_built_in_model_is_a_hubert_like_any_other(noise) -> None:
         assert (state - expected[layer]).abs().max() < 1e-5
     with pytest.raises(ModelError, match="has no revisions"):
         otoscope.load_encoder("otoscope-mini", revision="main")
+
+
+def test_the_encoders_docstring_covers_its_fields(folders) -> None:
+    encoder = otoscope.load_encoder(folders("hubert-base"), device="cpu")
+    named = set(re.findall(r"\w+", otoscope.Encoder.__doc__))
+    assert {name for name in vars(encoder) if not name.startswith("_")} <= named
+    assert {name for name, value in vars(otoscope.Encoder).items() if isinstance(value, property)} <= named
+
+
+def test_the_example_of_an_edit_runs() -> None:
+    finder, runner = doctest.DocTestFinder(), doctest.DocTestRunner()
+    (example,) = finder.find(otoscope.Encoder.edited, globs={})
+    assert runner.run(example) == (0, 4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import NamedTuple
@@ -54,7 +55,7 @@ def test_all_cut_alike(tiny_encoder, tmp_path):
     }
     weights = (tiny_encoder / "model.safetensors").stat().st_size
     assert found.memory == {
-        "the encoder": weights,
+        "the encoder": 2 * weights,  # and once more as the kernels want them
         "probing all layers": 10 * 3 * 16 * 4,
         "training autoencoders": 6 * 2 * LAYER_BYTES,
     }
@@ -142,4 +143,13 @@ def test_little_memory_is_a_warning(tiny_encoder, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_free_memory", lambda: 1000)
     said = needs(spec(tiny_encoder), CLIPS, out=tmp_path).lines()
     assert said[-1].startswith("warning: this is more memory than is available")
-    assert "memory: about 608 kB, for training autoencoders; 1 kB available" in said
+    assert "memory: at least 501 MB, for the libraries and training autoencoders; 1 kB available" in said
+
+
+def test_weights_in_half_are_doubled_where_they_are_computed_in_float32(tiny_encoder, tmp_path):
+    half = shutil.copytree(tiny_encoder, tmp_path / "half")
+    config = json.loads((half / "config.json").read_text()) | {"dtype": "float16"}
+    (half / "config.json").write_text(json.dumps(config))
+    size = (half / "model.safetensors").stat().st_size
+    found = needs(spec(half), CLIPS, out=tmp_path / "run")
+    assert found.memory["the encoder"] == 4 * size

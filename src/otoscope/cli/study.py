@@ -16,7 +16,6 @@ from otoscope.cli.tables import (
     layer_of,
     numbers,
     read_clips,
-    rows_of,
     say_notes,
     write_table,
 )
@@ -64,7 +63,7 @@ def probe(
     table = read_clips(clips, group=group, label=label)
     kind = check_label(table, label, None if label_kind is None else label_kind.value)
     say_notes(label_notes(table, label, kind))
-    rows = rows_of(activations, table)
+    rows = activations.labelled(table)
     layers: dict[Any, Any] = {layer: activations.layer(layer) for layer in activations.layers}
     sides = {"split": rows.split.to_numpy(), "groups": rows.group.to_numpy()}
     if guide:
@@ -107,7 +106,9 @@ def train(
         str,
         typer.Option(help="auto, none, center, scale or whiten; folded into the weights that are saved."),
     ] = "auto",
-    dtype: Annotated[str, typer.Option(help="float32, float64, or bf16 (products in bfloat16).")] = "float32",
+    precision: Annotated[
+        str, typer.Option(help="What is computed in: float32, float64, or bf16 (products in bfloat16).")
+    ] = "float32",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     group: GroupOption = None,
 ) -> None:
@@ -124,7 +125,7 @@ def train(
     configs = _configs(kind, latents, sparsity, settings or [])
     options: dict = {}
     if clips is not None:
-        split = rows_of(activations, read_clips(clips, group=group)).split
+        split = activations.labelled(read_clips(clips, group=group)).split
         options["rows"] = np.flatnonzero(split == "train")
         if not len(options["rows"]):
             raise InputError(
@@ -141,7 +142,7 @@ def train(
         batch_size=batch_size,
         lr=lr,
         normalise=normalise,
-        dtype=dtype,
+        dtype=precision,
         device=device,
         checkpoint=out / "checkpoint",
         log=out,
@@ -186,7 +187,7 @@ def disentangle(
 
     activations = Activations.open(store)
     table = read_clips(clips, group=group)
-    rows = rows_of(activations, table)
+    rows = activations.labelled(table)
     known = compute_factors("csv", table, path=factors_file)
     say_notes(known.notes)
     dense = activations.layer(layer_of(layer))

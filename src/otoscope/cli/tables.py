@@ -60,12 +60,6 @@ def say_notes(notes: Iterable[str]) -> None:
         print(f"note: {note}", file=sys.stderr)
 
 
-def rows_of(activations, table: pd.DataFrame) -> pd.DataFrame:
-    from otoscope.activations import layer_rows
-
-    return layer_rows(activations, table)
-
-
 def write_table(table: pd.DataFrame, out: Path) -> None:
     try:
         if out.suffix == ".parquet":

@@ -23,6 +23,8 @@ from otoscope.experiment.roles import store_plans
 from otoscope.experiment.spec import ROW_PER_CROP, EncoderSpec, Spec
 from otoscope.files import read_mapping
 
+LIBRARY_BYTES = 500_000_000
+"""Of memory, once all libraries are imported (measured on Linux)."""
 NUMBERS_PER_WEIGHT = 6
 """In training, per weight of an autoencoder: itself, its gradient, Adam's two moments, the best so far, and a copy."""
 NUMBERS_PER_WEIGHT_KEPT = 4
@@ -30,11 +32,12 @@ NUMBERS_PER_WEIGHT_KEPT = 4
 
 
 class Shape(NamedTuple):
-    """Blocks, width and bytes of weights of an encoder."""
+    """Blocks, width and bytes of weights of an encoder, on disk, where each takes `weight_size` bytes."""
 
     n_blocks: int
     width: int
     weight_bytes: int
+    weight_size: int = 4
 
 
 PUBLISHED = {
@@ -55,7 +58,8 @@ class Needs:
     downloads : dict of str to int or None
         Hub models that are not in the cache, and about how many bytes where that is known.
     disk, memory : dict of str to int
-        Bytes by what they are for. All of `disk` lies there together; of `memory` the largest counts.
+        Bytes by what they are for. All of `disk` lies there together; of `memory` the largest counts, beside the
+        libraries. Memory is the least it takes: how much a pass of the model or a probe needs meanwhile is not known.
     free_disk, free_memory : int or None
         Bytes; None where the system does not say.
     out : str
@@ -86,12 +90,14 @@ class Needs:
         if self.memory:
             most = max(self.memory, key=self.memory.__getitem__)
             free = f"; {_size(self.free_memory)} available" if self.free_memory is not None else ""
-            said.append(f"memory: about {_size(self.memory[most])}, for {most}{free}")
+            in_all = _size(LIBRARY_BYTES + self.memory[most])
+            said.append(f"memory: at least {in_all}, for the libraries and {most}{free}")
         if self.unknown:
             said.append(f"not counted, as not known before it is loaded: {', '.join(self.unknown)}")
         if sum(self.disk.values()) > 0.8 * self.free_disk:
             said.append("warning: the disk will be almost full; --out takes another one")
-        if self.free_memory is not None and max(self.memory.values(), default=0) > self.free_memory:
+        least = LIBRARY_BYTES + max(self.memory.values(), default=0)
+        if self.free_memory is not None and least > self.free_memory:
             said.append("warning: this is more memory than is available; fewer layers or latents need less")
         return said
 
@@ -181,7 +187,10 @@ def _memory(spec: Spec, encoder: EncoderSpec, shape: Shape, stores: pd.DataFrame
     n_layers = len(encoder.layers) + len(spec.beside)
     probed = int(stores.crops[stores.roles.str.contains("train|evaluate")].sum())
     return {
-        "the encoder": shape.weight_bytes,
+        "the encoder": 2
+        * 4
+        * shape.weight_bytes
+        // shape.weight_size,  # in float32, and as the kernels want them
         "probing all layers": 4 * probed * (shape.n_blocks + 1) * shape.width,
         "training autoencoders": NUMBERS_PER_WEIGHT * n_layers * layer_bytes(spec, shape.width),
     }
@@ -210,7 +219,8 @@ def _shape(folder: Path) -> Shape | None:
     n_blocks = config.get("num_hidden_layers", config.get("encoder_layers"))
     if not isinstance(width, int) or not isinstance(n_blocks, int):
         return None
-    return Shape(n_blocks, width, sum(file.stat().st_size for file in _weight_files(folder)))
+    weight_size = 2 if config.get("dtype", config.get("torch_dtype")) in ("float16", "bfloat16") else 4
+    return Shape(n_blocks, width, sum(file.stat().st_size for file in _weight_files(folder)), weight_size)
 
 
 def _weight_files(folder: Path) -> list[Path]:

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from otoscope.compute import Lanes
 from otoscope.saes import make_config, train_saes
 from otoscope.saes.base import build_sae, stack
 from otoscope.saes.fast import kernels, sparse, step
 from otoscope.saes.fast.adam import Adam
-from otoscope.saes.fast.lanes import Lanes
 from otoscope.saes.fast.step import reconstruct, train_step
 
 OPTIONS = {"topk": {}, "topk with bias": {"decoder_bias": True}, "topk-gao": {}, "batch-topk": {}}

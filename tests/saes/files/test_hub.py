@@ -16,6 +16,7 @@ def test_push_and_load(tmp_path):
 
             sae = build_sae(make_config("topk", n_latents=16, k=3), 6, seed=1)
             sae.layer = 4
+            sae.about = {"activations": {"model": "mine", "folder": "/home/me/models/mine"}}
             print(sae.push_to_hub("me/saes"))
             sae.push_to_hub("me/saes", folder="layer_4/topk", private=True, message="One more")
             for source in ("me/saes", "me/saes/layer_4/topk"):
@@ -43,3 +44,5 @@ def test_push_and_load(tmp_path):
             for name in ("README.md", "config.json", "model.safetensors")
         }
         assert b"library_name: otoscope" in hub.files["README.md"]
+        assert not any(b"/home/me" in content for content in hub.files.values())
+        assert b'"mine"' in hub.files["config.json"]

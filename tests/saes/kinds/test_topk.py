@@ -132,9 +132,9 @@ def test_wrong_width_is_refused():
 
 def test_a_subclass_keeps_its_own_loss_and_hooks():
     """The fast path stands for TopK's own methods alone; at 5 of 64 active latents it would be taken."""
+    from otoscope.compute import Lanes
     from otoscope.saes.base import Loss
     from otoscope.saes.fast.adam import Adam
-    from otoscope.saes.fast.lanes import Lanes
 
     class Other(TopK):
         steps = 0

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from otoscope.activations import Activations
+from otoscope.compute import Lanes
 from otoscope.errors import InputError
 from otoscope.saes import TopKConfig, make_config, reconstruction_metrics
 from otoscope.saes import train_saes as train
 from otoscope.saes.base import build_sae
 from otoscope.saes.fast.adam import Adam
-from otoscope.saes.fast.lanes import Lanes
 from otoscope.saes.fast.step import backward, train_step
 from otoscope.saes.training.bank import Bank
 from otoscope.saes.training.options import AS_PUBLISHED

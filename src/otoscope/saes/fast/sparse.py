@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from otoscope.compute import Lanes, one_core
 from otoscope.saes.fast import kernels
 from otoscope.saes.fast.adam import Adam
 from otoscope.saes.fast.dense import affine, product
 from otoscope.saes.fast.kernels import Active
-from otoscope.saes.fast.lanes import Lanes, one_core
 
 
 class Step(NamedTuple):

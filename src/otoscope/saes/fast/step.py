@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from otoscope.compute import Lanes
 from otoscope.saes.base import SparseAutoencoder
 from otoscope.saes.fast import dense
 from otoscope.saes.fast.adam import Adam
-from otoscope.saes.fast.lanes import Lanes
 
 SPARSE_BELOW, SPARSE_BELOW_BF16 = 0.4, 0.25
 """Shares of active latents below which `otoscope.saes.fast.sparse` is faster than dense products on a CPU.

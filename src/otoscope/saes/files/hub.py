@@ -50,8 +50,16 @@ def push(sae: Any, repo_id: str, *, folder: str, private: bool, message: str) ->
     from huggingface_hub import HfApi
 
     api = HfApi()
+    about = sae.about
+    heard = {key: value for key, value in about.get("activations", {}).items() if key != "folder"}
     with tempfile.TemporaryDirectory() as scratch:
-        sae.save_pretrained(scratch)
+        try:
+            sae.about = about | (
+                {"activations": heard} if heard else {}
+            )  # where the encoder lay on this disk is nobody else's
+            sae.save_pretrained(scratch)
+        finally:
+            sae.about = about
         try:
             api.create_repo(repo_id, private=private, exist_ok=True)
             commit = api.upload_folder(

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from otoscope.compute import Lanes, set_up_thread
 from otoscope.saes.base import SparseAutoencoder, build_sae
 from otoscope.saes.config import SAEConfig
-from otoscope.saes.fast.lanes import Lanes, set_up_thread
 from otoscope.saes.fast.step import sparse_wins
 from otoscope.saes.training.alive import revive, start_from_data
 from otoscope.saes.training.rows import Layer

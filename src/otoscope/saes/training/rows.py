@@ -209,7 +209,7 @@ def as_mask(rows: np.ndarray | None, activations: Any, layers: list[Layer]) -> n
     """Turn a boolean mask or indices into a mask over all rows."""
     if rows is None:
         return None
-    rows = np.asarray(rows)
+    rows = np.array(rows)  # a copy: torch warns of arrays that pandas lends to read only
     if rows.dtype == bool:
         return rows
     n_rows = len(activations[layers[0]] if isinstance(activations, Mapping) else activations.rows)

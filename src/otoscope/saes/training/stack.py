@@ -10,9 +10,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from otoscope.compute import Lanes
 from otoscope.saes.base import SparseAutoencoder, stack, unstack_into
 from otoscope.saes.fast.adam import Adam
-from otoscope.saes.fast.lanes import Lanes
 from otoscope.saes.fast.step import reconstruct, train_step
 from otoscope.saes.metrics import Tally
 from otoscope.saes.training.rows import Layer
