@@ -32,6 +32,6 @@ def test_the_snippet(tmp_path, monkeypatch) -> None:
     assert 0 < found["train"].sum() < len(rows)
     assert [sae.layer for sae in found["saes"]] == [1, 3]
     learnt_from = found["oto"].train_saes(
-        {1: store.layer(1)[found["train"]]}, found["configs"], epochs=1, progress=False
+        {1: store.layer(1)[found["train"]]}, found["configs"], epochs=2, progress=False
     )
     assert learnt_from[0].history.train_mse[0] == found["saes"][0].history.train_mse[0]

@@ -32,7 +32,9 @@ def test_every_table_comes_back_as_it_was_written(name, tmp_path):
 
 def test_a_missing_count_makes_numbers_of_its_column(tmp_path):
     path = tmp_path / "factor_entropy.csv"
-    path.write_text("factor,family,entropy_knn_bits,entropy_hist_bits,n_rows,n_tied\na,pitch,1,2,,0\n")
+    path.write_text(
+        "factor,family,entropy_knn_bits,entropy_hist_bits,n_rows,n_tied,largest_tie,mixed\na,pitch,1,2,,0,0,False\n"
+    )
     table = results.read_table(path)
     assert table.n_rows.isna().all()
     assert table.n_tied.dtype == np.int64
