@@ -13,7 +13,7 @@ from otoscope.encoders import load_encoder
 from otoscope.errors import InputError
 from otoscope.experiment import needs as module
 from otoscope.experiment import timing
-from otoscope.experiment.needs import heard_by, needs
+from otoscope.experiment.needs import needs, store_sizes
 from otoscope.experiment.spec import Spec, resolve
 
 SPLITS = ["train"] * 5 + ["valid"] * 2 + ["test"] * 3
@@ -69,10 +69,10 @@ def test_three_ways_of_cutting_by_the_paper(tiny_encoder, tmp_path):
         protocol="paper",
         extraction={"train_crop": "random:4x1,pad", "evaluate_crop": "first:1,pad", "dtype": "float16"},
     )
-    heard = heard_by(own, own.encoders[0], CLIPS).set_index("roles")
-    assert list(heard.crops) == [17, 5, 3]  # 4 of each training clip but the short one; first seconds; whole
-    assert list(heard.learnt) == [17, 0, 0]
-    assert list(heard.sound_s) == [17.0, 5.0, 9.0]  # the short one is padded to 1 s
+    stores = store_sizes(own, own.encoders[0], CLIPS).set_index("roles")
+    assert list(stores.crops) == [17, 5, 3]  # 4 of each training clip but the short one; first seconds; whole
+    assert list(stores.learnt) == [17, 0, 0]
+    assert list(stores.sound_s) == [17.0, 5.0, 9.0]  # the short one is padded to 1 s
     found = needs(own, CLIPS, out=tmp_path / "run", measure_time=False)
     with_final, without = (17 + 5) * 4, 3 * 3  # "final" is trained beside, and not measured
     assert found.disk["activations"] == (with_final + without) * 16 * 2
@@ -83,8 +83,8 @@ def test_three_ways_of_cutting_by_the_paper(tiny_encoder, tmp_path):
 
 def test_an_encoders_own_measure_crop_and_all_rows(tiny_encoder):
     own = spec(tiny_encoder, encoders=[{"name": str(tiny_encoder), "measure_crop": "first:2"}])
-    heard = heard_by(own, own.encoders[0], CLIPS)
-    assert heard.to_dict("list") == {
+    stores = store_sizes(own, own.encoders[0], CLIPS)
+    assert stores.to_dict("list") == {
         "crop": ["full", "first:2"],
         "roles": ["train evaluate", "measure"],
         "crops": [10, 10],
@@ -181,10 +181,10 @@ def test_trials_run(tiny_encoder):
     assert timing.extraction_time(encoder, 10, 0.001) > 0  # taken as the shortest input
     own = spec(tiny_encoder)
     assert timing.probing_time(own, 10, [16, 16, 64], 2) > 0
-    step_s = timing.training_step_time(own, 16)
+    step_s = timing.training_step_time(own.saes[0], 16)
     assert step_s is not None
     assert 0 <= step_s < 10
-    assert timing.training_step_time(spec(tiny_encoder, saes={"n_latents": 2_000_000}), 16) is None
+    assert timing.training_step_time(spec(tiny_encoder, saes={"n_latents": 2_000_000}).saes[0], 16) is None
 
 
 @pytest.mark.parametrize(

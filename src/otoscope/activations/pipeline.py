@@ -31,7 +31,7 @@ OVERREAD_S = 0.002  # read a little past a crop's end, so that rounding never le
 
 
 @dataclass(frozen=True)
-class _Heard:
+class _Decoded:
     """A unit that was decoded: the inputs of its stretches, or why there are none."""
 
     unit: int
@@ -46,12 +46,12 @@ class _Heard:
 class _Stretch:
     """What the model takes in one pass, alone or with others of its shape."""
 
-    heard: _Heard
+    source: _Decoded
     place: int
 
     @property
     def inputs(self) -> torch.Tensor:
-        return self.heard.inputs[self.place]
+        return self.source.inputs[self.place]
 
 
 _Passed = list[tuple[_Stretch, dict[Layer, Pooled]]]
@@ -87,7 +87,7 @@ class Pipeline:
             progress(name, n_crops, unit="clips", show=show) as bar,
             closing(_Claims(self.store)) as self.claims,
             ThreadPoolExecutor(1, thread_name_prefix="otoscope-write") as writer,
-            closing(self._heard(todo)) as heard,
+            closing(self._all_decoded(todo)) as decoded,
             self.encoder.reader(self.plan.layers) as read,
         ):
             written: Future | None = None
@@ -96,7 +96,7 @@ class Pipeline:
                 units = self._shard_units(shard)
                 pooled: dict[int, dict[Layer, Pooled]] = {}
                 problems: dict[int, str] = {}
-                batches = self._batches(heard, len(units), problems)
+                batches = self._batches(decoded, len(units), problems)
                 with closing(in_lanes(partial(self._pass, read), batches, self.n_lanes)) as passes:
                     for h, states in self._joined(passes):
                         pooled[h.unit] = states
@@ -118,7 +118,7 @@ class Pipeline:
         fit = LANES_S * self.encoder.sample_rate / longest
         return self.encoder.n_lanes(max(min(sum(counts), int(fit)), 1))
 
-    def _heard(self, todo: list[Shard]) -> Generator[_Heard]:
+    def _all_decoded(self, todo: list[Shard]) -> Generator[_Decoded]:
         """Yield the units of all shards in order, decoded ahead in threads; each shard is claimed first."""
 
         def units() -> Iterator[int]:
@@ -127,7 +127,10 @@ class Pipeline:
                 yield from self._shard_units(shard)
 
         yield from thread_map(
-            self._hear, units(), workers=self.workers, ahead=max(2 * (self.batch_size or 8), 2 * self.n_lanes)
+            self._decode,
+            units(),
+            workers=self.workers,
+            ahead=max(2 * (self.batch_size or 8), 2 * self.n_lanes),
         )
 
     def _shard_units(self, shard: Shard) -> list[int]:
@@ -135,12 +138,12 @@ class Pipeline:
         units = dict.fromkeys(self.unit_of[shard.first_crop : shard.stop_crop])
         return sorted(units, key=lambda unit: self.crop_of[unit].n_given)
 
-    def _hear(self, unit: int) -> _Heard:
+    def _decode(self, unit: int) -> _Decoded:
         """Decode and resample one unit and make the model's inputs; runs in a worker thread."""
         crop = self.crop_of[unit]
         rate = self.encoder.sample_rate
         if crop.problem:
-            return _Heard(unit, problem=crop.problem)
+            return _Decoded(unit, problem=crop.problem)
         try:
             stop_s = min(crop.stop_s + OVERREAD_S, crop.clip_stop_s)
             waveform, _ = read_audio(crop.path, sample_rate=rate, start_s=crop.start_s, stop_s=stop_s)
@@ -160,18 +163,18 @@ class Pipeline:
         except AudioError as error:
             if not self.skip:
                 raise
-            return _Heard(unit, problem=error.reason)
+            return _Decoded(unit, problem=error.reason)
         size, starts = equal_stretches(len(waveform), n_stretches(self.encoder, len(waveform)))
         inputs = tuple(self.encoder.frontend(waveform[start : start + size]) for start in starts)
-        return _Heard(unit, inputs, size, starts, n_sound)
+        return _Decoded(unit, inputs, size, starts, n_sound)
 
     def _batches(
-        self, heard: Iterator[_Heard], n_units: int, problems: dict[int, str]
+        self, decoded: Iterator[_Decoded], n_units: int, problems: dict[int, str]
     ) -> Iterator[list[_Stretch]]:
         """Yield the stretches of the next `n_units` units, those of one shape together."""
         batch: list[_Stretch] = []
         for _ in range(n_units):
-            item = next(heard)
+            item = next(decoded)
             if item.problem:
                 problems[item.unit] = item.problem
             for stretch in (_Stretch(item, place) for place in range(len(item.inputs))):
@@ -198,17 +201,17 @@ class Pipeline:
         found: _Passed = [(stretch, {}) for stretch in batch]
         for layer in self.plan.layers:
             for state, (stretch, pooled) in zip(states.pop(layer), found):
-                h = stretch.heard
+                h = stretch.source
                 tokens = self.encoder.tokens(h.n_given, layer, n_tokens=len(state))
                 sound_s = min(h.n_sound - h.starts[stretch.place], h.n_given) / self.encoder.sample_rate
                 pooled[layer] = pool_tokens(state, tokens, sound_s, self.plan.pool)
         return found
 
-    def _joined(self, passes: Iterable[_Passed]) -> Iterator[tuple[_Heard, dict[Layer, Pooled]]]:
+    def _joined(self, passes: Iterable[_Passed]) -> Iterator[tuple[_Decoded, dict[Layer, Pooled]]]:
         """Yield each unit when all its stretches have passed, with its layers."""
         parts: list[dict[Layer, Pooled]] = []
         for stretch, pooled in chain.from_iterable(passes):
-            h = stretch.heard
+            h = stretch.source
             parts.append(pooled)
             if len(parts) == len(h.inputs):
                 starts_s = [start / self.encoder.sample_rate for start in h.starts]

@@ -148,9 +148,8 @@ def disentangle(
 
     from otoscope.activations import Activations
     from otoscope.disentanglement import measure_all
-    from otoscope.experiment.stages.rows import codes_of
     from otoscope.factors import compute_factors, join_factors
-    from otoscope.saes import SparseAutoencoder
+    from otoscope.saes import SparseAutoencoder, codes_of
 
     activations = Activations.open(store)
     table = read_clips(clips, group=group)
@@ -177,20 +176,17 @@ def disentangle(
 
 def _configs(kind: str, latents: int, sparsity: str | None, settings: list[str]) -> list:
     """Return a config for each sparsity, or one where the kind has none."""
-    import dataclasses
-
     import yaml
 
-    from otoscope.saes import SAES, make_config
+    from otoscope.saes import make_config, make_configs
 
-    options = {"n_latents": latents}
+    options: dict = {"n_latents": latents}
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals:
             raise InputError(f"--set takes KEY=VALUE, such as l1=0.3; got '{setting}'")
         options[key.strip()] = yaml.safe_load(value)
-    fields = {field.name for field in dataclasses.fields(SAES.get(kind).config_class)}
-    if sparsity is None and ("sparsity" not in fields or "k" in options):
-        return [make_config(kind, **options)]
-    shares = numbers(sparsity or "0.95", float, "--sparsity")
+    if sparsity is None:
+        return make_configs(kind, [0.95], **options)
+    shares = numbers(sparsity, float, "--sparsity")
     return [make_config(kind, **options, sparsity=share) for share in shares]

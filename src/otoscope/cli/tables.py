@@ -76,7 +76,7 @@ def read_clips(clips: str, **options) -> pd.DataFrame:
 
 
 def rows_of(activations, table: pd.DataFrame) -> pd.DataFrame:
-    from otoscope.experiment.stages.rows import layer_rows
+    from otoscope.activations import layer_rows
 
     return layer_rows(activations, table)
 

@@ -129,10 +129,12 @@ def sound(spec: Spec) -> Spec:
             "encoders": [
                 encoder | {"as_family": None, "measure_crop": None} for encoder in values["encoders"]
             ],
-            "saes": {
-                key: values["saes"][key]
-                for key in ("kind", "n_latents", "sparsities", "seeds", "epochs", "lr")
-            },
+            "saes": [
+                section.model_dump(
+                    include={"kind", "n_latents", "sparsities", "options", "seeds", "epochs", "lr"}
+                )
+                for section in spec.saes
+            ],
             "factors": {"name": spec.factors.name},
         }
     )
@@ -153,7 +155,7 @@ def _headlines(made: RunDirectory, *, common_width: bool = False) -> pd.DataFram
     ]
     nearest = min(known.unique(), key=lambda s: abs(s - SPARSITY))
     if common_width:
-        width = np.log(spec.saes.n_latents)
+        width = np.log(spec.saes[0].n_latents)
         factors = factors.assign(
             completeness=(1 - np.log(factors.effective_dims) / width).fillna(factors.completeness)
         )
@@ -161,7 +163,9 @@ def _headlines(made: RunDirectory, *, common_width: bool = False) -> pd.DataFram
     for encoder, own in factors.groupby("encoder", sort=False):
         layers = probes[probes.encoder == encoder]
         pick = {"valid": "valid_accuracy", "test": "accuracy"}[spec.probing.pick_layer]
-        codes = own[(own.representation == spec.saes.kind) & (own.sparsity == nearest)]
+        codes = own[
+            own.representation.isin([section.kind for section in spec.saes]) & (own.sparsity == nearest)
+        ]
         dense = own[own.representation == "dense"]
         unequal = spec.disentanglement.selection == "published"
         gain = _mean(codes, spec, "completeness", by_completeness=unequal) - _mean(

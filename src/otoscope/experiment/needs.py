@@ -22,7 +22,7 @@ from otoscope.activations.crops import cut, parse_crop
 from otoscope.encoders.load import ENCODERS, WEIGHTS, Hub, Mini, cached
 from otoscope.errors import InputError
 from otoscope.experiment import timing
-from otoscope.experiment.hearing import hearings
+from otoscope.experiment.roles import store_plans
 from otoscope.experiment.spec import ROW_PER_CROP, EncoderSpec, Spec
 
 NUMBERS_PER_WEIGHT = 6
@@ -138,11 +138,11 @@ def needs(spec: Spec, clips: pd.DataFrame, *, out: str | os.PathLike, measure_ti
         if shape is None or not a_row_per_crop:
             unknown.append(encoder.name)
             continue
-        heard = heard_by(spec, encoder, clips)
-        known.append(timing.Load(encoder, shape.n_blocks, shape.width, heard, here=folder is not None))
-        for what, size in _disk(spec, encoder, shape, heard).items():
+        stores = store_sizes(spec, encoder, clips)
+        known.append(timing.Load(encoder, shape.n_blocks, shape.width, stores, here=folder is not None))
+        for what, size in _disk(spec, encoder, shape, stores).items():
             disk[what] = disk.get(what, 0) + size
-        for what, size in _memory(spec, encoder, shape, heard).items():
+        for what, size in _memory(spec, encoder, shape, stores).items():
             memory[what] = max(memory.get(what, 0), size)
     if disk:  # one encoder's at a time
         disk["a checkpoint"] = memory["training autoencoders"] * NUMBERS_PER_WEIGHT_KEPT // NUMBERS_PER_WEIGHT
@@ -161,30 +161,32 @@ def needs(spec: Spec, clips: pd.DataFrame, *, out: str | os.PathLike, measure_ti
     return Needs(downloads, disk, memory, time_s, free, _free_memory(), str(out), unknown)
 
 
-def heard_by(spec: Spec, encoder: EncoderSpec, clips: pd.DataFrame) -> pd.DataFrame:
+def store_sizes(spec: Spec, encoder: EncoderSpec, clips: pd.DataFrame) -> pd.DataFrame:
     """Return ``crop, roles, crops, learnt, sound_s``: a row per store, that is per way in which clips are cut.
 
     `learnt` counts the crops of training clips that are learnt from.
     """
     rows = []
-    for hearing in hearings(spec, encoder):
-        crops = cut(clips[clips.split.isin(hearing.splits)], parse_crop(hearing.crop))
+    for plan in store_plans(spec, encoder):
+        crops = cut(clips[clips.split.isin(plan.splits)], parse_crop(plan.crop))
         learnt = 0
-        if "train" in hearing.roles:
+        if "train" in plan.roles:
             learnt = int(crops.clip_id.isin(clips.clip_id[clips.split == "train"]).sum())
-        rows.append((hearing.crop, " ".join(hearing.roles), len(crops), learnt, float(crops.given_s.sum())))
+        rows.append((plan.crop, " ".join(plan.roles), len(crops), learnt, float(crops.given_s.sum())))
     return pd.DataFrame(rows, columns=["crop", "roles", "crops", "learnt", "sound_s"])
 
 
 def layer_bytes(spec: Spec, width: int) -> int:
     """Return the bytes of the autoencoders of one layer: encoder and decoder matrices, and a bias per latent."""
-    n_latents = spec.saes.n_latents
-    return 4 * len(spec.saes.sparsities) * len(spec.saes.seeds) * (2 * width * n_latents + n_latents)
+    return sum(
+        4 * len(section.configs()) * len(section.seeds) * (2 * width + 1) * section.n_latents
+        for section in spec.saes
+    )
 
 
-def _disk(spec: Spec, encoder: EncoderSpec, shape: Shape, heard: pd.DataFrame) -> dict[str, int]:
-    beside = np.where(heard.roles == "measure", 0, len(spec.saes.beside))
-    numbers = int((heard.crops * (shape.n_blocks + 1 + beside)).sum()) * shape.width
+def _disk(spec: Spec, encoder: EncoderSpec, shape: Shape, stores: pd.DataFrame) -> dict[str, int]:
+    beside = np.where(stores.roles == "measure", 0, len(spec.beside))
+    numbers = int((stores.crops * (shape.n_blocks + 1 + beside)).sum()) * shape.width
     n_bytes = 2 if spec.extraction.dtype == "float16" else 4
     return {
         "activations": n_bytes * numbers,
@@ -197,9 +199,9 @@ def _fewest_layers(encoder: EncoderSpec) -> int:
     return max(len({layer for layer in encoder.layers if isinstance(layer, int)}), 1)
 
 
-def _memory(spec: Spec, encoder: EncoderSpec, shape: Shape, heard: pd.DataFrame) -> dict[str, int]:
-    n_layers = len(encoder.layers) + len(spec.saes.beside)
-    probed = int(heard.crops[heard.roles.str.contains("train|evaluate")].sum())
+def _memory(spec: Spec, encoder: EncoderSpec, shape: Shape, stores: pd.DataFrame) -> dict[str, int]:
+    n_layers = len(encoder.layers) + len(spec.beside)
+    probed = int(stores.crops[stores.roles.str.contains("train|evaluate")].sum())
     return {
         "the encoder": shape.weight_bytes,
         "probing all layers": 4 * probed * (shape.n_blocks + 1) * shape.width,

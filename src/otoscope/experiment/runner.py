@@ -59,13 +59,13 @@ def run(
         for line in needs(spec, clips, out=directory.root).lines():
             say(line)
     factors = stages.factors(directory, clips)  # before the hours of extraction: a missing package shows now
-    heard = stages.activations(directory, clips)
-    chosen = stages.layer_probing(directory, clips, heard)
-    saes = stages.saes(directory, heard, chosen)
-    stages.sae_probing(directory, clips, heard, saes)
-    stages.disentanglement(directory, heard, saes, factors)
+    views = stages.activations(directory, clips)
+    chosen = stages.layer_probing(directory, clips, views)
+    saes = stages.saes(directory, views, chosen)
+    stages.sae_probing(directory, clips, views, saes)
+    stages.disentanglement(directory, views, saes, factors)
     stages.claims(directory, clips)
-    summary = stages.summary(directory, clips, heard)
+    summary = stages.summary(directory, clips, views)
     directory.write_text("run.json", json.dumps(summary, indent=2) + "\n")
     left_out = summary["summary"]["n_left_out"]
     if left_out:

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pydantic
 import yaml
 
-from otoscope.errors import SpecError, nearest
+from otoscope.errors import InputError, OtoscopeError, SpecError, nearest
 from otoscope.experiment import protocols
+
+if TYPE_CHECKING:
+    from otoscope.saes import SAEConfig
 
 RECIPES = Path(__file__).parent / "recipes"
 DEFAULT_ENCODER = "otoscope-mini"
@@ -104,12 +107,15 @@ class ProbingSpec(_Section):
 
 
 class SaesSpec(_Section):
-    kind: Literal["topk", "topk-gao", "batch-topk", "matryoshka", "archetypal"] = "topk"
-    """Kind of sparse autoencoder: one of those whose sparsity can be set (``otoscope list saes``)."""
+    kind: str = "topk"
+    """Kind of sparse autoencoder (``otoscope list saes``), built in or of another package."""
     n_latents: int = pydantic.Field(default=2048, ge=2)
     """Latents of each dictionary."""
     sparsities: list[float] = [0.75, 0.8, 0.85, 0.9, 0.95, 0.99]
-    """Fractions of the latents that are silent on every row."""
+    """Fractions of the latents that are silent on every row, a dictionary for each; not used where the kind's sparsity
+    cannot be set, or `options` set it (k)."""
+    options: dict[str, Any] = {}
+    """Further options of the kind's own, such as ``{l1: 0.3}`` for relu."""
     seeds: list[int] = [0]
     """One dictionary is trained per seed."""
     epochs: int = pydantic.Field(default=100, ge=1)
@@ -132,6 +138,21 @@ class SaesSpec(_Section):
     one epoch for all layers of an encoder."""
     beside: list[Literal["final"]] = []
     """Layers trained beside the studied ones, which have a say in a shared epoch; they are not measured."""
+
+    def configs(self) -> list[SAEConfig]:
+        """Return the architectures of this section."""
+        from otoscope.saes import make_configs
+
+        if "n_latents" in self.options:
+            raise InputError("options: n_latents is a setting of its own; leave it out there")
+        return make_configs(self.kind, self.sparsities, n_latents=self.n_latents, **self.options)
+
+    @property
+    def training(self) -> dict[str, Any]:
+        """Options of training; sections in which these and the seeds are equal train together."""
+        return self.model_dump(
+            include={"epochs", "batch_size", "lr", "decay_fraction", "normalise", "start", "revive", "select"}
+        )
 
 
 class FactorsSpec(_Section):
@@ -176,7 +197,7 @@ class DisentanglementSpec(_Section):
     ]
     """Representations of equal width that no training shaped, measured beside the codes."""
     null_sparsity: float = 0.95
-    """The sparsity (nearest trained one) whose width and k the nulls share."""
+    """The dictionary that is nearest to this sparsity, as measured, is the one whose width and L0 the nulls share."""
     entropy_neighbours: int = pydantic.Field(default=3, ge=1)
     """Neighbours of the Kozachenko-Leonenko entropy."""
 
@@ -194,7 +215,8 @@ class Spec(_Section):
     encoders: list[EncoderSpec] = [EncoderSpec(name=DEFAULT_ENCODER)]
     extraction: ExtractionSpec = ExtractionSpec()
     probing: ProbingSpec = ProbingSpec()
-    saes: SaesSpec = SaesSpec()
+    saes: list[SaesSpec] = [SaesSpec()]
+    """One section, or a list of several: dictionaries of different kinds, or of different options of one kind."""
     factors: FactorsSpec = FactorsSpec()
     disentanglement: DisentanglementSpec = DisentanglementSpec()
 
@@ -202,23 +224,52 @@ class Spec(_Section):
     def _checked(self) -> Spec:
         if not self.encoders:
             raise ValueError("encoders: name at least one")
-        for sparsity in self.saes.sparsities:
-            if not 0 < sparsity < 1:
-                raise ValueError(f"saes.sparsities: {sparsity} is no fraction between 0 and 1")
-            if (1 - sparsity) * self.saes.n_latents < 1:
-                raise ValueError(f"saes.sparsities: {sparsity} leaves no latent of {self.saes.n_latents}")
-        if not self.saes.sparsities or not self.saes.seeds:
-            raise ValueError("saes: give at least one sparsity and one seed")
+        self._check_saes()
         if self.extraction.crops == "in_turn" and self.extraction.pool not in ROW_PER_CROP:
             raise ValueError(
                 f"extraction.crops: in_turn takes a row of every clip, and pool '{self.extraction.pool}' makes several "
                 f"of a crop; pool must be {' or '.join(ROW_PER_CROP)}"
             )
-        if self.saes.beside and self.saes.select == "own":
-            raise ValueError(
-                "saes.beside: where each keeps its own epoch (saes.select: own), nothing trains beside"
-            )
         return self
+
+    @property
+    def beside(self) -> list[Literal["final"]]:
+        """Layers that any dictionary trains beside the studied ones."""
+        return list(dict.fromkeys(layer for section in self.saes for layer in section.beside))
+
+    @pydantic.field_validator("saes", mode="before")
+    @classmethod
+    def _as_list(cls, value: Any) -> Any:
+        return value if isinstance(value, list) else [value]
+
+    @pydantic.field_serializer("saes")
+    def _as_written(self, sections: list[SaesSpec]) -> Any:
+        """Write one section as a mapping, so that ``--set saes.epochs=50`` works on a spec that was written."""
+        found = [section.model_dump(mode="json") for section in sections]
+        return found[0] if len(found) == 1 else found
+
+    def _check_saes(self) -> None:
+        names: list[str] = []
+        for section in self.saes:
+            for sparsity in section.sparsities:
+                if not 0 < sparsity < 1:
+                    raise ValueError(f"saes.sparsities: {sparsity} is no fraction between 0 and 1")
+            try:
+                own = [config.name for config in section.configs()]
+            except OtoscopeError as error:
+                raise ValueError(f"saes: {error}") from error
+            if not own or not section.seeds:
+                raise ValueError("saes: give at least one sparsity and one seed")
+            names += own
+            if section.beside and section.select == "own":
+                raise ValueError(
+                    "saes.beside: where each keeps its own epoch (saes.select: own), nothing trains beside"
+                )
+        if not names:
+            raise ValueError("saes: give at least one section")
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"saes: two dictionaries are called {', '.join(twice)}; their results would mix")
 
 
 def load_spec(recipe_or_file: str | Path, *, settings: list[str] | None = None) -> Spec:
@@ -261,7 +312,8 @@ def resolve(values: dict[str, Any]) -> Spec:
     try:
         return Spec.model_validate(_merged(protocols.defaults(protocol), values))
     except pydantic.ValidationError as error:
-        raise SpecError(_readable(error)) from error
+        single = not isinstance(values.get("saes"), list)
+        raise SpecError(_readable(error).replace("saes.0.", "saes." if single else "saes.0.")) from error
 
 
 def recipes() -> dict[str, str]:
@@ -320,7 +372,11 @@ def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     both = dict(base)
     for key, value in over.items():
         old = both.get(key)
-        both[key] = _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+        if isinstance(old, dict) and isinstance(value, dict):
+            value = _merged(old, value)
+        elif isinstance(old, dict) and isinstance(value, list):  # of sections, each with the same defaults
+            value = [_merged(old, item) if isinstance(item, dict) else item for item in value]
+        both[key] = value
     return both
 
 
@@ -343,13 +399,8 @@ def _subsections(annotation: Any, value: Any) -> list[tuple[type[pydantic.BaseMo
     if inspect.isclass(annotation) and issubclass(annotation, pydantic.BaseModel):
         return [(annotation, [value])]
     inner = getattr(annotation, "__args__", ())
-    if (
-        inner
-        and inspect.isclass(inner[0])
-        and issubclass(inner[0], pydantic.BaseModel)
-        and isinstance(value, list)
-    ):
-        return [(inner[0], value)]
+    if inner and inspect.isclass(inner[0]) and issubclass(inner[0], pydantic.BaseModel):
+        return [(inner[0], value if isinstance(value, list) else [value])]
     return []
 
 

@@ -16,7 +16,7 @@ import pandas as pd
 
 from otoscope.compute import cpu_count, one_thread_each
 from otoscope.errors import OtoscopeError
-from otoscope.experiment.spec import EncoderSpec, Spec
+from otoscope.experiment.spec import EncoderSpec, SaesSpec, Spec
 
 if TYPE_CHECKING:
     from otoscope.encoders import Encoder
@@ -28,35 +28,41 @@ _BUDGET_S = 0.5
 
 @dataclass(frozen=True)
 class Load:
-    """One encoder: its blocks and width, what it will hear (see `needs.heard_by`), and whether it is here."""
+    """One encoder: its blocks and width, what it will hear (see `needs.store_sizes`), and whether it is here."""
 
     encoder: EncoderSpec
     n_blocks: int
     width: int
-    heard: pd.DataFrame
+    stores: pd.DataFrame
     here: bool
 
 
 def stage_times(spec: Spec, clips: pd.DataFrame, loads: Sequence[Load]) -> dict[str, float]:
     """Return seconds by what takes them: hearing by encoders that are here, probes as published, autoencoders."""
     found: dict[str, float] = {}
-    step_s = {width: training_step_time(spec, width) for width in {load.width for load in loads}}
+    step_s = {
+        (i, width): training_step_time(section, width)
+        for width in {load.width for load in loads}
+        for i, section in enumerate(spec.saes)
+    }
     probed: list[int] = []
     n_rows = 0
     for load in loads:
         hearing = _hearing_time(spec, load) if load.here else None
         if hearing is not None:
             found["hearing clips"] = found.get("hearing clips", 0.0) + hearing
-        n_rows = int(load.heard.learnt.sum())
+        n_rows = int(load.stores.learnt.sum())
         if spec.extraction.crops == "in_turn":
             n_rows = int((clips.split == "train").sum())
-        step = step_s[load.width]
-        if step is not None:
-            n_layers = len(load.encoder.layers) + len(spec.saes.beside)
-            seconds = step * -(-n_rows // spec.saes.batch_size) * spec.saes.epochs * n_layers
-            found["autoencoders"] = found.get("autoencoders", 0.0) + seconds
-        n_codes = len(load.encoder.layers) * len(spec.saes.sparsities) * len(spec.saes.seeds)
-        probed += [load.width] * (load.n_blocks + 1) + [spec.saes.n_latents] * n_codes
+        probed += [load.width] * (load.n_blocks + 1)
+        for i, section in enumerate(spec.saes):
+            step = step_s[i, load.width]
+            if step is not None:
+                n_layers = len(load.encoder.layers) + len(section.beside)
+                seconds = step * -(-n_rows // section.batch_size) * section.epochs * n_layers
+                found["autoencoders"] = found.get("autoencoders", 0.0) + seconds
+            n_codes = len(load.encoder.layers) * len(section.configs()) * len(section.seeds)
+            probed += [section.n_latents] * n_codes
     if loads and spec.probing.probe == "linear":
         found["probes"] = probing_time(spec, n_rows, probed, clips[spec.dataset.label].nunique())
     return found
@@ -89,16 +95,13 @@ def probing_time(spec: Spec, n_rows: int, n_features: Iterable[int], n_outputs: 
     return float(total_s) / cpu_count()  # as many at a time
 
 
-def training_step_time(spec: Spec, width: int) -> float | None:
+def training_step_time(settings: SaesSpec, width: int) -> float | None:
     """Return about how many seconds a step of all autoencoders of one layer takes; None if too large to try."""
-    from otoscope.saes import make_config, train_saes
+    from otoscope.saes import train_saes
 
-    settings = spec.saes
-    if 2 * width * settings.n_latents * len(settings.sparsities) * len(settings.seeds) > LARGEST_TRIAL:
+    configs = settings.configs()
+    if 2 * width * settings.n_latents * len(configs) * len(settings.seeds) > LARGEST_TRIAL:
         return None
-    configs = [
-        make_config(settings.kind, n_latents=settings.n_latents, sparsity=s) for s in settings.sparsities
-    ]
     rows = np.random.default_rng(0).standard_normal((128 * settings.batch_size, width)).astype(np.float32)
 
     def train(n_steps: int) -> float:
@@ -134,7 +137,7 @@ def _hearing_time(spec: Spec, load: Load) -> float | None:
         model = load_encoder(asked.name, revision=asked.revision, as_family=asked.as_family, **place)
     except OtoscopeError:  # the stage that needs it says what is wrong
         return None
-    stores = [(row.crops, row.sound_s / row.crops) for row in load.heard.itertuples() if row.crops]
+    stores = [(row.crops, row.sound_s / row.crops) for row in load.stores.itertuples() if row.crops]
     return sum(extraction_time(model, n, seconds) for n, seconds in stores)
 
 

@@ -34,7 +34,8 @@ def intro(run: Run) -> str:
     said.append(f"Linear probes ask which layers hold {hold}.")
     layers = sorted({layer for _, layer in studied_layers(run)}, key=layer_order)
     if layers:
-        width = (run.spec.get("saes") or {}).get("n_latents")
+        sections = _sections(run)
+        width = sections[0].get("n_latents") if len(sections) == 1 else None
         named = wording.listing([str(layer) for layer in layers])
         which = f"Layer {named} was" if len(layers) == 1 else f"Layers {named} were"
         said.append(
@@ -78,7 +79,7 @@ def settings(run: Run) -> list[tuple[str, str]]:
         ("Data set", " ".join(str(dataset[key]) for key in ("name", "root") if dataset.get(key))),
         ("Clips", wording.listing(sizes)),
         ("Encoders", wording.listing(_encoders(run))),
-        ("Autoencoders", _autoencoders(spec.get("saes") or {})),
+        ("Autoencoders", "; ".join(_autoencoders(section) for section in _sections(run))),
         ("Factors", str((spec.get("factors") or {}).get("name", ""))),
         ("Versions", ", ".join(versions)),
     ]
@@ -87,6 +88,12 @@ def settings(run: Run) -> list[tuple[str, str]]:
 
 def _encoders(run: Run) -> list[str]:
     return [str(encoder.get("name")) for encoder in run.spec.get("encoders") or []]
+
+
+def _sections(run: Run) -> list[dict[str, Any]]:
+    """Return the sections of dictionaries: a spec of one holds it as it is, of several a list."""
+    saes = run.spec.get("saes") or []
+    return saes if isinstance(saes, list) else [saes]
 
 
 def _autoencoders(saes: dict[str, Any]) -> str:

@@ -27,6 +27,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "stability": ["stability"],
         "encoding": ["codes_of", "encode_rows"],
         "estimator": ["TopKCoder"],
-        "registry": ["SAES", "make_config"],
+        "registry": ["SAES", "make_config", "make_configs"],
     },
 )

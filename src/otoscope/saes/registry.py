@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 from otoscope.errors import InputError, nearest
@@ -57,3 +58,14 @@ def make_config(kind: str, **options: Any) -> SAEConfig:
         return config_class(**options)
     except TypeError as error:  # a required option is missing: say which in our words
         raise InputError(f"SAE kind '{kind}': {error}") from error
+
+
+def make_configs(kind: str, sparsities: Sequence[float], **options: Any) -> list[SAEConfig]:
+    """Build a config of `kind` for each of `sparsities`.
+
+    A single one, without them, where the kind's sparsity cannot be set or `options` set it (``k`` or ``sparsity``).
+    """
+    fields = {field.name for field in dataclasses.fields(SAES.get(kind).config_class)}
+    if "sparsity" not in fields or options.keys() & {"k", "sparsity"}:
+        return [make_config(kind, **options)]
+    return [make_config(kind, **options, sparsity=sparsity) for sparsity in sparsities]

@@ -11,10 +11,10 @@ import pandas as pd
 from otoscope.clips import check_label, clips_hash
 from otoscope.datasets import DATASETS, GROUND_TRUTHS, load_clips
 from otoscope.errors import SpecError, nearest
-from otoscope.experiment.hearing import hearings, splits_of
+from otoscope.experiment.roles import splits_of, store_plans
 from otoscope.experiment.run_directory import RunDirectory, digest
 from otoscope.experiment.spec import EncoderSpec
-from otoscope.experiment.stages.rows import Heard, View, layer_rows
+from otoscope.experiment.stages.views import View, Views
 
 if TYPE_CHECKING:
     from otoscope.activations import Activations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def clips(run: RunDirectory) -> pd.DataFrame:
     """Load the data set's clips, check the label, and write clips.parquet.
 
-    Always done, since files may have changed. "recordings" stands for what is heard (stretches, file sizes, times of
+    Always done, since files may have changed. "recordings" stands for the sound itself (spans, file sizes, times of
     change), "clips" for that and all labels and splits.
     """
     spec = run.spec.dataset
@@ -49,12 +49,14 @@ def clips(run: RunDirectory) -> pd.DataFrame:
     return table
 
 
-def activations(run: RunDirectory, table: pd.DataFrame) -> dict[str, Heard]:
-    """Extract all layers of every encoder; return encoder name -> what it heard."""
-    heard: dict[str, Heard] = {}
+def activations(run: RunDirectory, table: pd.DataFrame) -> dict[str, Views]:
+    """Extract all layers of every encoder; return encoder name -> views of its stores."""
+    from otoscope.activations import layer_rows
+
+    found: dict[str, Views] = {}
     for encoder in run.spec.encoders:
         name, stores = _stores(run, table, encoder)
-        if name in heard:
+        if name in found:
             raise SpecError(
                 f"two encoders of the spec are called '{name}'; their results could not be told apart"
             )
@@ -63,13 +65,13 @@ def activations(run: RunDirectory, table: pd.DataFrame) -> dict[str, Heard]:
             role: View(store, rows[id(store)]).only(*splits_of(run.spec, role))
             for role, store in stores.items()
         }
-        heard[name] = Heard(**views, in_turn=run.spec.extraction.crops == "in_turn")
-    return heard
+        found[name] = Views(**views, in_turn=run.spec.extraction.crops == "in_turn")
+    return found
 
 
-def heard_as(encoder: str, role: str) -> str:
-    """Return the name under which a stage depends on what an encoder heard for `role`."""
-    return f"heard-{encoder}-{role}"
+def view_name(encoder: str, role: str) -> str:
+    """Return the name under which a stage depends on an encoder's view for `role`."""
+    return f"view-{encoder}-{role}"
 
 
 def _stores(
@@ -80,26 +82,24 @@ def _stores(
 
     name = ""
     stores: dict[str, Activations] = {}
-    asked = hearings(run.spec, encoder)
-    for hearing in asked:
-        clips = table[table.split.isin(hearing.splits)]
-        stage_name = "-".join(
-            ["activations", _slug(encoder.name), *(hearing.roles if len(asked) > 1 else [])]
-        )
+    plans = store_plans(run.spec, encoder)
+    for plan in plans:
+        clips = table[table.split.isin(plan.splits)]
+        stage_name = "-".join(["activations", _slug(encoder.name), *(plan.roles if len(plans) > 1 else [])])
         wanted = {"name": encoder.name, "revision": encoder.revision, "as_family": encoder.as_family}
         fixed = run.spec.extraction.model_dump(include={"pool", "dtype", "device", "precision"}) | {
-            "crop": hearing.crop
+            "crop": plan.crop
         }
-        beside = [] if hearing.roles == ("measure",) else run.spec.saes.beside
+        beside = [] if plan.roles == ("measure",) else run.spec.beside
         settings = [wanted, fixed, beside, clips_hash(clips), run.spec.dataset.skip_unreadable]
         with run.stage(stage_name, settings, after=["recordings"]) as stage:
             if stage.needed:
                 stage.outputs = _extract(run, clips, wanted, fixed, beside)
                 stage.keep(stage.outputs["store"])
         name = stage.outputs["encoder"]
-        run.fingerprints |= {heard_as(name, role): stage.fingerprint for role in hearing.roles}
+        run.fingerprints |= {view_name(name, role): stage.fingerprint for role in plan.roles}
         store = Activations.open(run.root / stage.outputs["store"])
-        stores |= dict.fromkeys(hearing.roles, store)
+        stores |= dict.fromkeys(plan.roles, store)
     return name, stores
 
 

@@ -12,16 +12,15 @@ import pandas as pd
 
 from otoscope.compute import progress
 from otoscope.experiment.run_directory import RunDirectory
-from otoscope.experiment.stages.data import heard_as
-from otoscope.experiment.stages.rows import Heard, View, codes_of
-from otoscope.experiment.stages.saes import load
+from otoscope.experiment.stages.data import view_name
+from otoscope.experiment.stages.saes import Dictionary, load, nearest, nearest_of_kinds
+from otoscope.experiment.stages.views import View, Views
 
 if TYPE_CHECKING:
     from otoscope.disentanglement import Disentanglement
     from otoscope.experiment.spec import DisentanglementSpec
     from otoscope.experiment.stages.saes import Trained
     from otoscope.factors import Factors
-    from otoscope.saes import SparseAutoencoder
 
 TABLES = ("disentanglement", "disentanglement_summary", "latent_disentanglement", "factor_families")
 
@@ -35,6 +34,8 @@ class Representation:
     seed: int
     codes: np.ndarray
     factors: pd.DataFrame
+    by_forest: bool = True
+    """Whether forests measure it too, where they are asked for: the dense layer, codes at one sparsity, nulls."""
 
     @property
     def about(self) -> dict:
@@ -42,14 +43,14 @@ class Representation:
         return {"representation": self.name, "sparsity": self.sparsity, "seed": self.seed}
 
 
-def disentanglement(run: RunDirectory, heard: dict[str, Heard], trained: Trained, factors: Factors) -> None:
+def disentanglement(run: RunDirectory, views: dict[str, Views], trained: Trained, factors: Factors) -> None:
     """Write disentanglement.csv, its summary, latents and families, gap_scores.csv and factor_entropy.csv."""
     from otoscope.disentanglement import factor_entropy, gap_scores, measure_all
     from otoscope.factors import join_factors
 
     settings = run.spec.disentanglement
-    needs = ["clips", "factors", *(f"saes-{encoder}" for encoder in heard)]
-    needs += [heard_as(encoder, "measure") for encoder in heard]
+    needs = ["clips", "factors", "reconstruction", *(f"saes-{encoder}" for encoder in views)]
+    needs += [view_name(encoder, "measure") for encoder in views]
     with run.stage(
         "disentanglement", [settings.model_dump(), run.spec.factors.whole_clip], after=needs
     ) as stage:
@@ -66,10 +67,12 @@ def disentanglement(run: RunDirectory, heard: dict[str, Heard], trained: Trained
         }
         with progress("disentanglement", _n_representations(run, trained), unit="representations") as bar:
             for encoder, layers in trained.items():
-                view = heard[encoder].measure
+                view = views[encoder].measure
                 values = join_factors(view.rows, factors, whole_clip=run.spec.factors.whole_clip)
                 for layer, folders in layers.items():
-                    items = list(_representations(view, layer, values, load(folders), settings))
+                    items = list(
+                        _representations(view, layer, values, load(run, encoder, layer, folders), settings)
+                    )
                     results = measure_all(
                         dict(enumerate(item.codes for item in items)),
                         dict(enumerate(item.factors for item in items)),
@@ -90,8 +93,9 @@ def disentanglement(run: RunDirectory, heard: dict[str, Heard], trained: Trained
 
 def _n_representations(run: RunDirectory, trained: Trained) -> int:
     spec = run.spec
-    per_seed = len(spec.disentanglement.nulls) + len(spec.saes.sparsities)
-    return (1 + per_seed * len(spec.saes.seeds)) * sum(len(layers) for layers in trained.values())
+    n_seeds = max(len(section.seeds) for section in spec.saes)
+    places = [folders for layers in trained.values() for folders in layers.values()]
+    return sum(1 + len(folders) + len(spec.disentanglement.nulls) * n_seeds for folders in places)
 
 
 def _measure(settings: DisentanglementSpec, view: View) -> Callable[..., Disentanglement]:
@@ -136,7 +140,7 @@ def _forests(
     from otoscope.disentanglement import measure_forest, summarise
 
     for item in items:
-        if item.sparsity not in (None, _nearest(items, settings)):
+        if not item.by_forest:
             continue
         result = measure_forest(
             item.codes,
@@ -150,45 +154,48 @@ def _forests(
         _add(found["forest_summary"], where | item.about, summarise(result, n=settings.top))
 
 
-def _nearest(items: list[Representation], settings: DisentanglementSpec) -> float:
-    return min(
-        (item.sparsity for item in items if item.sparsity), key=lambda s: abs(s - settings.null_sparsity)
-    )
-
-
 def _representations(
     view: View,
     layer: int,
     factors: pd.DataFrame,
-    saes: list[SparseAutoencoder],
+    dictionaries: list[Dictionary],
     settings: DisentanglementSpec,
 ) -> Iterator[Representation]:
-    """Yield the dense layer, every trained code, and the nulls, which share one code's width and k."""
+    """Yield the dense layer, every trained code, and the nulls, which share one dictionary's width and L0."""
     from otoscope.disentanglement import pca_codes, random_codes, shuffle_factors
-    from otoscope.saes import build_sae
+    from otoscope.saes import codes_of
 
     dense = view.layer(layer)
     yield Representation("dense", None, 0, dense, factors)
-    for sae in saes:
-        yield Representation(
-            sae.config.kind, sae.config.sparsity_target, sae.seed, codes_of(sae, dense), factors
-        )
-    nearest = min((sae.config.sparsity_target for sae in saes), key=lambda s: abs(s - settings.null_sparsity))
+    in_focus = nearest_of_kinds(dictionaries, settings.null_sparsity)
+    for own in dictionaries:
+        codes = codes_of(own.sae, dense)
+        yield Representation(own.kind, own.sparsity, own.sae.seed, codes, factors, by_forest=own in in_focus)
+    shared = nearest(dictionaries, settings.null_sparsity)
     if "pca" in settings.nulls:  # nothing is drawn, so once for all seeds
         train = (view.rows.split == "train").to_numpy()
-        codes = pca_codes(dense, saes[0].n_latents, train=train if train.any() else None)
+        codes = pca_codes(dense, shared[0].sae.n_latents, train=train if train.any() else None)
         yield Representation("pca", None, 0, codes, factors)
-    for sae in saes:
-        if sae.config.sparsity_target != nearest:
-            continue
-        seed = sae.seed
+    for own in shared:
+        seed = own.sae.seed
         for null in settings.nulls:
             if null == "untrained":
-                codes = codes_of(build_sae(sae.config, sae.n_inputs, seed=seed), dense)
-                yield Representation(null, nearest, seed, codes, factors)
+                yield Representation(null, own.sparsity, seed, _untrained(own, dense), factors)
             elif null == "random":
-                codes = random_codes(dense, sae.n_latents, seed=seed)
+                codes = random_codes(dense, own.sae.n_latents, seed=seed)
                 yield Representation(null, None, seed, codes, factors)
             elif null == "shuffled":
                 mixed = shuffle_factors(factors, seed=seed)
-                yield Representation(null, nearest, seed, codes_of(sae, dense), mixed)
+                yield Representation(null, own.sparsity, seed, codes_of(own.sae, dense), mixed)
+
+
+def _untrained(dictionary: Dictionary, dense: np.ndarray) -> np.ndarray:
+    """Return the codes [rows, latents] of the same architecture untrained: of each row as many as `dictionary` has."""
+    import torch
+
+    from otoscope.saes import build_sae, codes_of
+    from otoscope.saes.selection import keep_largest
+
+    sae = build_sae(dictionary.sae.config, dictionary.sae.n_inputs, seed=dictionary.sae.seed)
+    codes = torch.from_numpy(codes_of(sae, dense))
+    return keep_largest(codes, round(dictionary.l0)).numpy()

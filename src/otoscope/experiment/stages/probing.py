@@ -13,17 +13,16 @@ from otoscope.clips import label_kind
 from otoscope.compute import Progress, progress
 from otoscope.errors import SpecError
 from otoscope.experiment.run_directory import RunDirectory
-from otoscope.experiment.stages.data import heard_as
-from otoscope.experiment.stages.rows import Heard, codes_of
-from otoscope.experiment.stages.saes import describe, load
+from otoscope.experiment.stages.data import view_name
+from otoscope.experiment.stages.saes import Dictionary, load, nearest_of_kinds
+from otoscope.experiment.stages.views import Views
 
 if TYPE_CHECKING:
     from otoscope.experiment.stages.saes import Trained
     from otoscope.probing import Probe
-    from otoscope.saes import SparseAutoencoder
 
 
-def layer_probing(run: RunDirectory, clips: pd.DataFrame, heard: dict[str, Heard]) -> dict[str, list[int]]:
+def layer_probing(run: RunDirectory, clips: pd.DataFrame, views: dict[str, Views]) -> dict[str, list[int]]:
     """Probe every layer and write layer_probing.csv, predictions and the best layer's confusion.
 
     Returns
@@ -34,11 +33,13 @@ def layer_probing(run: RunDirectory, clips: pd.DataFrame, heard: dict[str, Heard
     from otoscope.probing import best_layer, confusion_table, probe_row
 
     pick = {"valid": "valid_accuracy", "test": "accuracy"}[run.spec.probing.pick_layer]
-    with run.stage("layer_probing", _settings(run), after=["clips", *_heard(heard)]) as stage:
+    with run.stage("layer_probing", _settings(run), after=["clips", *_judged(views)]) as stage:
         if stage.needed:
             rows, predictions, confusions, best = [], [], [], {}
-            with progress("probing layers", sum(len(h.layers) for h in heard.values()), unit="layers") as bar:
-                for encoder, own in heard.items():
+            with progress(
+                "probing layers", sum(len(own.layers) for own in views.values()), unit="layers"
+            ) as bar:
+                for encoder, own in views.items():
                     layers = {layer: own.layer(layer) for layer in own.layers}
                     turns = {layer: own.turns(layer) for layer in own.layers}
                     pools = dict.fromkeys(layers, encoder)
@@ -57,18 +58,18 @@ def layer_probing(run: RunDirectory, clips: pd.DataFrame, heard: dict[str, Heard
             if confusions:
                 run.write_table("confusion", pd.concat(confusions, ignore_index=True))
             stage.outputs = {"best": best}
-    asked = dict(zip(heard, (encoder.layers for encoder in run.spec.encoders)))
+    asked = dict(zip(views, (encoder.layers for encoder in run.spec.encoders)))
     return {
         encoder: _chosen(asked[encoder], stage.outputs["best"][encoder], own.layers)
-        for encoder, own in heard.items()
+        for encoder, own in views.items()
     }
 
 
-def sae_probing(run: RunDirectory, clips: pd.DataFrame, heard: dict[str, Heard], trained: Trained) -> None:
+def sae_probing(run: RunDirectory, clips: pd.DataFrame, views: dict[str, Views], trained: Trained) -> None:
     """Probe the codes of every autoencoder; write sae_probing.csv and, for classes, two tables more."""
     from otoscope.probing import probe_row
 
-    needs = ["layer_probing", *(f"saes-{encoder}" for encoder in heard)]
+    needs = ["layer_probing", "reconstruction", *(f"saes-{encoder}" for encoder in views)]
     with run.stage(
         "sae_probing", [_settings(run), run.spec.disentanglement.null_sparsity], after=needs
     ) as stage:
@@ -80,16 +81,16 @@ def sae_probing(run: RunDirectory, clips: pd.DataFrame, heard: dict[str, Heard],
         total = sum(len(folders) for found in trained.values() for folders in found.values())
         with progress("probing codes", total, unit="codes") as bar:
             for encoder, found in trained.items():
-                own = heard[encoder]
+                own = views[encoder]
                 correct = _correct_by_layer(layers[layers.encoder == encoder]) if kind == "class" else {}
                 if correct:
                     comparisons.append(_layer_comparison(run, encoder, correct, own.probed))
-                for layer, saes, fitted in _code_probes(run, own, found, bar):
-                    for sae in saes:
-                        where = {"encoder": encoder, "layer": layer, **describe(sae)}
-                        rows.append(where | probe_row(fitted[sae.name]))
+                for layer, saes, fitted in _code_probes(run, encoder, own, found, bar):
+                    for dictionary in saes:
+                        where = {"encoder": encoder, "layer": layer, **dictionary.columns}
+                        rows.append(where | probe_row(fitted[dictionary.name]))
                         if correct:
-                            right = fitted[sae.name].correct
+                            right = fitted[dictionary.name].correct
                             comparisons.append(
                                 _code_comparison(run, where, right, correct[layer], own.probed)
                             )
@@ -107,24 +108,28 @@ def _settings(run: RunDirectory) -> list:
     return [run.spec.probing.model_dump(), run.spec.dataset.label, crops, run.spec.seed]
 
 
-def _heard(heard: dict[str, Heard]) -> list[str]:
-    return [heard_as(encoder, role) for encoder in heard for role in ("train", "evaluate")]
+def _judged(views: dict[str, Views]) -> list[str]:
+    return [view_name(encoder, role) for encoder in views for role in ("train", "evaluate")]
 
 
-def _code_probes(run: RunDirectory, heard: Heard, folders: dict[int, list], bar: Progress) -> Iterator[tuple]:
-    """Yield layer, its autoencoders, and name -> probe. A shared epoch is that of all layers at one sparsity."""
-    saes = {layer: load(found) for layer, found in folders.items()}
+def _code_probes(
+    run: RunDirectory, encoder: str, views: Views, folders: dict[int, list], bar: Progress
+) -> Iterator[tuple[int, list[Dictionary], dict[str, Probe]]]:
+    """Yield layer, its dictionaries, and name -> probe. A shared epoch is that of all layers at one sparsity."""
+    from otoscope.saes import codes_of
+
+    saes = {layer: load(run, encoder, layer, found) for layer, found in folders.items()}
     batches = [list(saes)] if run.spec.probing.shared_epoch else [[layer] for layer in saes]
     for batch in batches:
         codes: dict[tuple[int, str], np.ndarray] = {}
         turns: dict[tuple[int, str], np.ndarray | None] = {}
         for layer in batch:
-            dense, crops = heard.layer(layer), heard.turns(layer)
+            dense, crops = views.layer(layer), views.turns(layer)
             for sae in saes[layer]:
-                codes[layer, sae.name] = codes_of(sae, dense)
-                turns[layer, sae.name] = None if crops is None else codes_of(sae, crops)
+                codes[layer, sae.name] = codes_of(sae.sae, dense)
+                turns[layer, sae.name] = None if crops is None else codes_of(sae.sae, crops)
         pools = {key: key[1] for key in codes}
-        fitted = _probes(run, codes, heard.probed, bar, turns=turns, pools=pools)
+        fitted = _probes(run, codes, views.probed, bar, turns=turns, pools=pools)
         for layer in batch:
             yield layer, saes[layer], {sae.name: fitted[layer, sae.name] for sae in saes[layer]}
 
@@ -171,23 +176,25 @@ def _probes(
     return found
 
 
-def _few_latents(
-    run: RunDirectory, where: dict, heard: Heard, saes: list[SparseAutoencoder]
-) -> list[pd.DataFrame]:
-    """Return how well few latents tell a class: of the dense layer, and of the codes at one sparsity."""
+def _few_latents(run: RunDirectory, where: dict, views: Views, saes: list[Dictionary]) -> list[pd.DataFrame]:
+    """Return how well few latents tell a class: of the dense layer, and of each kind's codes at one sparsity."""
     from otoscope.probing import sparse_probes
+    from otoscope.saes import codes_of
 
     settings = run.spec.probing
     if not settings.few_latents:
         return []
-    dense, table = heard.layer(where["layer"]), heard.probed
+    dense, table = views.layer(where["layer"]), views.probed
     wanted = run.spec.disentanglement.null_sparsity
-    nearest = min((sae.config.sparsity_target for sae in saes), key=lambda s: abs(s - wanted))
-    representations = [({"representation": "dense", "sparsity": None, "seed": 0}, dense)]
+    representations: list[tuple[dict, np.ndarray]] = [
+        ({"representation": "dense", "sparsity": None, "seed": 0}, dense)
+    ]
     representations += [
-        ({"representation": sae.config.kind, "sparsity": nearest, "seed": sae.seed}, codes_of(sae, dense))
-        for sae in saes
-        if sae.config.sparsity_target == nearest
+        (
+            {"representation": own.kind, "sparsity": own.sparsity, "seed": own.sae.seed},
+            codes_of(own.sae, dense),
+        )
+        for own in nearest_of_kinds(saes, wanted)
     ]
     found = []
     for about, codes in representations:

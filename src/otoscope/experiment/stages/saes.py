@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,23 +12,50 @@ import pandas as pd
 
 from otoscope.activations.store import array_name
 from otoscope.experiment.run_directory import RunDirectory
-from otoscope.experiment.stages.data import heard_as
-from otoscope.experiment.stages.rows import Heard
+from otoscope.experiment.stages.data import view_name
+from otoscope.experiment.stages.views import Views
 
 if TYPE_CHECKING:
+    from otoscope.experiment.spec import SaesSpec
     from otoscope.saes import SparseAutoencoder
 
 Trained = dict[str, dict[int, list[Path]]]
-"""Encoder -> layer -> folders of its autoencoders, sparsities in order and seeds within."""
+"""Encoder -> layer -> folders of its autoencoders, architectures in order and seeds within."""
 
 
-def saes(run: RunDirectory, heard: dict[str, Heard], chosen: dict[str, list[int]]) -> Trained:
-    """Train an autoencoder per chosen layer, sparsity and seed; write reconstruction.csv on the test rows."""
-    settings = run.spec.saes
+@dataclass(frozen=True)
+class Dictionary:
+    """A trained autoencoder, and how sparse it is on the test rows."""
+
+    sae: SparseAutoencoder
+    sparsity: float
+    """As asked for; where the kind cannot be asked, as measured, mean over seeds."""
+    l0: float
+    """Mean number of active latents in a row."""
+
+    @property
+    def name(self) -> str:
+        """Name of its folder."""
+        return self.sae.name
+
+    @property
+    def kind(self) -> str:
+        """Name of its kind."""
+        return self.sae.config.kind
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """The columns that say which autoencoder a result is of."""
+        return describe(self.sae) | {"sparsity": self.sparsity}
+
+
+def saes(run: RunDirectory, views: dict[str, Views], chosen: dict[str, list[int]]) -> Trained:
+    """Train an autoencoder per chosen layer, architecture and seed; write reconstruction.csv on the test rows."""
     trained: Trained = {}
-    for encoder, own in heard.items():
-        needs = ["clips", heard_as(encoder, "train"), heard_as(encoder, "evaluate")]
-        asked = [chosen[encoder], settings.model_dump(), run.spec.extraction.crops, run.spec.seed]
+    for encoder, own in views.items():
+        needs = ["clips", view_name(encoder, "train"), view_name(encoder, "evaluate")]
+        sections = [section.model_dump() for section in run.spec.saes]
+        asked = [chosen[encoder], sections, run.spec.extraction.crops, run.spec.seed]
         with run.stage(f"saes-{encoder}", asked, after=needs) as stage:
             if stage.needed:
                 checkpoint = run.root / "checkpoints" / f"{stage.name}-{stage.fingerprint}"
@@ -38,22 +66,48 @@ def saes(run: RunDirectory, heard: dict[str, Heard], chosen: dict[str, list[int]
         trained[encoder] = {
             layer: [run.root / name for name in folders[str(layer)]] for layer in chosen[encoder]
         }
-    needs = [name for encoder in heard for name in (f"saes-{encoder}", heard_as(encoder, "measure"))]
+    needs = [name for encoder in views for name in (f"saes-{encoder}", view_name(encoder, "measure"))]
     with run.stage("reconstruction", after=needs) as stage:
         if stage.needed:
-            run.write_table("reconstruction", _reconstruction(heard, trained))
+            run.write_table("reconstruction", _reconstruction(views, trained))
     return trained
 
 
-def load(folders: list[Path]) -> list[SparseAutoencoder]:
-    """Return the autoencoders of `folders`, in order."""
+def load(run: RunDirectory, encoder: str, layer: int, folders: list[Path]) -> list[Dictionary]:
+    """Return the dictionaries in `folders`, in order, with their measured sparsity."""
     from otoscope.saes import SparseAutoencoder
 
-    return [SparseAutoencoder.from_pretrained(folder) for folder in folders]
+    table = run.table("reconstruction", text=["encoder", "sae"])
+    table = table[(table.encoder == encoder) & (table.layer.astype(int) == layer)]
+    measured = {(row.sae, int(row.seed)): row for row in table.itertuples()}
+    found = []
+    for folder in folders:
+        sae = SparseAutoencoder.from_pretrained(folder)
+        row = measured[sae.config.name, sae.seed]
+        found.append(Dictionary(sae, float(row.sparsity), float(row.l0)))
+    return found
 
 
-def describe(sae: SparseAutoencoder) -> dict:
-    """Return the columns that say which autoencoder a result is of."""
+def nearest(dictionaries: list[Dictionary], wanted: float) -> list[Dictionary]:
+    """Return those of one architecture, all seeds: the one whose measured sparsity is nearest to `wanted`."""
+    by_name: dict[str, list[Dictionary]] = {}
+    for own in dictionaries:
+        by_name.setdefault(own.sae.config.name, []).append(own)
+    return min(by_name.values(), key=lambda seeds: abs(_measured(seeds) - wanted))
+
+
+def nearest_of_kinds(dictionaries: list[Dictionary], wanted: float) -> list[Dictionary]:
+    """Return the nearest of each kind, in order."""
+    kinds = dict.fromkeys(own.kind for own in dictionaries)
+    return [
+        found
+        for kind in kinds
+        for found in nearest([own for own in dictionaries if own.kind == kind], wanted)
+    ]
+
+
+def describe(sae: SparseAutoencoder) -> dict[str, Any]:
+    """Return the columns that say which autoencoder a result is of; no sparsity where the kind cannot be asked."""
     return {
         "sae": sae.config.name,
         "sparsity": sae.config.sparsity_target,
@@ -62,57 +116,59 @@ def describe(sae: SparseAutoencoder) -> dict:
     }
 
 
+def _measured(dictionaries: list[Dictionary]) -> float:
+    return 1 - float(np.mean([own.l0 for own in dictionaries])) / dictionaries[0].sae.n_latents
+
+
 def _train(
-    run: RunDirectory, encoder: str, heard: Heard, layers: list[int], checkpoint: Path
+    run: RunDirectory, encoder: str, views: Views, layers: list[int], checkpoint: Path
 ) -> dict[str, list[str]]:
     """Train, save, and return layer -> folders, from the run's root."""
-    from otoscope.saes import make_config, train_saes
+    from otoscope.saes import TrainingOptions, train_saes
 
-    settings = run.spec.saes
-    configs = [
-        make_config(settings.kind, n_latents=settings.n_latents, sparsity=s) for s in settings.sparsities
-    ]
-    valid = heard.evaluate.only("valid")
-    both = [*layers, *settings.beside]
-    made = train_saes(
-        **_rows(heard, both),
-        configs=configs,
-        layers=both,
-        seeds=settings.seeds,
-        validation=valid.store,
-        validation_rows=valid.rows.index.to_numpy(),
-        epochs=settings.epochs,
-        batch_size=settings.batch_size,
-        lr=settings.lr,
-        decay_fraction=settings.decay_fraction,
-        normalise=settings.normalise,
-        start=settings.start,
-        revive=settings.revive,
-        select=settings.select,
-        data_seed=run.spec.seed,
-        checkpoint=checkpoint,
-    )
+    valid = views.evaluate.only("valid")
     folders: dict[str, list[str]] = {str(layer): [] for layer in layers}
-    for sae in made:
-        if sae.layer in settings.beside:
-            continue
-        sae.about |= {
-            "encoder": encoder,
-            "dataset": run.spec.dataset.name,
-            "rows": len(heard.train.rows),
-            "activations": heard.train.store.provenance,
-        }
-        folder = Path("saes") / encoder / array_name(sae.layer) / sae.name
-        sae.save_pretrained(run.root / folder)
-        folders[str(sae.layer)].append(folder.as_posix())
+    for number, sections in enumerate(_trained_together(run.spec.saes)):
+        first = sections[0]
+        both = [*layers, *first.beside]
+        made = train_saes(
+            **_rows(views, both),
+            configs=[config for section in sections for config in section.configs()],
+            layers=both,
+            seeds=first.seeds,
+            validation=valid.store,
+            validation_rows=valid.rows.index.to_numpy(),
+            options=TrainingOptions(**first.training, data_seed=run.spec.seed),
+            checkpoint=checkpoint / str(number),
+        )
+        for sae in made:
+            if sae.layer in first.beside:
+                continue
+            sae.about |= {
+                "encoder": encoder,
+                "dataset": run.spec.dataset.name,
+                "rows": len(views.train.rows),
+                "activations": views.train.store.provenance,
+            }
+            folder = Path("saes") / encoder / array_name(sae.layer) / sae.name
+            sae.save_pretrained(run.root / folder)
+            folders[str(sae.layer)].append(folder.as_posix())
     return folders
 
 
-def _rows(heard: Heard, layers: list) -> dict[str, Any]:
+def _trained_together(sections: list[SaesSpec]) -> list[list[SaesSpec]]:
+    """Return groups of sections that one pass over the rows trains: those of equal training, seeds and layers."""
+    groups: dict[str, list[SaesSpec]] = {}
+    for section in sections:
+        groups.setdefault(repr((section.training, section.seeds, section.beside)), []).append(section)
+    return list(groups.values())
+
+
+def _rows(views: Views, layers: list) -> dict[str, Any]:
     """Return what `train_saes` learns from: places in the store or, of crops in turn, arrays with equal counts."""
-    if not heard.in_turn:
-        return {"activations": heard.train.store, "rows": heard.train.rows.index.to_numpy()}
-    turns = {layer: heard.turns(layer) for layer in layers}
+    if not views.in_turn:
+        return {"activations": views.train.store, "rows": views.train.rows.index.to_numpy()}
+    turns = {layer: views.turns(layer) for layer in layers}
     arrays = {
         layer: array.reshape(-1, array.shape[-1]) for layer, array in turns.items() if array is not None
     }
@@ -120,15 +176,16 @@ def _rows(heard: Heard, layers: list) -> dict[str, Any]:
     return {"activations": arrays, "crop": np.repeat(np.arange(n_crops), n_clips)}
 
 
-def _reconstruction(heard: dict[str, Heard], trained: Trained) -> pd.DataFrame:
-    from otoscope.saes import reconstruction_metrics
+def _reconstruction(views: dict[str, Views], trained: Trained) -> pd.DataFrame:
+    from otoscope.saes import SparseAutoencoder, reconstruction_metrics
 
     rows = []
     for encoder, layers in trained.items():
-        test = heard[encoder].measure.only("test")
+        test = views[encoder].measure.only("test")
         for layer, folders in layers.items():
             x = test.layer(layer)
-            for sae in load(folders):
+            for folder in folders:
+                sae = SparseAutoencoder.from_pretrained(folder)
                 found = reconstruction_metrics(sae, x)
                 where = {"encoder": encoder, "layer": layer, **describe(sae)}
                 numbers = {
@@ -137,5 +194,8 @@ def _reconstruction(heard: dict[str, Heard], trained: Trained) -> pd.DataFrame:
                     "l0": found.l0,
                     "dead_fraction": found.dead_fraction,
                 }
-                rows.append(where | numbers)
-    return pd.DataFrame(rows)
+                rows.append(where | numbers | {"measured": 1 - found.l0 / sae.n_latents})
+    table = pd.DataFrame(rows)
+    measured = table.groupby(["encoder", "layer", "sae"]).measured.transform("mean").round(6)
+    table["sparsity"] = table.sparsity.astype(float).fillna(measured)  # one value for all seeds
+    return table.drop(columns="measured")

@@ -11,18 +11,18 @@ from otoscope.experiment.run_directory import RunDirectory
 from otoscope.experiment.stages.claims import chance
 
 if TYPE_CHECKING:
-    from otoscope.experiment.stages.rows import Heard
+    from otoscope.experiment.stages.views import Views
 
 METRICS = {"class": "accuracy", "number": "r2", "multi": "macro average precision"}
 
 
-def summary(run: RunDirectory, clips: pd.DataFrame, heard: dict[str, Heard]) -> dict[str, Any]:
+def summary(run: RunDirectory, clips: pd.DataFrame, views: dict[str, Views]) -> dict[str, Any]:
     """Return the counts, the label's classes and chance level, the stages' times, and what was left out."""
     label = run.spec.dataset.label
     kind = label_kind(clips[label])
     sides = clips.split.value_counts()
     left_out = list(clips.attrs.get("left_out", []))
-    for own in heard.values():
+    for own in views.values():
         for view in (own.train, own.evaluate, own.measure):
             skipped = view.store.skipped
             left_out += [f"{path}: {reason}" for path, reason in zip(skipped.path, skipped.reason)]

@@ -35,6 +35,8 @@ class KConfig(SAEConfig):
             raise InputError(f"give k or sparsity, one of the two (got k={self.k}, sparsity={self.sparsity})")
         if self.sparsity is not None and not 0 <= self.sparsity < 1:
             raise InputError(f"sparsity is a fraction from 0 to below 1 (0.95 for 95 %), got {self.sparsity}")
+        if self.sparsity is not None and self.active < 1:
+            raise InputError(f"a sparsity of {self.sparsity} leaves no latent of {self.n_latents}")
         if not 1 <= self.active <= self.n_latents:
             raise InputError(f"k must be from 1 to n_latents = {self.n_latents}, got k = {self.active}")
 

@@ -1,4 +1,4 @@
-"""What of its clips each encoder has heard: for learning, for judging, for measuring; and codes of it."""
+"""Views of an encoder's stores, one for each role: learning, judging, measuring."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import pandas as pd
 
 if TYPE_CHECKING:
     from otoscope.activations import Activations
-    from otoscope.saes import SparseAutoencoder
 
 
 @dataclass(frozen=True)
@@ -39,8 +38,8 @@ class View:
 
 
 @dataclass(frozen=True)
-class Heard:
-    """What an encoder has heard. Where all is cut alike, the three views are of one store.
+class Views:
+    """An encoder's view for each role. Where all is cut alike, the three are of one store.
 
     Attributes
     ----------
@@ -93,18 +92,3 @@ class Heard:
         ]
         n_crops = max(len(own) for own in of_clip)
         return np.stack([own[np.arange(n_crops) % len(own)] for own in of_clip], axis=1)
-
-
-def layer_rows(store: Activations, clips: pd.DataFrame) -> pd.DataFrame:
-    """Return the store's rows in order, with the clip's split, group and labels beside them."""
-    about = clips.drop(columns=["path", "start_s", "stop_s"])
-    return store.rows.merge(about, on="clip_id", how="left", validate="many_to_one")
-
-
-def codes_of(sae: SparseAutoencoder, x: np.ndarray) -> np.ndarray:
-    """Return the codes [..., latents] of activations [..., width], float32."""
-    import torch
-
-    with torch.no_grad():
-        parts = torch.from_numpy(np.ascontiguousarray(x)).float().flatten(0, -2).split(4096)
-        return torch.cat([sae.encode(part) for part in parts]).numpy().reshape(*x.shape[:-1], -1)

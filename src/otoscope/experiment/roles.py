@@ -1,4 +1,4 @@
-"""What an encoder hears clips for, and which part of which clips."""
+"""What clips are played to an encoder for, and which part of which clips: the roles, and the stores they share."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from otoscope.experiment.spec import EncoderSpec, Spec
 
 
 @dataclass(frozen=True)
-class Hearing:
-    """One way in which clips are cut, and so one store.
+class StorePlan:
+    """A store to be made: one way in which clips are cut.
 
     Attributes
     ----------
@@ -19,7 +19,7 @@ class Hearing:
         What it serves: "train" (learnt from), "evaluate" (epochs, layers and probes are judged on it), "measure"
         (reconstruction and disentanglement).
     splits : tuple of str
-        Whose clips are heard.
+        Whose clips are in it.
     """
 
     crop: str
@@ -28,13 +28,13 @@ class Hearing:
 
 
 def splits_of(spec: Spec, role: str) -> tuple[str, ...]:
-    """Return whose clips are heard for `role`."""
+    """Return whose clips serve `role`."""
     measured = ("test",) if spec.disentanglement.rows == "test" else ("train", "valid", "test")
     return {"train": ("train",), "evaluate": ("valid", "test"), "measure": measured}[role]
 
 
-def hearings(spec: Spec, encoder: EncoderSpec) -> list[Hearing]:
-    """Return the hearings of an encoder; roles that cut alike share one."""
+def store_plans(spec: Spec, encoder: EncoderSpec) -> list[StorePlan]:
+    """Return the stores of an encoder; roles that cut alike share one."""
     settings = spec.extraction
     crops = {
         "train": settings.train_crop or settings.crop,
@@ -44,6 +44,6 @@ def hearings(spec: Spec, encoder: EncoderSpec) -> list[Hearing]:
     found = []
     for crop in dict.fromkeys(crops.values()):
         roles = tuple(role for role in crops if crops[role] == crop)
-        heard = {split for role in roles for split in splits_of(spec, role)}
-        found.append(Hearing(crop, roles, tuple(s for s in ("train", "valid", "test") if s in heard)))
+        splits = {split for role in roles for split in splits_of(spec, role)}
+        found.append(StorePlan(crop, roles, tuple(s for s in ("train", "valid", "test") if s in splits)))
     return found
