@@ -35,12 +35,14 @@ def start_from_data(sae: SparseAutoencoder, rows: Tensor) -> None:
     Parameters
     ----------
     sae
-        Kinds without ``encoder_weight`` and ``decoder_weight`` among their parameters are left as they are.
+        Kinds without ``encoder_weight`` and ``decoder_weight`` among their parameters are left as they are, and so are
+        those of unit norm: overlapping atoms and encoders of norm 1 add up to many times the row, from which they do
+        not recover in thousands of steps (FVU .33 against .17 for topk-gao, .44 for batch-topk).
     rows : [rows, n_inputs]
         Training rows, as training sees them.
     """
     own = dict(sae.named_parameters())
-    if not _has_atoms(own):
+    if not _has_atoms(own) or getattr(sae, "unit_norm", False):
         return
     generator = torch.Generator().manual_seed(sae.seed)
     directions = normalize(rows - rows.mean(0), dim=-1)
