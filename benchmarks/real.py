@@ -126,11 +126,10 @@ def study(
                 split=split[kept],
                 groups=groups[kept],
                 strengths=STRENGTHS,
-                n_bootstrap=200,
             )
             found.append(
                 {**where, "representation": name, "seed": seed, "width": codes.shape[1], "accuracy": result.score,
-                 "low": result.low, "high": result.high, "n_groups": groups[scored].nunique()}
+                 "low": result.score_low, "high": result.score_high, "n_groups": groups[scored].nunique()}
             )  # fmt: skip
         if made.saes:
             write_dictionaries(made.saes, train, held_out, {**where, "representation": name}, asked.out)
@@ -235,7 +234,7 @@ def fsdd(asked: argparse.Namespace) -> Set:
     clips["digit"] = "d" + clips["digit"]  # a class, not a number
     clips = table_of(clips, asked.stores / "fsdd.csv")
     store = oto.extract(
-        clips, oto.load_encoder(asked.whisper, dtype="auto"), pool="mean", out=asked.stores / "fsdd"
+        clips, oto.load_encoder(asked.whisper, precision="auto"), pool="mean", out=asked.stores / "fsdd"
     )
     clips = store.rows[["clip_id"]].merge(clips, on="clip_id")
     speakers = sorted(clips["speaker"].unique())
@@ -258,7 +257,7 @@ def librispeech(asked: argparse.Namespace) -> Set:
     clips = table_of(clips, asked.stores / "librispeech.csv")
     store = oto.extract(
         clips,
-        oto.load_encoder(asked.whisper, dtype="auto"),
+        oto.load_encoder(asked.whisper, precision="auto"),
         pool="frames",
         dtype="float16",
         out=asked.stores / "librispeech",
