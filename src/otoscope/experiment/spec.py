@@ -136,8 +136,8 @@ class SaesSpec(_Section):
     normalise: Literal["auto", "none", "center", "scale", "whiten"] = "auto"
     """What is done to rows before they train, and folded into the weights: auto takes the mean off, divides by one
     number, and brings outlying dimensions down to ten times the median."""
-    start: Literal["data", "own"] = "data"
-    """Where latents start: at training rows, or as the kind's authors have them."""
+    start: Literal["own", "data"] = "own"
+    """Where latents start: as the kind's authors have them, or at training rows."""
     revive: bool = True
     """Whether latents that fall silent get another start."""
     select: Literal["own", "paper"] = "own"

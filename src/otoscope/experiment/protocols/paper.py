@@ -29,7 +29,6 @@ DEFAULTS: dict[str, Any] = {
         "batch_size": 16,
         "decay_fraction": 0.0,
         "normalise": "none",
-        "start": "own",
         "revive": False,
         "select": "paper",
         "beside": ["final"],

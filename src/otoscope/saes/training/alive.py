@@ -1,10 +1,10 @@
-"""Keep latents alive: start each at a data point, and give those that fall silent another start.
+"""Keep latents alive: give those that fall silent another start; on request, start each at a data point.
 
-Starting at data points: a latent whose encoder row points at a training row fires on it and on its neighbours, so none
-is dead at the outset. Reviving is the "neuron resampling" of Bricken et al., "Towards Monosemanticity" (2023), with
-three differences that small runs asked for: it acts after every epoch; a latent is dead when it is silent on a sample
-of the training rows; and the new encoder row is as long as a living one, not a fifth of it, so that the latent does
-win its rows.
+Reviving is the "neuron resampling" of Bricken et al., "Towards Monosemanticity" (2023), with four differences that
+small runs asked for: it acts after every epoch; a latent is dead when it is silent on a sample of the training rows;
+the new encoder row is as long as a living one, not a fifth of it, so that the latent does win its rows; and the new
+atom is a tenth as long, so that it does no harm before it has learnt. A latent that starts at a training row fires on
+it and on its neighbours.
 """
 
 from __future__ import annotations

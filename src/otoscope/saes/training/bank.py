@@ -40,7 +40,7 @@ class Bank:
     rows_per_epoch
         Rows seen in an epoch; kinds that wait for a latent to fire count in them.
     start
-        ``"data"``: latents start at training rows. ``"own"``: where the kind's authors have them.
+        ``"own"``: latents start where the kind's authors have them. ``"data"``: at training rows.
     frozen
         ``"encoder"`` or ``"decoder"``: what does not learn.
     """
@@ -54,7 +54,7 @@ class Bank:
         dtype: torch.dtype,
         half: bool = False,
         rows_per_epoch: int = 0,
-        start: str = "data",
+        start: str = "own",
         frozen: str = "nothing",
     ) -> None:
         self._samples = samples

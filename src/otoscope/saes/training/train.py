@@ -155,7 +155,7 @@ def train_saes(
         dtype=place.dtype,
         half=options.dtype == "bf16",
         rows_per_epoch=train.rows_per_epoch,
-        start="own" if options.frozen != "nothing" else options.start,
+        start=options.start,
         frozen=options.frozen,
     )
     if change.by_layer:
