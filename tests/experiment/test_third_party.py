@@ -42,7 +42,7 @@ class Ears(nn.Module):
         return x
 
 
-def ears(*, device="cpu", dtype="float32", revision=None):
+def ears(*, device="cpu", precision="float32", revision=None):
     options = {"sample_rate": 16_000, "min_samples": 400, "name": "ears", "device": "cpu"}
     return Encoder.from_module(Ears(), blocks="blocks.*", **options)
 
