@@ -172,6 +172,18 @@ TABLES: dict[str, Table] = {
             *_numbers("dead_fraction", unit="fraction"),
         )
     ),
+    "null_reconstruction": Table(
+        (
+            *_LAYER,
+            *_text("representation"),
+            *_numbers("sparsity", unit="fraction"),
+            *_counts("k", unit="latents"),
+            *_counts("seed"),
+            *_numbers("mse", "fvu"),
+            *_numbers("l0", unit="latents"),
+            *_numbers("dead_fraction", unit="fraction"),
+        )
+    ),
     "preflight": Table(
         (
             *_LAYER,
@@ -226,6 +238,16 @@ TABLES: dict[str, Table] = {
         )
     ),
     "sae_probing": Table((*_SAE, *_PROBE)),
+    "null_probing": Table(
+        (
+            *_LAYER,
+            *_text("representation"),
+            *_numbers("sparsity", unit="fraction"),
+            *_counts("k", unit="latents"),
+            *_counts("seed"),
+            *_PROBE,
+        )
+    ),
     "comparisons": Table(
         (
             *_LAYER,

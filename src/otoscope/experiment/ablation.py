@@ -119,7 +119,7 @@ def changed(spec: Spec, changes: Any) -> Spec:
 
 
 def sound(spec: Spec) -> Spec:
-    """Return the sound protocol for the same data, encoders, dictionaries and factors."""
+    """Return the sound protocol, trained as it trains, for the same data, encoders, dictionaries and factors."""
     values = spec.model_dump(mode="json")
     options = {
         key: value for key, value in values["dataset"]["options"].items() if key not in ("quirks", "valid_by")
@@ -133,9 +133,7 @@ def sound(spec: Spec) -> Spec:
                 encoder | {"as_family": None, "measure_crop": None} for encoder in values["encoders"]
             ],
             "saes": [
-                section.model_dump(
-                    include={"kind", "n_latents", "sparsities", "options", "seeds", "epochs", "lr"}
-                )
+                section.model_dump(include={"kind", "n_latents", "sparsities", "options"})
                 for section in spec.saes
             ],
             "factors": {"name": spec.factors.name},

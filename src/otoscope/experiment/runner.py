@@ -10,7 +10,7 @@ from otoscope.errors import InputError
 from otoscope.experiment.needs import needs
 from otoscope.experiment.run_directory import RunDirectory
 from otoscope.experiment.spec import Spec, load_spec
-from otoscope.experiment.stages import claims, data, disentanglement, probing, saes, summary
+from otoscope.experiment.stages import claims, data, disentanglement, health, nulls, probing, saes, summary
 
 
 def run(
@@ -61,9 +61,13 @@ def run(
     factors = data.factors(directory, clips)  # before the hours of extraction: a missing package shows now
     views = data.activations(directory, clips)
     best, studied = probing.layer_probing(directory, clips, views)
+    health.preflight(directory, views, studied)
     trained = saes.saes(directory, views, studied)
-    probing.sae_probing(directory, clips, views, trained, best)
-    disentanglement.disentanglement(directory, views, trained, factors)
+    health.health(directory, views, trained)
+    null_saes = nulls.trained_nulls(directory, views, trained)
+    health.stability(directory, views, trained, null_saes)
+    probing.sae_probing(directory, clips, views, trained, null_saes, best)
+    disentanglement.disentanglement(directory, views, trained, null_saes, factors)
     claims.claims(directory, clips)
     told = summary.summary(directory, clips, views, best, studied)
     directory.write_text("run.json", json.dumps(told, indent=2) + "\n")

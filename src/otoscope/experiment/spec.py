@@ -123,8 +123,8 @@ class SaesSpec(_Section):
     cannot be set, or `options` set it (k)."""
     options: dict[str, Any] = {}
     """Further options of the kind's own, such as ``{l1: 0.3}`` for relu."""
-    seeds: list[int] = [0]
-    """One dictionary is trained per seed."""
+    seeds: list[int] = [0, 1, 2]
+    """One dictionary is trained per seed; from two on, what differs between them is measured."""
     epochs: int = pydantic.Field(default=100, ge=1)
     """Passes over the training rows; the best by validation error is kept."""
     batch_size: int = pydantic.Field(default=32, ge=1)
@@ -197,7 +197,7 @@ class DisentanglementSpec(_Section):
     top: int = pydantic.Field(default=10, ge=1)
     """How many factors a summary averages over."""
     nulls: list[Annotated[str, pydantic.AfterValidator(_null)]] = list(NULLS)
-    """Representations of equal width that no training shaped, measured beside the codes."""
+    """What the codes must beat, measured beside them."""
     null_sparsity: float = HEADLINE_SPARSITY
     """The dictionary that is nearest to this sparsity, as measured, is the one whose width and L0 the nulls share."""
     entropy_neighbours: int = pydantic.Field(default=3, ge=1)

@@ -26,6 +26,7 @@ DEFAULTS: dict[str, Any] = {
         "keep": "valid_loss",
     },
     "saes": {
+        "seeds": [0],
         "batch_size": 16,
         "decay_fraction": 0.0,
         "normalise": "none",

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from otoscope.clips import label_kind
 from otoscope.compute import progress
 from otoscope.experiment.run_directory import RunDirectory
 from otoscope.experiment.stages.data import view_name
+from otoscope.experiment.stages.nulls import encoders_of_nulls
 from otoscope.experiment.stages.saes import Dictionary, load, nearest, nearest_of_kinds
 from otoscope.experiment.stages.views import View, Views
 from otoscope.results import DENSE, r2_column
@@ -20,6 +23,7 @@ from otoscope.results import DENSE, r2_column
 if TYPE_CHECKING:
     from otoscope.disentanglement import Disentanglement
     from otoscope.experiment.spec import DisentanglementSpec
+    from otoscope.experiment.stages.nulls import TrainedNulls
     from otoscope.experiment.stages.saes import Trained
     from otoscope.factors import Factors
 
@@ -44,17 +48,18 @@ class Representation:
         return {"representation": self.name, "sparsity": self.sparsity, "seed": self.seed}
 
 
-def disentanglement(run: RunDirectory, views: dict[str, Views], trained: Trained, factors: Factors) -> None:
+def disentanglement(
+    run: RunDirectory, views: dict[str, Views], trained: Trained, nulls: TrainedNulls, factors: Factors
+) -> None:
     """Write disentanglement.csv, its summary, latents and families, gap_scores.csv and factor_entropy.csv."""
     from otoscope.disentanglement import factor_entropy, gap_scores, measure_all
     from otoscope.factors import join_factors
 
     settings = run.spec.disentanglement
-    needs = ["clips", "factors", "reconstruction", *(f"saes-{encoder}" for encoder in views)]
-    needs += [view_name(encoder, "measure") for encoder in views]
-    with run.stage(
-        "disentanglement", [settings.model_dump(), run.spec.factors.whole_clip], after=needs
-    ) as stage:
+    needs = ["clips", "factors", "reconstruction", *(f"nulls-{encoder}" for encoder in views)]
+    needs += [view_name(encoder, role) for encoder in views for role in ("train", "measure")]
+    asked = [settings.model_dump(), run.spec.factors.whole_clip, run.spec.dataset.label]
+    with run.stage("disentanglement", asked, after=needs) as stage:
         if not stage.needed:
             return
         run.write_table(
@@ -68,26 +73,31 @@ def disentanglement(run: RunDirectory, views: dict[str, Views], trained: Trained
         }
         with progress("disentanglement", _n_representations(run, trained), unit="representations") as bar:
             for encoder, layers in trained.items():
-                view = views[encoder].measure
-                values = join_factors(view.rows, factors, whole_clip=run.spec.factors.whole_clip)
+                own = views[encoder]
+                values = join_factors(own.measure.rows, factors, whole_clip=run.spec.factors.whole_clip)
+                label = _label_null(run, own.measure, values, factors.families)
                 for layer, folders in layers.items():
+                    where = {"encoder": encoder, "layer": layer}
+                    dictionaries = load(run, encoder, layer, folders)
                     items = list(
-                        _representations(view, layer, values, load(run, encoder, layer, folders), settings)
+                        _representations(own, layer, values, dictionaries, nulls[encoder][layer], settings)
                     )
                     results = measure_all(
                         dict(enumerate(item.codes for item in items)),
                         dict(enumerate(item.factors for item in items)),
-                        measure=_measure(settings, view),
+                        measure=_measure(run, own.measure),
                         base="common" if settings.fit == "held_out" else None,
                         families=factors.families,
                         on_done=lambda index: bar.advance(),
                     )
                     for index, item in enumerate(items):
-                        where = {"encoder": encoder, "layer": layer, **item.about}
-                        _append(found, where, results[index], settings)
-                        _add(found["gap_scores"], where, gap_scores(item.codes, item.factors))
+                        _append(found, where | item.about, results[index], settings)
+                        _add(found["gap_scores"], where | item.about, gap_scores(item.codes, item.factors))
+                    if label is not None:
+                        about = {"representation": "label", "sparsity": None, "seed": 0}
+                        _append(found, where | about, label, settings)
                     if settings.forest:
-                        _forests(found, {"encoder": encoder, "layer": layer}, items, view, factors, settings)
+                        _forests(found, where, items, own.measure, factors, settings)
         for name, parts in found.items():
             if parts:
                 run.write_table(name, pd.concat(parts, ignore_index=True))
@@ -96,23 +106,46 @@ def disentanglement(run: RunDirectory, views: dict[str, Views], trained: Trained
 def _n_representations(run: RunDirectory, trained: Trained) -> int:
     spec = run.spec
     n_seeds = max(len(section.seeds) for section in spec.saes)
+    once = sum(null in ("pca", "ica") for null in spec.disentanglement.nulls)
+    drawn = sum(null not in ("pca", "ica", "label") for null in spec.disentanglement.nulls)
     places = [folders for layers in trained.values() for folders in layers.values()]
-    return sum(1 + len(folders) + len(spec.disentanglement.nulls) * n_seeds for folders in places)
+    return sum(1 + len(folders) + once + drawn * n_seeds for folders in places)
 
 
-def _measure(settings: DisentanglementSpec, view: View) -> Callable[..., Disentanglement]:
+def _measure(run: RunDirectory, view: View) -> Callable[..., Disentanglement]:
     from otoscope.disentanglement import measure_disentanglement, measure_in_sample
 
+    settings = run.spec.disentanglement
     if settings.fit == "in_sample":
         empty = np.nan if settings.empty_completeness is None else settings.empty_completeness
         return partial(measure_in_sample, alpha=settings.alpha, empty_completeness=empty)
     return partial(
         measure_disentanglement,
         groups=view.rows.group.to_numpy(),
+        classes=_classes(run, view),
         alphas=settings.alphas,
         n_folds=settings.folds,
         r2_floor=settings.min_r2,
     )
+
+
+def _classes(run: RunDirectory, view: View) -> np.ndarray | None:
+    """Return the label of each row, None where it is no class."""
+    labels = view.rows[run.spec.dataset.label]
+    return labels.to_numpy() if label_kind(labels) == "class" else None
+
+
+def _label_null(
+    run: RunDirectory, view: View, factors: pd.DataFrame, families: dict
+) -> Disentanglement | None:
+    """Return what the label alone predicts, None where it is not asked for, is no class, or nothing is held out."""
+    from otoscope.disentanglement import measure_label
+
+    settings, classes = run.spec.disentanglement, _classes(run, view)
+    if "label" not in settings.nulls or classes is None or settings.fit != "held_out":
+        return None
+    options = {"families": families, "n_folds": settings.folds, "r2_floor": settings.min_r2}
+    return measure_label(classes, factors, groups=view.rows.group.to_numpy(), **options)
 
 
 def _append(found: dict, where: dict, result: Disentanglement, settings: DisentanglementSpec) -> None:
@@ -157,16 +190,19 @@ def _forests(
 
 
 def _representations(
-    view: View,
+    views: Views,
     layer: int,
     factors: pd.DataFrame,
     dictionaries: list[Dictionary],
+    folders: dict[str, list[Path]],
     settings: DisentanglementSpec,
 ) -> Iterator[Representation]:
     """Yield the dense layer, every trained code, and the nulls, which share one dictionary's width and L0."""
     from otoscope.disentanglement import pca_codes, random_codes, shuffle_factors
     from otoscope.saes import codes_of
+    from otoscope.saes.nulls import fit_ica
 
+    view, wanted = views.measure, settings.nulls
     dense = view.layer(layer)
     yield Representation(DENSE, None, 0, dense, factors)
     in_focus = nearest_of_kinds(dictionaries, settings.null_sparsity)
@@ -174,30 +210,20 @@ def _representations(
         codes = codes_of(own.sae, dense)
         yield Representation(own.kind, own.sparsity, own.sae.seed, codes, factors, by_forest=own in in_focus)
     shared = nearest(dictionaries, settings.null_sparsity)
-    if "pca" in settings.nulls:  # nothing is drawn, so once for all seeds
+    width = shared[0].sae.n_latents
+    if "pca" in wanted:  # nothing is drawn, so once for all seeds
         train = (view.rows.split == "train").to_numpy()
-        codes = pca_codes(dense, shared[0].sae.n_latents, train=train if train.any() else None)
+        codes = pca_codes(dense, width, train=train if train.any() else None)
         yield Representation("pca", None, 0, codes, factors)
+    if "ica" in wanted:  # its start alone is drawn
+        codes = fit_ica(views.train.layer(layer), width).codes(dense)
+        yield Representation("ica", None, 0, codes, factors)
+    for null, seed, encode in encoders_of_nulls(shared, folders, wanted):
+        yield Representation(null, shared[0].sparsity, seed, encode(dense), factors)
     for own in shared:
         seed = own.sae.seed
-        for null in settings.nulls:
-            if null == "untrained":
-                yield Representation(null, own.sparsity, seed, _untrained(own, dense), factors)
-            elif null == "random":
-                codes = random_codes(dense, own.sae.n_latents, seed=seed)
-                yield Representation(null, None, seed, codes, factors)
-            elif null == "shuffled":
-                mixed = shuffle_factors(factors, seed=seed)
-                yield Representation(null, own.sparsity, seed, codes_of(own.sae, dense), mixed)
-
-
-def _untrained(dictionary: Dictionary, dense: np.ndarray) -> np.ndarray:
-    """Return the codes [rows, latents] of the same architecture untrained: of each row as many as `dictionary` has."""
-    import torch
-
-    from otoscope.saes import build_sae, codes_of
-    from otoscope.saes.selection import keep_largest
-
-    sae = build_sae(dictionary.sae.config, dictionary.sae.n_inputs, seed=dictionary.sae.seed)
-    codes = torch.from_numpy(codes_of(sae, dense))
-    return keep_largest(codes, round(dictionary.l0)).numpy()
+        if "random" in wanted:
+            yield Representation("random", None, seed, random_codes(dense, width, seed=seed), factors)
+        if "shuffled" in wanted:
+            mixed = shuffle_factors(factors, seed=seed)
+            yield Representation("shuffled", own.sparsity, seed, codes_of(own.sae, dense), mixed)

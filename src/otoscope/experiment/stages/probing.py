@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,11 +14,13 @@ from otoscope.compute import Progress, progress
 from otoscope.errors import SpecError
 from otoscope.experiment.run_directory import RunDirectory
 from otoscope.experiment.stages.data import kind_of_label, view_name
-from otoscope.experiment.stages.saes import Dictionary, load, nearest_of_kinds
+from otoscope.experiment.stages.nulls import encoders_of_nulls
+from otoscope.experiment.stages.saes import Dictionary, load, nearest, nearest_of_kinds
 from otoscope.experiment.stages.views import Views
 from otoscope.results import BEST_LAYER, CODES, DENSE, pick_column
 
 if TYPE_CHECKING:
+    from otoscope.experiment.stages.nulls import TrainedNulls
     from otoscope.experiment.stages.saes import Trained
     from otoscope.probing import Probe
 
@@ -73,20 +76,21 @@ def sae_probing(
     clips: pd.DataFrame,
     views: dict[str, Views],
     trained: Trained,
+    nulls: TrainedNulls,
     best: dict[str, int],
 ) -> None:
-    """Probe the codes of every autoencoder; write sae_probing.csv and, for classes, two tables more."""
+    """Probe the codes of every autoencoder and null; write two tables and, for classes, two more."""
     from otoscope.probing import probe_row
 
-    needs = ["layer_probing", "reconstruction", *(f"saes-{encoder}" for encoder in views)]
-    with run.stage(
-        "sae_probing", [_settings(run), run.spec.disentanglement.null_sparsity], after=needs
-    ) as stage:
+    measured = run.spec.disentanglement
+    needs = ["layer_probing", "reconstruction", *(f"nulls-{encoder}" for encoder in views)]
+    settings = [_settings(run), measured.null_sparsity, measured.nulls]
+    with run.stage("sae_probing", settings, after=needs) as stage:
         if not stage.needed:
             return
         layers = run.table("predictions")
         kind = kind_of_label(run, clips)
-        rows, comparisons, few = [], [], []
+        rows, null_rows, comparisons, few = [], [], [], []
         total = sum(len(folders) for found in trained.values() for folders in found.values())
         with progress("probing codes", total, unit="codes") as bar:
             for encoder, found in trained.items():
@@ -103,9 +107,12 @@ def sae_probing(
                             comparisons.append(
                                 _code_comparison(run, where, right, correct[layer], own.probed)
                             )
+                    null_rows += _null_probes(run, encoder, layer, own, saes, nulls[encoder][layer])
                     if kind != "number":
                         few += _few_latents(run, {"encoder": encoder, "layer": layer}, own, saes)
         run.write_table("sae_probing", pd.DataFrame(rows))
+        if null_rows:
+            run.write_table("null_probing", pd.DataFrame(null_rows))
         if comparisons:
             run.write_table("comparisons", pd.DataFrame(comparisons))
         if few:
@@ -134,6 +141,47 @@ def _code_probes(
         codes = {own.name: codes_of(own.sae, dense) for own in saes}
         turns = {own.name: None if crops is None else codes_of(own.sae, crops) for own in saes}
         yield layer, saes, _probes(run, codes, views.probed, bar, turns=turns)
+
+
+def _null_probes(
+    run: RunDirectory,
+    encoder: str,
+    layer: int,
+    views: Views,
+    saes: list[Dictionary],
+    folders: dict[str, list],
+) -> list[dict[str, Any]]:
+    """Return a row for the codes of each null, as sparse as the dictionary that they stand beside.
+
+    Those that are no autoencoders: the k largest of a random projection, and the first k principal components.
+    """
+    from otoscope.probing import probe_row
+    from otoscope.saes.nulls import fit_pca, random_topk
+
+    wanted = run.spec.disentanglement.nulls
+    shared = nearest(saes, run.spec.disentanglement.null_sparsity)
+    k, train = shared[0].k, views.train.layer(layer).astype(float)
+    encode = {(null, seed): own for null, seed, own in encoders_of_nulls(shared, folders, wanted)}
+    if "random" in wanted:
+        moments = {"mean": train.mean(axis=0), "scale": train.std(axis=0)}
+        for own in shared:
+            options = {"n_latents": own.sae.n_latents, "k": k, "seed": own.sae.seed, **moments}
+            encode["random", own.sae.seed] = partial(random_topk, **options)
+    if "pca" in wanted:
+        pca = fit_pca(train)
+        encode["pca", 0] = lambda x: pca.codes(x)[:, :k]
+    dense, crops = views.layer(layer), views.turns(layer)
+    codes = {key: own(dense) for key, own in encode.items()}
+    turns = {
+        key: None if crops is None else np.stack([own(crop) for crop in crops]) for key, own in encode.items()
+    }
+    with progress("probing nulls", len(codes), unit="codes") as bar:
+        fitted = _probes(run, codes, views.probed, bar, turns=turns)
+    return [
+        {"encoder": encoder, "layer": layer, "representation": null, "sparsity": shared[0].sparsity}
+        | {"k": k, "seed": seed, **probe_row(result)}
+        for (null, seed), result in fitted.items()
+    ]
 
 
 def _probes(

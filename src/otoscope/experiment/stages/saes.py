@@ -18,7 +18,7 @@ from otoscope.experiment.stages.views import Views
 if TYPE_CHECKING:
     from otoscope.encoders import Layer
     from otoscope.experiment.spec import SaesSpec
-    from otoscope.saes import SparseAutoencoder
+    from otoscope.saes import SAEConfig, SparseAutoencoder
 
 Trained = dict[str, dict[int, list[Path]]]
 """Encoder -> layer -> folders of its autoencoders, architectures in order and seeds within."""
@@ -43,6 +43,11 @@ class Dictionary:
     def kind(self) -> str:
         """Name of its kind."""
         return self.sae.config.kind
+
+    @property
+    def k(self) -> int:
+        """Active latents of a row: as asked for or, where the kind fixes none, as measured."""
+        return self.sae.config.active or max(round(self.l0), 1)
 
     @property
     def columns(self) -> dict[str, Any]:
@@ -121,38 +126,67 @@ def _measured(dictionaries: list[Dictionary]) -> float:
     return 1 - float(np.mean([own.l0 for own in dictionaries])) / dictionaries[0].sae.n_latents
 
 
+def fit(
+    run: RunDirectory,
+    views: Views,
+    layers: list[int],
+    section: SaesSpec,
+    configs: list[SAEConfig],
+    *,
+    permuted: bool = False,
+    frozen: str = "nothing",
+    checkpoint: Path | None = None,
+) -> list[SparseAutoencoder]:
+    """Return autoencoders of `layers`, one for each config and seed, trained by the options of `section`.
+
+    Parameters
+    ----------
+    permuted : bool
+        Train and validate on rows whose dimensions were each shuffled: a null.
+    frozen : {"nothing", "encoder", "decoder"}
+        The part that stays as it was drawn: a null.
+    """
+    from otoscope.saes import TrainingOptions, train_saes
+
+    valid = views.evaluate.only("valid")
+    both: list[Layer] = [*layers, *section.beside]
+    rows = _rows(views, both)
+    rows |= {"validation": valid.store, "validation_rows": valid.rows.index.to_numpy()}
+    if permuted:
+        rows = _permuted(rows, both, run.spec.seed)
+    made = train_saes(
+        **rows,
+        configs=configs,
+        layers=both,
+        seeds=section.seeds,
+        options=TrainingOptions(**section.training, data_seed=run.spec.seed, frozen=frozen),
+        checkpoint=checkpoint,
+    )
+    return [sae for sae in made if sae.layer is not None and sae.layer not in section.beside]
+
+
+def save(run: RunDirectory, encoder: str, views: Views, sae: SparseAutoencoder, folder: Path) -> None:
+    """Save an autoencoder to `folder`, from the run's root, with a note on what it learnt from."""
+    sae.about |= {
+        "encoder": encoder,
+        "dataset": run.spec.dataset.name,
+        "rows": len(views.train.rows),
+        "activations": views.train.store.provenance,
+    }
+    sae.save_pretrained(run.root / folder)
+
+
 def _train(
     run: RunDirectory, encoder: str, views: Views, layers: list[int], checkpoint: Path
 ) -> dict[str, list[str]]:
     """Train, save, and return layer -> folders, from the run's root."""
-    from otoscope.saes import TrainingOptions, train_saes
-
-    valid = views.evaluate.only("valid")
     folders: dict[str, list[str]] = {str(layer): [] for layer in layers}
     for number, sections in enumerate(_trained_together(run.spec.saes)):
-        first = sections[0]
-        both: list[Layer] = [*layers, *first.beside]
-        made = train_saes(
-            **_rows(views, both),
-            configs=[config for section in sections for config in section.configs()],
-            layers=both,
-            seeds=first.seeds,
-            validation=valid.store,
-            validation_rows=valid.rows.index.to_numpy(),
-            options=TrainingOptions(**first.training, data_seed=run.spec.seed),
-            checkpoint=checkpoint / str(number),
-        )
+        configs = [config for section in sections for config in section.configs()]
+        made = fit(run, views, layers, sections[0], configs, checkpoint=checkpoint / str(number))
         for sae in made:
-            if sae.layer is None or sae.layer in first.beside:
-                continue
-            sae.about |= {
-                "encoder": encoder,
-                "dataset": run.spec.dataset.name,
-                "rows": len(views.train.rows),
-                "activations": views.train.store.provenance,
-            }
             folder = Path("saes") / encoder / array_name(sae.layer) / sae.name
-            sae.save_pretrained(run.root / folder)
+            save(run, encoder, views, sae, folder)
             folders[str(sae.layer)].append(folder.as_posix())
     return folders
 
@@ -175,6 +209,24 @@ def _rows(views: Views, layers: list) -> dict[str, Any]:
     }
     n_crops, n_clips = next(array.shape[:2] for array in turns.values() if array is not None)
     return {"activations": arrays, "crop": np.repeat(np.arange(n_crops), n_clips)}
+
+
+def _permuted(rows: dict[str, Any], layers: list, seed: int) -> dict[str, Any]:
+    """Return the same arguments with each dimension's values in an order of its own, training and validation apart."""
+    from otoscope.saes.nulls import permuted
+
+    def arrays(source: Any, kept: np.ndarray | None) -> dict:
+        found = {}
+        for layer in layers:
+            whole = source[layer] if isinstance(source, dict) else source.layer(layer)
+            found[layer] = permuted(whole if kept is None else whole[kept], seed=seed)
+        return found
+
+    return {
+        "activations": arrays(rows["activations"], rows.get("rows")),
+        "crop": rows.get("crop"),
+        "validation": arrays(rows["validation"], rows["validation_rows"]),
+    }
 
 
 def _reconstruction(views: dict[str, Views], trained: Trained) -> pd.DataFrame:

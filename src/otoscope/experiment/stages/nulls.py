@@ -1,0 +1,171 @@
+"""Nulls that are sparse autoencoders: untrained, or trained as the dictionary they stand beside with a part frozen at
+random, or on activations permuted within each dimension.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from otoscope.activations.store import array_name
+from otoscope.experiment.run_directory import RunDirectory
+from otoscope.experiment.stages.data import view_name
+from otoscope.experiment.stages.saes import Dictionary, Trained, fit, load, nearest, save
+from otoscope.experiment.stages.views import Views
+
+if TYPE_CHECKING:
+    from otoscope.experiment.spec import SaesSpec
+    from otoscope.saes import SAEConfig
+
+FROZEN = {"frozen_decoder": "decoder", "frozen_encoder": "encoder"}
+"""Null -> the part of the autoencoder that stays as it was drawn."""
+TRAINED = (*FROZEN, "permuted")
+"""Nulls that are trained."""
+
+TrainedNulls = dict[str, dict[int, dict[str, list[Path]]]]
+"""Encoder -> layer -> null -> folders of its autoencoders, a seed each."""
+
+
+def trained_nulls(run: RunDirectory, views: dict[str, Views], trained: Trained) -> TrainedNulls:
+    """Train nulls beside each layer's dictionary at `null_sparsity`, with its options; write null_reconstruction.csv.
+
+    Their folders lie beside the dictionaries', called ``<null>-<dictionary>``.
+    """
+    settings = run.spec.disentanglement
+    wanted = [null for null in settings.nulls if null in TRAINED]
+    found: TrainedNulls = {}
+    for encoder, own in views.items():
+        needs = [f"saes-{encoder}", "reconstruction"]
+        with run.stage(f"nulls-{encoder}", [wanted, settings.null_sparsity], after=needs) as stage:
+            if stage.needed:
+                stage.outputs = _train(run, encoder, own, trained[encoder], wanted)
+                stage.keep(
+                    *(name for nulls in stage.outputs.values() for names in nulls.values() for name in names)
+                )
+        found[encoder] = {
+            int(layer): {null: [run.root / name for name in names] for null, names in nulls.items()}
+            for layer, nulls in stage.outputs.items()
+        }
+    needs = [name for encoder in views for name in (f"nulls-{encoder}", view_name(encoder, "measure"))]
+    with run.stage("null_reconstruction", settings.nulls, after=needs) as stage:
+        if stage.needed:
+            rows = [row for encoder in views for row in _reconstruction(run, encoder, views, trained, found)]
+            if rows:
+                run.write_table("null_reconstruction", pd.DataFrame(rows))
+    return found
+
+
+def encoders_of_nulls(
+    shared: list[Dictionary], folders: dict[str, list[Path]], wanted: list[str]
+) -> Iterator[tuple[str, int, Callable[[np.ndarray], np.ndarray]]]:
+    """Yield null, seed and what turns activations ``[..., width]`` into its codes ``[..., latents]``.
+
+    Parameters
+    ----------
+    shared : list of Dictionary
+        The dictionary that they stand beside, a seed each: the untrained have its architecture and its L0.
+    folders : dict
+        Null -> folders of those that were trained.
+    wanted : list of str
+        Nulls, in order; those that are no autoencoders are passed over.
+    """
+    from otoscope.saes import SparseAutoencoder, codes_of
+
+    for null in wanted:
+        if null == "untrained":
+            for own in shared:
+                yield null, own.sae.seed, lambda x, own=own: _untrained(own, x)
+        for folder in folders.get(null, []):
+            sae = SparseAutoencoder.from_pretrained(folder)
+            yield null, sae.seed, lambda x, sae=sae: codes_of(sae, x)
+
+
+def _untrained(dictionary: Dictionary, x: np.ndarray) -> np.ndarray:
+    """Return the codes of the same architecture untrained: of each row as many as `dictionary` has."""
+    import torch
+
+    from otoscope.saes import build_sae, codes_of
+    from otoscope.saes.selection import keep_largest
+
+    sae = build_sae(dictionary.sae.config, dictionary.sae.n_inputs, seed=dictionary.sae.seed)
+    return keep_largest(torch.from_numpy(codes_of(sae, x)), round(dictionary.l0)).numpy()
+
+
+def _train(
+    run: RunDirectory, encoder: str, views: Views, folders: dict[int, list[Path]], wanted: list[str]
+) -> dict[str, dict[str, list[str]]]:
+    """Train, save, and return layer -> null -> folders, from the run's root."""
+    found: dict[str, dict[str, list[str]]] = {str(layer): {} for layer in folders}
+    for name, layers in _beside(run, encoder, folders).items():
+        section, config = _section_of(run.spec.saes, name)
+        for null in wanted:
+            if not _can_freeze(config, FROZEN.get(null)):
+                run.say(f"no null {null} of kind '{config.kind}': it has no {FROZEN[null]} of its own")
+                continue
+            made = fit(
+                run, views, layers, section, [config],
+                permuted=null == "permuted", frozen=FROZEN.get(null, "nothing"),
+            )  # fmt: skip
+            for sae in made:
+                sae.about["null"] = null
+                folder = Path("saes") / encoder / array_name(sae.layer) / f"{null}-{sae.name}"
+                save(run, encoder, views, sae, folder)
+                found[str(sae.layer)].setdefault(null, []).append(folder.as_posix())
+    return found
+
+
+def _beside(run: RunDirectory, encoder: str, folders: dict[int, list[Path]]) -> dict[str, list[int]]:
+    """Return the dictionary that nulls stand beside -> the layers where it is the one."""
+    found: dict[str, list[int]] = {}
+    for layer, own in folders.items():
+        shared = nearest(load(run, encoder, layer, own), run.spec.disentanglement.null_sparsity)
+        found.setdefault(shared[0].sae.config.name, []).append(layer)
+    return found
+
+
+def _section_of(sections: list[SaesSpec], name: str) -> tuple[SaesSpec, SAEConfig]:
+    return next(
+        (section, config) for section in sections for config in section.configs() if config.name == name
+    )
+
+
+def _can_freeze(config: SAEConfig, part: str | None) -> bool:
+    """Whether the kind has the part: a tied one has no encoder of its own."""
+    from otoscope.saes import build_sae
+
+    names = [name for name, _ in build_sae(config, 2, seed=0).named_parameters()] if part else []
+    return part is None or any(name.startswith(f"{part}_") and name != "decoder_bias" for name in names)
+
+
+def _reconstruction(
+    run: RunDirectory, encoder: str, views: dict[str, Views], trained: Trained, nulls: TrainedNulls
+) -> Iterator[dict[str, Any]]:
+    """Yield a row for each trained null, and for PCA with as many components as each dictionary has active latents."""
+    from otoscope.saes import SparseAutoencoder, reconstruction_metrics
+    from otoscope.saes.nulls import fit_pca
+
+    test = views[encoder].measure.only("test")
+    for layer, folders in trained[encoder].items():
+        where, x = {"encoder": encoder, "layer": layer}, test.layer(layer)
+        dictionaries = load(run, encoder, layer, folders)
+        shared = nearest(dictionaries, run.spec.disentanglement.null_sparsity)[0]
+        for null, own in nulls[encoder][layer].items():
+            for folder in own:
+                sae = SparseAutoencoder.from_pretrained(folder)
+                found = reconstruction_metrics(sae, x)
+                about = {"representation": null, "sparsity": shared.sparsity, "k": shared.k, "seed": sae.seed}
+                numbers = {"mse": found.mse, "fvu": found.fvu, "l0": found.l0}
+                yield where | about | numbers | {"dead_fraction": found.dead_fraction}
+        if "pca" in run.spec.disentanglement.nulls:
+            pca, spread = (
+                fit_pca(views[encoder].train.layer(layer)),
+                float(np.var(x.astype(float), axis=0).mean()),
+            )
+            for k, sparsity in sorted({(own.k, own.sparsity) for own in dictionaries}):
+                about = {"representation": "pca", "sparsity": sparsity, "k": k, "seed": 0}
+                fvu = pca.fvu(x, k)
+                yield where | about | {"mse": fvu * spread, "fvu": fvu, "l0": k, "dead_fraction": None}
