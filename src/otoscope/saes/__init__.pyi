@@ -1,8 +1,8 @@
 from .base import SparseAutoencoder, build_sae
+from .checkup import health
 from .config import SAEConfig
 from .encoding import codes_of, encode_rows
 from .estimator import TopKCoder
-from .health import health
 from .kinds.archetypal import Archetypal, ArchetypalConfig
 from .kinds.batch_topk import BatchTopK, BatchTopKConfig
 from .kinds.gated import Gated, GatedConfig
@@ -11,9 +11,9 @@ from .kinds.matryoshka import Matryoshka, MatryoshkaConfig
 from .kinds.relu import ReLU, ReLUConfig
 from .kinds.topk import TopK, TopKConfig
 from .kinds.topk_gao import GaoTopK, GaoTopKConfig
+from .matching import stability
 from .metrics import reconstruction_metrics
 from .registry import SAES, make_config, make_configs
-from .stability import stability
 from .training.options import TrainingOptions
 from .training.preflight import preflight
 from .training.train import train_saes

@@ -8,7 +8,7 @@ import torch
 
 from otoscope.errors import InputError
 from otoscope.saes import TopK, TopKConfig
-from otoscope.saes.stability import stability
+from otoscope.saes.matching import stability
 
 
 def sae_of(atoms, seed=0):
@@ -88,3 +88,11 @@ def test_what_cannot_be_compared_is_refused():
         stability([sae_of(np.eye(3)), sae_of(np.eye(4))])
     with pytest.raises(InputError, match="no living latent"):
         stability([sae_of(np.eye(3))] * 2, alive=[np.zeros(3, bool)] * 2)
+
+
+def test_it_is_a_function_of_the_package_whatever_was_imported_before():
+    import otoscope.saes.checkup
+    import otoscope.saes.matching  # modules of the same names would take the functions' place
+
+    assert otoscope.saes.stability is otoscope.saes.matching.stability
+    assert otoscope.saes.health is otoscope.saes.checkup.health

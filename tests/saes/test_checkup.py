@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from otoscope.saes import TopK, TopKConfig
-from otoscope.saes.health import COLUMNS, convergence, health, judge
+from otoscope.saes.checkup import COLUMNS, convergence, health, judge
 
 
 def identity(width=8, k=2, n_latents=None):
