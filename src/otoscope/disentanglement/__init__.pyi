@@ -1,10 +1,10 @@
 from .crossfit import CrossFitted, compare_best, cross_fitted
 from .entropy import MIXED_SHARE, factor_entropy, histogram_entropy, knn_entropy
 from .held_out import LABEL_FLOOR, LABEL_SHARE, HeldOut, label_owned
-from .infomec import InfoMEC, infomec
-from .jackknife import Jackknife, factor_intervals, jackknife
 from .lasso import lasso_gram, lasso_path
+from .leave_one_out import Jackknife, factor_intervals, jackknife
 from .measure import R2_FLOOR, measure_all, measure_disentanglement, measure_in_sample, measure_label
+from .mutual_information import InfoMEC, infomec
 from .nulls import pca_codes, random_codes, shuffle_factors
 from .other_scores import gap_scores, measure_forest
 from .results import COLUMNS, Disentanglement, living

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from otoscope.disentanglement.jackknife import Jackknife, jackknife
+from otoscope.disentanglement.leave_one_out import Jackknife, jackknife
 from otoscope.disentanglement.measure import R2_FLOOR
 from otoscope.disentanglement.results import Disentanglement
 from otoscope.errors import InputError

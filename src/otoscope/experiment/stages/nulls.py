@@ -5,6 +5,7 @@ random, or on activations permuted within each dimension.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,10 +79,10 @@ def encoders_of_nulls(
     for null in wanted:
         if null == "untrained":
             for own in shared:
-                yield null, own.sae.seed, lambda x, own=own: _untrained(own, x)
+                yield null, own.sae.seed, partial(_untrained, own)
         for folder in folders.get(null, []):
             sae = SparseAutoencoder.from_pretrained(folder)
-            yield null, sae.seed, lambda x, sae=sae: codes_of(sae, x)
+            yield null, sae.seed, partial(codes_of, sae)
 
 
 def _untrained(dictionary: Dictionary, x: np.ndarray) -> np.ndarray:
@@ -111,6 +112,7 @@ def _train(
                 permuted=null == "permuted", frozen=FROZEN.get(null, "nothing"),
             )  # fmt: skip
             for sae in made:
+                assert sae.layer is not None
                 sae.about["null"] = null
                 folder = Path("saes") / encoder / array_name(sae.layer) / f"{null}-{sae.name}"
                 save(run, encoder, views, sae, folder)

@@ -185,6 +185,7 @@ def _train(
         configs = [config for section in sections for config in section.configs()]
         made = fit(run, views, layers, sections[0], configs, checkpoint=checkpoint / str(number))
         for sae in made:
+            assert sae.layer is not None
             folder = Path("saes") / encoder / array_name(sae.layer) / sae.name
             save(run, encoder, views, sae, folder)
             folders[str(sae.layer)].append(folder.as_posix())
