@@ -144,8 +144,14 @@ def _label_null(
     settings, classes = run.spec.disentanglement, _classes(run, view)
     if "label" not in settings.nulls or classes is None or settings.fit != "held_out":
         return None
-    options = {"families": families, "n_folds": settings.folds, "r2_floor": settings.min_r2}
-    return measure_label(classes, factors, groups=view.rows.group.to_numpy(), **options)
+    return measure_label(
+        classes,
+        factors,
+        groups=view.rows.group.to_numpy(),
+        families=families,
+        n_folds=settings.folds,
+        r2_floor=settings.min_r2,
+    )
 
 
 def _append(found: dict, where: dict, result: Disentanglement, settings: DisentanglementSpec) -> None:

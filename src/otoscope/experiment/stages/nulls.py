@@ -5,13 +5,13 @@ random, or on activations permuted within each dimension.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from otoscope.activations.store import array_name
 from otoscope.experiment.run_directory import RunDirectory
 from otoscope.experiment.stages.data import view_name
 from otoscope.experiment.stages.saes import Dictionary, Trained, fit, load, nearest, save
@@ -78,10 +78,10 @@ def encoders_of_nulls(
     for null in wanted:
         if null == "untrained":
             for own in shared:
-                yield null, own.sae.seed, lambda x, own=own: _untrained(own, x)
+                yield null, own.sae.seed, partial(_untrained, own)
         for folder in folders.get(null, []):
             sae = SparseAutoencoder.from_pretrained(folder)
-            yield null, sae.seed, lambda x, sae=sae: codes_of(sae, x)
+            yield null, sae.seed, partial(codes_of, sae)
 
 
 def _untrained(dictionary: Dictionary, x: np.ndarray) -> np.ndarray:
@@ -112,9 +112,8 @@ def _train(
             )  # fmt: skip
             for sae in made:
                 sae.about["null"] = null
-                folder = Path("saes") / encoder / array_name(sae.layer) / f"{null}-{sae.name}"
-                save(run, encoder, views, sae, folder)
-                found[str(sae.layer)].setdefault(null, []).append(folder.as_posix())
+                folder = save(run, encoder, views, sae, name=f"{null}-{sae.name}")
+                found[str(sae.layer)].setdefault(null, []).append(folder)
     return found
 
 
