@@ -31,6 +31,7 @@ def made(tiny_encoder, tmp_path_factory):
         "probing.regularisation=[0.01]",
         "disentanglement.alphas=[0.1, 0.02]",
         "disentanglement.null_sparsity=0.9",
+        "disentanglement.null_seeds=null",
     ]
     said: list[str] = []
     return run("demo", out=tmp_path_factory.mktemp("runs") / "run", settings=settings, say=said.append), said

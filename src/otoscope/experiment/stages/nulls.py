@@ -69,7 +69,7 @@ def encoders_of_nulls(
     shared : list of Dictionary
         The dictionary that they stand beside, a seed each: the untrained have its architecture and its L0.
     folders : dict
-        Null -> folders of those that were trained.
+        Null -> folders of those that were trained; of other seeds than `shared` has, they are passed over.
     wanted : list of str
         Nulls, in order; those that are no autoencoders are passed over.
     """
@@ -81,7 +81,8 @@ def encoders_of_nulls(
                 yield null, own.sae.seed, partial(_untrained, own)
         for folder in folders.get(null, []):
             sae = SparseAutoencoder.from_pretrained(folder)
-            yield null, sae.seed, partial(codes_of, sae)
+            if sae.seed in [own.sae.seed for own in shared]:
+                yield null, sae.seed, partial(codes_of, sae)
 
 
 def _untrained(dictionary: Dictionary, x: np.ndarray) -> np.ndarray:
