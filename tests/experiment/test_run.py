@@ -32,6 +32,7 @@ SMALL = [
     "saes.sparsities=[0.75, 0.9]",
     "saes.epochs=3",
     "disentanglement.alphas=[0.1, 0.02]",
+    "probing.regularisation=[0.01]",
     "encoders.0.layers=[1, last]",
 ]
 
