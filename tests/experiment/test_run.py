@@ -11,7 +11,7 @@ import yaml
 from otoscope.errors import InputError
 from otoscope.experiment import run
 from otoscope.report import write_report
-from otoscope.results import BEST_LAYER, CODES, SCHEMA
+from otoscope.results import BEST_LAYER, CODES, NULLS, SCHEMA
 
 COLUMNS = {
     "layer_probing": "encoder, layer, seed, score, score_low, score_high, n_test",
@@ -32,6 +32,7 @@ SMALL = [
     "saes.sparsities=[0.75, 0.9]",
     "saes.epochs=3",
     "disentanglement.alphas=[0.1, 0.02]",
+    "probing.regularisation=[0.01]",
     "encoders.0.layers=[1, last]",
 ]
 
@@ -64,11 +65,18 @@ def test_the_tables_hold_what_was_asked(done):
     }
     assert (saes.l0 <= saes.k).all()
     kinds = set(done.table("disentanglement").representation)
-    assert kinds == {"dense", "topk", "untrained", "pca", "random", "shuffled"}
+    assert kinds == {"dense", "topk", *NULLS}
+    trained = {f"topk-32-s{sparsity}-seed{seed}" for sparsity in ("0.75", "0.9") for seed in (0, 1)}
+    nulls = {
+        f"{null}-topk-32-s0.9-seed{seed}"
+        for null in ("frozen_decoder", "frozen_encoder", "permuted")
+        for seed in (0, 1)
+    }
     for layer in (1, 2):
-        for name in ("topk-32-s0.75-seed0", "topk-32-s0.9-seed0"):
-            folder = done.root / "saes" / "tiny" / f"layer_{layer:02d}" / name
-            assert {"config.json", "model.safetensors"} <= {file.name for file in folder.iterdir()}
+        folder = done.root / "saes" / "tiny" / f"layer_{layer:02d}"
+        assert {own.name for own in folder.iterdir()} == trained | nulls
+        for own in folder.iterdir():
+            assert {"config.json", "model.safetensors"} <= {file.name for file in own.iterdir()}
     comparisons = done.table("comparisons")
     assert (comparisons.difference_low <= comparisons.difference).all()
     assert set(comparisons.comparison) == {BEST_LAYER, CODES}

@@ -66,7 +66,9 @@ def test_a_stage_follows_those_it_reads(tmp_path):
 def test_tables_come_back(tmp_path):
     run = directory(tmp_path)
     table = pd.DataFrame({"factor": "f0", "family": "pitch", "entropy_knn_bits": [0.5, 1 / 3]})
-    table = table.assign(entropy_hist_bits=float("-inf"), n_rows=[3, 4], n_tied=0)
+    table = table.assign(
+        entropy_hist_bits=float("-inf"), n_rows=[3, 4], n_tied=0, largest_tie=0.25, mixed=False
+    )
     run.write_table("factor_entropy", table)
     run.write_frame("f", table)
     pd.testing.assert_frame_equal(run.table("factor_entropy"), table)

@@ -200,6 +200,8 @@ class DisentanglementSpec(_Section):
     """What the codes must beat, measured beside them."""
     null_sparsity: float = HEADLINE_SPARSITY
     """The dictionary that is nearest to this sparsity, as measured, is the one whose width and L0 the nulls share."""
+    null_seeds: int | None = pydantic.Field(default=None, ge=1)
+    """With how many of the dictionary's seeds nulls are measured; none: all."""
     entropy_neighbours: int = pydantic.Field(default=3, ge=1)
     """Neighbours of the Kozachenko-Leonenko entropy."""
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from otoscope.clips import label_kind
-from otoscope.compute import progress
+from otoscope.compute import one_thread_each, progress
 from otoscope.experiment.run_directory import RunDirectory
 from otoscope.experiment.stages.data import view_name
 from otoscope.experiment.stages.nulls import encoders_of_nulls
@@ -105,7 +105,7 @@ def disentanglement(
 
 def _n_representations(run: RunDirectory, trained: Trained) -> int:
     spec = run.spec
-    n_seeds = max(len(section.seeds) for section in spec.saes)
+    n_seeds = max(len(section.seeds[: spec.disentanglement.null_seeds]) for section in spec.saes)
     once = sum(null in ("pca", "ica") for null in spec.disentanglement.nulls)
     drawn = sum(null not in ("pca", "ica", "label") for null in spec.disentanglement.nulls)
     places = [folders for layers in trained.values() for folders in layers.values()]
@@ -215,14 +215,15 @@ def _representations(
     for own in dictionaries:
         codes = codes_of(own.sae, dense)
         yield Representation(own.kind, own.sparsity, own.sae.seed, codes, factors, by_forest=own in in_focus)
-    shared = nearest(dictionaries, settings.null_sparsity)
+    shared = nearest(dictionaries, settings.null_sparsity)[: settings.null_seeds]
     width = shared[0].sae.n_latents
     if "pca" in wanted:  # nothing is drawn, so once for all seeds
         train = (view.rows.split == "train").to_numpy()
         codes = pca_codes(dense, width, train=train if train.any() else None)
         yield Representation("pca", None, 0, codes, factors)
     if "ica" in wanted:  # its start alone is drawn
-        codes = fit_ica(views.train.layer(layer), width).codes(dense)
+        with one_thread_each():  # its products are too small to share
+            codes = fit_ica(views.train.layer(layer), width).codes(dense)
         yield Representation("ica", None, 0, codes, factors)
     for null, seed, encode in encoders_of_nulls(shared, folders, wanted):
         yield Representation(null, shared[0].sparsity, seed, encode(dense), factors)

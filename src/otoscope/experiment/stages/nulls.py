@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from otoscope.activations.store import array_name
 from otoscope.experiment.run_directory import RunDirectory
 from otoscope.experiment.stages.data import view_name
 from otoscope.experiment.stages.saes import Dictionary, Trained, fit, load, nearest, save
@@ -70,7 +69,7 @@ def encoders_of_nulls(
     shared : list of Dictionary
         The dictionary that they stand beside, a seed each: the untrained have its architecture and its L0.
     folders : dict
-        Null -> folders of those that were trained.
+        Null -> folders of those that were trained; of other seeds than `shared` has, they are passed over.
     wanted : list of str
         Nulls, in order; those that are no autoencoders are passed over.
     """
@@ -82,7 +81,8 @@ def encoders_of_nulls(
                 yield null, own.sae.seed, partial(_untrained, own)
         for folder in folders.get(null, []):
             sae = SparseAutoencoder.from_pretrained(folder)
-            yield null, sae.seed, partial(codes_of, sae)
+            if sae.seed in [own.sae.seed for own in shared]:
+                yield null, sae.seed, partial(codes_of, sae)
 
 
 def _untrained(dictionary: Dictionary, x: np.ndarray) -> np.ndarray:
@@ -114,9 +114,8 @@ def _train(
             for sae in made:
                 assert sae.layer is not None
                 sae.about["null"] = null
-                folder = Path("saes") / encoder / array_name(sae.layer) / f"{null}-{sae.name}"
-                save(run, encoder, views, sae, folder)
-                found[str(sae.layer)].setdefault(null, []).append(folder.as_posix())
+                folder = save(run, encoder, views, sae, name=f"{null}-{sae.name}")
+                found[str(sae.layer)].setdefault(null, []).append(folder)
     return found
 
 

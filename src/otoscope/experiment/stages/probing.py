@@ -84,7 +84,7 @@ def sae_probing(
 
     measured = run.spec.disentanglement
     needs = ["layer_probing", "reconstruction", *(f"nulls-{encoder}" for encoder in views)]
-    settings = [_settings(run), measured.null_sparsity, measured.nulls]
+    settings = [_settings(run), measured.null_sparsity, measured.nulls, measured.null_seeds]
     with run.stage("sae_probing", settings, after=needs) as stage:
         if not stage.needed:
             return
@@ -158,8 +158,8 @@ def _null_probes(
     from otoscope.probing import probe_row
     from otoscope.saes.nulls import fit_pca, random_topk
 
-    wanted = run.spec.disentanglement.nulls
-    shared = nearest(saes, run.spec.disentanglement.null_sparsity)
+    settings = run.spec.disentanglement
+    wanted, shared = settings.nulls, nearest(saes, settings.null_sparsity)[: settings.null_seeds]
     k, train = shared[0].k, views.train.layer(layer).astype(float)
     encode = {(null, seed): own for null, seed, own in encoders_of_nulls(shared, folders, wanted)}
     if "random" in wanted:

@@ -165,15 +165,18 @@ def fit(
     return [sae for sae in made if sae.layer is not None and sae.layer not in section.beside]
 
 
-def save(run: RunDirectory, encoder: str, views: Views, sae: SparseAutoencoder, folder: Path) -> None:
-    """Save an autoencoder to `folder`, from the run's root, with a note on what it learnt from."""
+def save(run: RunDirectory, encoder: str, views: Views, sae: SparseAutoencoder, *, name: str) -> str:
+    """Save an autoencoder with a note on what it learnt from; return its folder, from the run's root."""
+    assert sae.layer is not None
     sae.about |= {
         "encoder": encoder,
         "dataset": run.spec.dataset.name,
         "rows": len(views.train.rows),
         "activations": views.train.store.provenance,
     }
+    folder = Path("saes") / encoder / array_name(sae.layer) / name
     sae.save_pretrained(run.root / folder)
+    return folder.as_posix()
 
 
 def _train(
@@ -185,10 +188,7 @@ def _train(
         configs = [config for section in sections for config in section.configs()]
         made = fit(run, views, layers, sections[0], configs, checkpoint=checkpoint / str(number))
         for sae in made:
-            assert sae.layer is not None
-            folder = Path("saes") / encoder / array_name(sae.layer) / sae.name
-            save(run, encoder, views, sae, folder)
-            folders[str(sae.layer)].append(folder.as_posix())
+            folders[str(sae.layer)].append(save(run, encoder, views, sae, name=sae.name))
     return folders
 
 
