@@ -158,7 +158,7 @@ def _lines(run: Run, row: Any) -> dict[str, str]:
     metric = metric_of(run)
     lines = {
         "best layer": str(row.layer),
-        "its probe": with_interval(row.score, row.low, row.high, metric),
+        "its probe": _probe(row, metric),
         "best layer minus layer 0": change(row.gain, row.gain_low, row.gain_high, metric),
         "layer of the codes below": "n/a" if row.studied is None else str(row.studied),
         "probe on codes minus dense": wording.difference(row.code_change, metric),
@@ -174,7 +174,7 @@ def _lines(run: Run, row: Any) -> dict[str, str]:
             lines[f"completeness of codes minus {what}"] = wording.signed(gain)
     if unequal_selection(run):
         dense = table[table["representation"] == DENSE]
-        gain = _mean(codes, "completeness_published") - _mean(dense, "completeness_published")
+        gain = _mean(codes, "completeness_unequal") - _mean(dense, "completeness_unequal")
         lines["the same against dense, by the published selections"] = wording.signed(gain)
     return lines
 
