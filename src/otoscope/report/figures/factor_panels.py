@@ -18,7 +18,7 @@ from otoscope.report.figures.style import (
     readable_on,
     round_ticks,
 )
-from otoscope.report.numbers.headlines import spearman
+from otoscope.report.numbers.factors import spearman
 
 
 def entropy_scatter(axes: Axes, points: pd.DataFrame, beside: dict[str, pd.DataFrame]) -> None:

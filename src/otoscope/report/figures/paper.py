@@ -23,9 +23,9 @@ from otoscope.report.figures.style import (
     new_figure,
     styled,
 )
-from otoscope.report.numbers.headlines import HEADLINE_SPARSITY, entropy_points
+from otoscope.report.numbers.factors import entropy_points
 from otoscope.report.numbers.published import Published
-from otoscope.results import DENSE, NULLS, SHORT_NULL_LABELS, layer_order
+from otoscope.results import DENSE, HEADLINE_SPARSITY, NULLS, SHORT_NULL_LABELS, layer_order
 
 
 @styled

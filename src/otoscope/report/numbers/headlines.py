@@ -7,8 +7,9 @@ from typing import Any
 
 import pandas as pd
 
+from otoscope import wording
 from otoscope.report.numbers.means import over_seeds, probe_points, rows_of
-from otoscope.report.run import Run, completeness_of, score_of
+from otoscope.report.run import Run, completeness_of
 from otoscope.results import (
     BEST_LAYER,
     CODES,
@@ -17,7 +18,6 @@ from otoscope.results import (
     NULLS,
     TABLES,
     at_nearest_sparsity,
-    entropy_column,
     layer_order,
     nearest_sparsity,
     trained_codes,
@@ -215,22 +215,6 @@ def main_layer(run: Run, encoder: str | None = None) -> tuple[str, int | str] | 
     return max(places, key=lambda place: levels.get(place, float("-inf")))
 
 
-def best_factors(run: Run) -> pd.DataFrame:
-    """Return ``encoder, layer, representation, sparsity, factor, family, score``: where each factor is predicted best.
-
-    ``score`` is the R2 that counts in this run, a mean over seeds. Nulls are left out; the best predicted comes first.
-    """
-    by = ["encoder", "layer", "representation", "sparsity", "factor", "family"]
-    table = run.table("disentanglement")
-    if table is None:
-        return pd.DataFrame(columns=[*by, "score"])
-    real = table[~table["representation"].isin(NULLS) & (table["importance"] == "lasso")]
-    means = real.groupby(by, dropna=False, sort=False)[score_of(run)].mean().rename("score")
-    means = means.dropna().reset_index()
-    best = means.loc[means.groupby("factor", sort=False)["score"].idxmax()]
-    return best.sort_values("score", ascending=False, ignore_index=True)
-
-
 def headlines(run: Run) -> pd.DataFrame:
     """Return one row per encoder: best layer and score, gain over layer 0, cost of codes, FVU, R2, completeness.
 
@@ -268,52 +252,6 @@ def headlines(run: Run) -> pd.DataFrame:
         row["dense_effective_dims"] = dense["effective_dims"].mean()
         rows.append(row)
     return pd.DataFrame(rows)
-
-
-def entropy_points(
-    disentanglement: pd.DataFrame,
-    factor_entropy: pd.DataFrame,
-    *,
-    sparsity: float = HEADLINE_SPARSITY,
-    score: str = "r2_cv",
-    column: str = "entropy_knn_bits",
-    min_r2: float | None = 0.0,
-    representation: str | None = None,
-    completeness: str = "completeness",
-) -> pd.DataFrame:
-    """Return ``encoder, layer, factor, completeness, r2, family, entropy, hollow, counted`` of the codes.
-
-    Means over seeds, of the Lasso's importances, at the sparsity nearest to `sparsity`; R2 is the column `score`,
-    entropy the column `column`. Factors without a completeness or an entropy are left out. ``hollow``: R2 below
-    `min_r2`, and then not ``counted`` in a correlation; or, if `min_r2` is None, no coefficient kept, and counted as
-    published. Where entropy is from nearest neighbours, factors that are "mixed" (many values are tied) are left out:
-    the estimate says nothing of them.
-    With `representation`, "dense" or a null, of that instead of the codes.
-    """
-    if representation is None:
-        codes = trained_codes(disentanglement)
-        codes = at_nearest_sparsity(codes, sparsity)
-    else:
-        codes = disentanglement[disentanglement["representation"] == representation]
-    codes = codes[codes["importance"] == "lasso"]
-    groups = codes.groupby(["encoder", "layer", "factor"], sort=False)
-    means = groups.agg(
-        completeness=(completeness, "mean"), r2=(score, "mean"), kept=("n_nonzero", "mean")
-    ).reset_index()
-    known = factor_entropy if column != entropy_column("knn") else factor_entropy[~factor_entropy["mixed"]]
-    entropy = known[["factor", "family"]].assign(entropy=known[column])
-    points = means.merge(entropy, on="factor").dropna(subset=["completeness", "entropy"])
-    points["hollow"] = points.pop("kept") == 0 if min_r2 is None else points["r2"] < min_r2
-    points["counted"] = True if min_r2 is None else ~points["hollow"]
-    depth = points["layer"].map(layer_order)
-    return points.iloc[depth.argsort(kind="stable")].sort_values("encoder", kind="stable", ignore_index=True)
-
-
-def spearman(x: pd.Series, y: pd.Series) -> float:
-    """Return Spearman's rank correlation; NaN if either side is constant or there are fewer than three points."""
-    if len(x) < 3 or x.nunique() == 1 or y.nunique() == 1:
-        return float("nan")
-    return float(x.rank().corr(y.rank()))
 
 
 def _paired_intervals(run: Run) -> dict[tuple[str, str, float], tuple[float, float, float]]:

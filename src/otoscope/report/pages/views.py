@@ -11,7 +11,8 @@ from markupsafe import Markup
 
 from otoscope.report.figures import paper
 from otoscope.report.figures.saving import inline_svg, save
-from otoscope.report.numbers.headlines import entropy_points, main_selection
+from otoscope.report.numbers.factors import base_rate, entropy_points
+from otoscope.report.numbers.headlines import main_rows
 from otoscope.report.numbers.published import beside
 from otoscope.report.run import (
     Run,
