@@ -54,7 +54,11 @@ def score_interval(low: float, high: float, metric: str, *, groups: float, trust
     """``95 % interval 58.1 to 69.9 %, t over 5 test groups``; empty where there is no interval."""
     if _missing(low) or _missing(high):
         return ""
-    ends = f"{_signless(100 * low, 1)} to {percent(high)}" if metric == "accuracy" else f"{number(low)} to {number(high)}"
+    ends = (
+        f"{_signless(100 * low, 1)} to {percent(high)}"
+        if metric == "accuracy"
+        else f"{number(low)} to {number(high)}"
+    )
     return f"95\u00a0% interval {ends}{_over(groups)}{'' if trusted else ', not to be trusted'}"
 
 
@@ -63,7 +67,9 @@ def difference_interval(low: float, high: float, metric: str, *, groups: float) 
     if _missing(low) or _missing(high):
         return ""
     scale, digits = (100, 1) if metric == "accuracy" else (1, 2)
-    return f"95\u00a0% interval {signed(scale * low, digits)} to {signed(scale * high, digits)}{_over(groups)}"
+    return (
+        f"95\u00a0% interval {signed(scale * low, digits)} to {signed(scale * high, digits)}{_over(groups)}"
+    )
 
 
 def count(n: int, noun: str, plural: str | None = None) -> str:

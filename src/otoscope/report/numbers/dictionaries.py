@@ -94,7 +94,9 @@ def recurring(run: Run) -> pd.DataFrame | None:
     means = groups[values].mean().assign(pairs=groups.size()).reset_index()
     order = means.assign(
         layer=means["layer"].map(layer_order),
-        representation=means["representation"].map(lambda name: 1 + NULLS.index(name) if name in NULLS else 0),
+        representation=means["representation"].map(
+            lambda name: 1 + NULLS.index(name) if name in NULLS else 0
+        ),
     )
     means = means.loc[order.sort_values(by, kind="stable").index].reset_index(drop=True)
     return means.rename(columns=lambda name: name.replace("0.", "0_"))

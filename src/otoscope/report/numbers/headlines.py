@@ -7,7 +7,6 @@ from typing import Any
 
 import pandas as pd
 
-from otoscope import wording
 from otoscope.report.numbers.means import over_seeds, probe_points, rows_of
 from otoscope.report.run import Run, completeness_of
 from otoscope.results import (
@@ -169,8 +168,13 @@ def representations(run: Run, encoder: str, layer: int | str | None) -> pd.DataF
                 others = others[others["sparsity"] == sparsity]
             values = group[list(_SUMMED)].astype(float).rename(columns=_SUMMED)
             row = {"representation": name, "sparsity": sparsity, **values.mean()}
-            row |= {f"{column}_{end}": value for end in ("low", "high") for column, value in _ends(values, end)}
-            row |= {"seeds": group["seed"].nunique(), "completeness_unequal": others["completeness_mean"].mean()}
+            row |= {
+                f"{column}_{end}": value for end in ("low", "high") for column, value in _ends(values, end)
+            }
+            row |= {
+                "seeds": group["seed"].nunique(),
+                "completeness_unequal": others["completeness_mean"].mean(),
+            }
             rows.append(row)
     names = [f"{name}{end}" for name in _SUMMED.values() for end in ("", "_low", "_high")]
     names = ["representation", "sparsity", *names, "seeds", "completeness_unequal"]

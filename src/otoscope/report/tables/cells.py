@@ -34,14 +34,15 @@ Column = tuple[str, Callable[[Any], str]]
 
 ENCODER: Column = ("encoder", lambda row: str(row.encoder))
 LAYER: Column = ("layer", lambda row: str(row.layer))
-SPARSITY: Column = ("sparsity", lambda row: wording.sparsity(row.sparsity) if row.sparsity == row.sparsity else "")
+SPARSITY: Column = (
+    "sparsity",
+    lambda row: wording.sparsity(row.sparsity) if row.sparsity == row.sparsity else "",
+)
 SEEDS: Column = ("seeds", lambda row: str(row.seeds))
 GROUPS: Column = ("test groups", lambda row: whole(row.groups))
 """Stands beside every interval, which is a t over them."""
 UNTRUSTED = "†"
-UNTRUSTED_NOTE = (
-    f" {UNTRUSTED}: interval not to be trusted: the score is too near its ceiling, or to 0, for so few groups."
-)
+UNTRUSTED_NOTE = f" {UNTRUSTED}: interval not to be trusted: the score is too near its ceiling, or to 0, for so few groups."
 OF: Column = ("of", lambda row: representation_name(str(row.representation), row.sparsity))
 
 

@@ -83,7 +83,9 @@ def _preflight(run: Run) -> Table | None:
         "Of the training rows, before anything was trained. A mean far beyond the spread, or a few dimensions that "
         "hold most of the energy, draw latents to what all rows share, unless rows are centred and scaled."
     )
-    return laid_out("Preflight: the rows that dictionaries see", columns, rows_of(table), note=note, wraps=True)
+    return laid_out(
+        "Preflight: the rows that dictionaries see", columns, rows_of(table), note=note, wraps=True
+    )
 
 
 def _stability(run: Run) -> Table | None:

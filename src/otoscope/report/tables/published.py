@@ -58,7 +58,11 @@ def _table1(run: Run) -> Table | None:
         ("layer", lambda r: "" if pd.isna(r.layer) else str(r.layer)),
         (
             "this run [95\u00a0% interval]",
-            lambda r: "" if pd.isna(r.mean) else with_interval(r.mean, r.low, r.high, "accuracy", trusted=r.trusted is not False),
+            lambda r: (
+                ""
+                if pd.isna(r.mean)
+                else with_interval(r.mean, r.low, r.high, "accuracy", trusted=r.trusted is not False)
+            ),
         ),
         ("test groups", lambda r: "" if pd.isna(r.groups) else whole(r.groups)),
         ("published", lambda r: wording.percent(r.score)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from otoscope import wording
+from otoscope.report.numbers.dictionaries import pca_errors
 from otoscope.report.numbers.factors import best_factors
 from otoscope.report.numbers.headlines import (
     chosen_layer,
@@ -12,7 +13,6 @@ from otoscope.report.numbers.headlines import (
     representations,
     studied_layers,
 )
-from otoscope.report.numbers.dictionaries import pca_errors
 from otoscope.report.numbers.means import probe_points, rows_of
 from otoscope.report.run import Run, in_sample, metric_of, r2_kind, score_of, unequal_selection
 from otoscope.report.tables.cells import (
@@ -132,7 +132,9 @@ def _codes(run: Run) -> Table | None:
         *where(both["balanced"].notna().any(), BALANCED),
         ("FVU", lambda r: wording.percent(r.fvu)),
         *where(several, ("FVU over seeds", lambda r: _between(r.fvu_low, r.fvu_high, "accuracy"))),
-        *where(both["pca"].notna().any(), ("FVU of PCA, as many components", lambda r: wording.percent(r.pca))),
+        *where(
+            both["pca"].notna().any(), ("FVU of PCA, as many components", lambda r: wording.percent(r.pca))
+        ),
         ("MSE", lambda r: f"{r.mse:.3g}" if r.mse == r.mse else "n/a"),
         ("silent on test clips", lambda r: wording.percent(r.dead_fraction, 0)),
     ]
@@ -225,7 +227,12 @@ def _factors(run: Run) -> Table | None:
         note += " Mixed: so many values are tied that neighbours say nothing; the bits are a histogram's."
     title = "Where each factor is predicted best"
     return laid_out(
-        title, columns, rows_of(best), note=note, marked=lambda r: r.label_owned and not published, folded=len(best) > LONG
+        title,
+        columns,
+        rows_of(best),
+        note=note,
+        marked=lambda r: r.label_owned and not published,
+        folded=len(best) > LONG,
     )
 
 
@@ -249,7 +256,9 @@ def _between(low: float, high: float, metric: str) -> str:
 
 def _probe(metric: str) -> Column:
     heading = f"{short_metric(metric)} [95\u00a0% interval]"
-    return heading, lambda row: with_interval(row.mean, row.low, row.high, metric, trusted=row.trusted is not False)
+    return heading, lambda row: with_interval(
+        row.mean, row.low, row.high, metric, trusted=row.trusted is not False
+    )
 
 
 def _untrusted(points: pd.DataFrame) -> str:

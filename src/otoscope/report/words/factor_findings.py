@@ -43,7 +43,7 @@ def _factors(run: Run) -> Finding | None:
         names = wording.listing([*below[:4], *(["others"] if len(below) > 4 else [])])
         text += f"; {names} {'stays' if len(below) == 1 else 'stay'} below {wording.number(min_r2(run))} everywhere"
     if not in_sample(run) and best["label_owned"].any():
-        text += f". Told mostly by the label alone, and so ranked by what is held beyond it: "
+        text += ". Told mostly by the label alone, and so ranked by what is held beyond it: "
         text += _some(best.loc[best["label_owned"], "factor"])
     problems = problem_counts(run)
     if problems:
@@ -68,7 +68,7 @@ def _disentanglement(run: Run) -> Finding | None:
     say = _by_completeness if in_sample(run) else _by_dimensions
     text = f"In {place_of(run, *place)}, {say(codes, dense, nulls)}"
     if not math.isnan(codes.r2_label):
-        text += f" The label alone, without any audio, predicts these factors with a mean R² of "
+        text += " The label alone, without any audio, predicts these factors with a mean R² of "
         text += f"{wording.number(codes.r2_label)}; beyond it the codes hold {wording.number(codes.r2_beyond)}, the "
         text += f"dense state {wording.number(dense.r2_beyond)}."
     if empty_counts(run):
@@ -145,7 +145,14 @@ def _entropy(run: Run) -> Finding | None:
     if table is None or entropy is None or place is None:
         return None
     floor = None if in_sample(run) else min_r2(run)
-    points = entropy_points(table, entropy, score=score_of(run), column=entropy_of(run), min_r2=floor, completeness=completeness_of(run))
+    points = entropy_points(
+        table,
+        entropy,
+        score=score_of(run),
+        column=entropy_of(run),
+        min_r2=floor,
+        completeness=completeness_of(run),
+    )
     points = points[(points["encoder"] == place[0]) & (points["layer"] == place[1]) & points["counted"]]
     if collapse(run, *place, nearest_sparsity(trained_codes(table)["sparsity"]) or 0.0):
         return not_tested(run, place, "Entropy")

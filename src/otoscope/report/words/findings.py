@@ -42,9 +42,7 @@ def _best_layer(run: Run) -> Finding | None:
     best, metric = bests[0], metric_of(run)
     label = run.summary.get("label")
     what = f"the label “{label}”" if label else "the label"
-    interval = wording.score_interval(
-        best.low, best.high, metric, groups=best.groups, trusted=best.trusted
-    )
+    interval = wording.score_interval(best.low, best.high, metric, groups=best.groups, trusted=best.trusted)
     score = wording.score(best.score, metric) + (f" ({interval})" if interval else "")
     text = wording.sentence_case(place_of(run, best.encoder, best.layer))
     elsewhere = best.peak_layer != best.layer
@@ -226,4 +224,6 @@ def _pca(run: Run, place: tuple[str, int | str], curve: pd.DataFrame) -> str:
         return f"{text} loses more at every sparsity."
     if len(worse) == len(both):
         return f"{text} loses less, or as little, at every sparsity."
-    return f"{text} loses less at {wording.listing([wording.sparsity(s) for s in worse])}, and more elsewhere."
+    return (
+        f"{text} loses less at {wording.listing([wording.sparsity(s) for s in worse])}, and more elsewhere."
+    )

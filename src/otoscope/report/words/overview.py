@@ -113,8 +113,14 @@ def tiles(run: Run) -> list[list[str]]:
     if not in_sample(run):
         dense = wording.number(row["dense_effective_dims"], 1)
         dims = wording.number(row["effective_dims"], 1)
-        found.append((row["effective_dims"], dims, "effective dimensions a factor", f"same codes; dense {dense}"))
-    main = [health for health in layer_health(run) if (health.encoder, health.layer) == (row["encoder"], row["studied"])]
+        found.append(
+            (row["effective_dims"], dims, "effective dimensions a factor", f"same codes; dense {dense}")
+        )
+    main = [
+        health
+        for health in layer_health(run)
+        if (health.encoder, health.layer) == (row["encoder"], row["studied"])
+    ]
     if main and main[0].state == COLLAPSED:  # no number of such codes is a headline
         found = found[:1]
     return [tile for value, *tile in found if not math.isnan(value)]
