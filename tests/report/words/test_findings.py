@@ -10,7 +10,8 @@ import pytest
 from said import numbers_in, says
 from scipy import stats
 
-from otoscope.report.numbers.headlines import entropy_points, headlines, spearman
+from otoscope.report.numbers.factors import entropy_points, spearman
+from otoscope.report.numbers.headlines import headlines
 from otoscope.report.run import read_run
 from otoscope.report.words.findings import findings
 from otoscope.results import BEST_LAYER

@@ -204,10 +204,9 @@ def figure3(
         min_r2=min_r2,
         completeness=completeness,
     )
-    names = {DENSE: "dense", **SHORT_NULL_LABELS}
-    known = [name for name in names if (disentanglement["representation"] == name).any()]
+    known = [name for name in (DENSE, *NULLS) if (disentanglement["representation"] == name).any()]
     beside = {
-        names[name]: entropy_points(
+        name: entropy_points(
             disentanglement,
             factor_entropy,
             sparsity=sparsity,

@@ -177,7 +177,7 @@ def _figure3(run: Run) -> Caption:
         "Do properties that vary more richly need more latents?",
         f"Each point is a factor: its completeness ({base}) in the codes at {sparsity} sparsity, "
         f"against its entropy over the clips (estimated {estimate}). Colour and shape: its family. {hollow} "
-        f"In small print: ρ of the dense layer and of the nulls.{published}",
+        f"In small print: ρ of the dense layer, and from the lowest to the highest of the nulls.{published}",
         "A cloud that falls to the right, with ρ well below 0, means that factors which vary more richly are "
         "spread over more latents. Where a null's ρ is as low, training cannot take the credit.",
     )
