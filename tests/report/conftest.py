@@ -283,7 +283,13 @@ def add_codes(rows: dict, encoder: str, layer: int, dense: float, seeds: tuple, 
     represented += [(null, float("nan")) for null in ("pca", "ica", "random")]
     advice = "" if layer != 4 else "centre the rows: their mean is 2.7 times their spread"
     rows["preflight"].append(
-        {"encoder": encoder, "layer": layer, "n_rows": 1200, "width": 192, "mean_over_spread": 0.3 + (layer == 4)}
+        {
+            "encoder": encoder,
+            "layer": layer,
+            "n_rows": 1200,
+            "width": 192,
+            "mean_over_spread": 0.3 + (layer == 4),
+        }
         | {"outliers": 1, "outlier_share": 0.12, "effective_rank": 31.4, "duplicates": 0, "advice": advice}
     )
     for seed in seeds:

@@ -29,6 +29,9 @@ class LayerHealth:
         In words, with the numbers behind it.
     sparsity : float
         Which that is.
+    alive, n_latents, fvu, pca_fvu
+        Of the dictionary that the verdict is on: how many latents live, of how many; what it loses of the variance of
+        held-out rows, and what PCA with as many components does.
     others : dict of str to list of float
         State -> the other sparsities whose worst seed is in it.
     """
@@ -38,6 +41,10 @@ class LayerHealth:
     state: str
     verdict: str
     sparsity: float
+    alive: int
+    n_latents: int
+    fvu: float
+    pca_fvu: float
     others: dict[str, list[float]]
 
 
@@ -55,7 +62,8 @@ def layer_health(run: Run) -> list[LayerHealth]:
         for sparsity, other in worst.items():
             others.setdefault(other.state, []).append(float(sparsity))
         own = float("nan") if usual is None else usual
-        found.append(LayerHealth(str(encoder), layer, row.state, row.verdict, own, others))
+        numbers = (int(row.alive), int(row.n_latents), float(row.fvu), float(row.pca_fvu))
+        found.append(LayerHealth(str(encoder), layer, row.state, row.verdict, own, *numbers, others))
     return sorted(found, key=lambda health: (health.encoder, layer_order(health.layer)))
 
 
@@ -67,6 +75,15 @@ def collapse(run: Run, encoder: str, layer: int | str, sparsity: float) -> str:
     here = table[(table["encoder"] == encoder) & (table["layer"] == layer) & (table["sparsity"] == sparsity)]
     here = here[here["state"] == COLLAPSED]
     return str(here["verdict"].iloc[0]) if len(here) else ""
+
+
+def collapsed(run: Run) -> list[tuple[str, int | str, float]]:
+    """Return (encoder, layer, sparsity) of the dictionaries that collapsed in any seed."""
+    table = run.table("health")
+    if table is None:
+        return []
+    rows = table.loc[table["state"] == COLLAPSED, ["encoder", "layer", "sparsity"]].drop_duplicates()
+    return [(row.encoder, row.layer, row.sparsity) for row in rows_of(rows)]
 
 
 def pca_errors(run: Run) -> pd.DataFrame | None:

@@ -38,7 +38,6 @@ SPARSITY: Column = (
     "sparsity",
     lambda row: wording.sparsity(row.sparsity) if row.sparsity == row.sparsity else "",
 )
-SEEDS: Column = ("seeds", lambda row: str(row.seeds))
 GROUPS: Column = ("test groups", lambda row: whole(row.groups))
 """Stands beside every interval, which is a t over them."""
 UNTRUSTED = "†"
@@ -97,6 +96,14 @@ def change(value: float, low: float, high: float, metric: str) -> str:
         return text
     scale, digits = (100, 1) if metric == "accuracy" else (1, 2)
     return f"{text} [{wording.signed(scale * low, digits)}, {wording.signed(scale * high, digits)}]"
+
+
+def seeds_note(seeds: Iterable[int]) -> str:
+    """Say over how many seeds means are; nothing where there is but one."""
+    counts = sorted({int(n) for n in seeds if n == n})
+    if not counts or counts == [1]:
+        return ""
+    return f" Means over {wording.listing([str(n) for n in counts])} seeds."
 
 
 def whole(value: float) -> str:

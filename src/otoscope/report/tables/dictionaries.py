@@ -60,7 +60,7 @@ def _health(run: Run) -> Table | None:
         rows_of(table),
         note=note,
         marked=lambda r: r.state != "healthy",
-        folded=len(table) > LONG,
+        folded=len(table) > 2 * LONG,
         wraps=True,
     )
 

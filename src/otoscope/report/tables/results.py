@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 
 from otoscope import wording
@@ -20,7 +22,6 @@ from otoscope.report.tables.cells import (
     GROUPS,
     LAYER,
     LONG,
-    SEEDS,
     SPARSITY,
     UNTRUSTED_NOTE,
     Column,
@@ -29,6 +30,7 @@ from otoscope.report.tables.cells import (
     laid_out,
     ranged,
     representation_name,
+    seeds_note,
     short_metric,
     where,
     whole,
@@ -88,9 +90,12 @@ def _layers(run: Run) -> Table | None:
         _probe(metric_of(run)),
         GROUPS,
         *where(points["balanced"].notna().any(), BALANCED),
-        *where((points["seeds"] > 1).any(), SEEDS),
     ]
-    note = "Brackets: 95\u00a0% interval, a t over the test groups." + _untrusted(points)
+    note = (
+        "Brackets: 95\u00a0% interval, a t over the test groups."
+        + _untrusted(points)
+        + seeds_note(points["seeds"])
+    )
     return laid_out(
         "Probes on the layers",
         columns,
@@ -124,14 +129,12 @@ def _codes(run: Run) -> Table | None:
         *where(both["encoder"].nunique() > 1, ENCODER),
         LAYER,
         SPARSITY,
-        *where(several, SEEDS),
         ("active latents (L0)", lambda r: whole(r.l0)),
         _probe(metric),
         *where(both["groups"].notna().any(), GROUPS),
         *where(several, ("over seeds", lambda r: _between(r.seed_low, r.seed_high, metric))),
         *where(both["balanced"].notna().any(), BALANCED),
-        ("FVU", lambda r: wording.percent(r.fvu)),
-        *where(several, ("FVU over seeds", lambda r: _between(r.fvu_low, r.fvu_high, "accuracy"))),
+        ("FVU (range over seeds)" if several else "FVU", _fvu),
         *where(
             both["pca"].notna().any(), ("FVU of PCA, as many components", lambda r: wording.percent(r.pca))
         ),
@@ -139,9 +142,9 @@ def _codes(run: Run) -> Table | None:
         ("silent on test clips", lambda r: wording.percent(r.dead_fraction, 0)),
     ]
     note = (
-        "On test clips; means over seeds. Brackets: 95\u00a0% interval, a t over the test groups. Silent: latents that "
+        "On test clips. Brackets: 95\u00a0% interval, a t over the test groups. Silent: latents that "
         "are active on none of the test clips; the table of health counts on training rows which ones are dead."
-    ) + _untrusted(both)
+    ) + (_untrusted(both) + seeds_note(both["seeds"]))
     title = "Sparse codes: probes and reconstruction"
     return laid_out(title, columns, rows_of(both), note=note, folded=len(both) > LONG)
 
@@ -158,10 +161,8 @@ def _representations(run: Run) -> Table | None:
         *where(both["encoder"].nunique() > 1, ENCODER),
         LAYER,
         ("representation", lambda r: representation_name(str(r.representation), r.sparsity)),
-        *where((both["seeds"] > 1).any(), SEEDS),
         (f"mean {r2_kind(run)} R²", lambda r: ranged(r.r2, r.r2_low, r.r2_high)),
-        ("R² of the label alone", lambda r: wording.number(r.r2_label)),
-        ("R² beyond the label", lambda r: wording.number(r.r2_beyond)),
+        ("R²: label alone; beyond it", _label),
         (
             "effective dimensions",
             lambda r: ranged(r.effective_dims, r.effective_dims_low, r.effective_dims_high, 1),
@@ -177,11 +178,8 @@ def _representations(run: Run) -> Table | None:
         *where(unequal, ("completeness, as published", lambda r: wording.number(r.completeness_unequal))),
         ("factors", lambda r: whole(r.n_factors)),
     ]
-    note = (
-        "Means over the best-predicted factors of each representation, at most ten, and over seeds (brackets: their "
-        "range). A factor that is not predicted is not counted, so a null may have none (n/a). "
-    )
-    note += LABEL_NOTE_PAPER if published else LABEL_NOTE
+    note = "Means over the best-predicted factors of each representation, at most ten; brackets: range over seeds. A factor that is not predicted is not counted, so a null may have none (n/a). "
+    note += (LABEL_NOTE_PAPER if published else LABEL_NOTE) + seeds_note(both["seeds"])
     if unequal:
         note += (
             " As published: for codes and nulls the mean over their ten factors of highest completeness instead, for "
@@ -210,8 +208,7 @@ def _factors(run: Run) -> Table | None:
         *where(units, ("unit", lambda r: units.get(r.factor, ""))),
         ("family", lambda r: r.family),
         (f"best {r2_kind(run)} R²", lambda r: wording.number(r.score)),
-        ("R² of the label alone", lambda r: wording.number(r.r2_label)),
-        ("R² beyond the label", lambda r: wording.number(r.r2_beyond)),
+        ("R²: label alone; beyond it", _label),
         *where(not published, ("the label's?", lambda r: "yes" if r.label_owned else "no")),
         ("where", lambda r: wording.place(str(r.encoder), r.layer, encoders=encoders)),
         ("from", lambda r: representation_name(str(r.representation), r.sparsity)),
@@ -247,6 +244,16 @@ def _bits(run: Run) -> dict[str, str]:
         else wording.number(row.entropy_knn_bits, 1)
         for row in rows_of(table)
     }
+
+
+def _label(row: Any) -> str:
+    """What class means predict of a factor without any audio, and what is held within classes."""
+    return f"{wording.number(row.r2_label)}; {wording.number(row.r2_beyond)}"
+
+
+def _fvu(row: Any) -> str:
+    text, ends = wording.percent(row.fvu), _between(row.fvu_low, row.fvu_high, "accuracy")
+    return text if row.fvu_low != row.fvu_low or ends == text else f"{text} ({ends})"
 
 
 def _between(low: float, high: float, metric: str) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from otoscope import wording
-from otoscope.report.numbers.dictionaries import pca_errors
+from otoscope.report.numbers.dictionaries import collapsed, pca_errors
 from otoscope.report.numbers.factors import base_rate
 from otoscope.report.numbers.headlines import main_selection
 from otoscope.report.numbers.published import beside, published_name
@@ -44,7 +44,8 @@ class Caption:
 
 def caption(run: Run, number: int) -> Caption:
     """Return the caption of figure 1, 2, 3 or 4 of a run."""
-    return {1: _figure1, 2: _figure2, 3: _figure3, 4: _figure4}[number](run)
+    found = {1: _figure1, 2: _figure2, 3: _figure3, 4: _figure4}[number](run)
+    return replace(found, shows=found.shows + _collapsed(run))
 
 
 def _figure1(run: Run) -> Caption:
@@ -196,6 +197,15 @@ def _figure4(run: Run) -> Caption:
         "others. As long as there, or as in the nulls: nothing is shown but how many such factors were measured. A bar "
         "that stops early: fewer factors than that could be predicted at all.",
     )
+
+
+def _collapsed(run: Run) -> str:
+    """Warn of codes that are drawn though nothing is claimed of them."""
+    n = len(collapsed(run))
+    if not n:
+        return ""
+    said = f"{wording.count(n, 'dictionary that', 'dictionaries that')} collapsed (see the table of health)"
+    return f" Drawn too: codes of {said}, which say nothing about sparse codes."
 
 
 def _base(run: Run) -> str:

@@ -8,9 +8,9 @@ from typing import Any
 
 from otoscope import wording
 from otoscope.report.numbers.dictionaries import COLLAPSED, layer_health
-from otoscope.report.numbers.headlines import headlines, studied_layers
+from otoscope.report.numbers.headlines import headlines, representations, studied_layers
 from otoscope.report.run import Run, in_sample, metric_of, r2_kind
-from otoscope.results import layer_order
+from otoscope.results import layer_order, trained_codes
 
 _SIDES = (("n_train", "for training"), ("n_valid", "for validation"), ("n_test", "for the test"))
 _PROTOCOLS = {
@@ -72,7 +72,9 @@ def verdicts(run: Run) -> list[Verdict]:
             f"{state} at {wording.listing([wording.sparsity(s) for s in sparsities])}"
             for state, sparsities in health.others.items()
         ]
-        said = f"Others: {'; '.join(others)}." if others else ""
+        said = f"{health.alive:,} of {wording.count(health.n_latents, 'latent')} alive; loses {wording.percent(health.fvu)} of "
+        said += f"the variance (PCA with as many components: {wording.percent(health.pca_fvu)})."
+        said += f" Others: {'; '.join(others)}." if others else ""
         if health.state == COLLAPSED:
             said = f"What its codes are said to hold is not tested. {said}".strip()
         cards.append(Verdict(health.state, f"Dictionary of {where}{at}", health.verdict, said))
@@ -107,7 +109,7 @@ def tiles(run: Run) -> list[list[str]]:
             row["r2"],
             wording.number(row["r2"]),
             f"mean {r2_kind(run)} R²",
-            "best-predicted factors, same codes",
+            "best-predicted factors, same codes" + _label_alone(run, row["encoder"], row["studied"]),
         ),
     ]
     if not in_sample(run):
@@ -124,6 +126,12 @@ def tiles(run: Run) -> list[list[str]]:
     if main and main[0].state == COLLAPSED:  # no number of such codes is a headline
         found = found[:1]
     return [tile for value, *tile in found if not math.isnan(value)]
+
+
+def _label_alone(run: Run, encoder: str, layer: int | str | None) -> str:
+    """The null beside an R2: what the label alone predicts of the same factors."""
+    label = trained_codes(representations(run, encoder, layer))["r2_label"].mean()
+    return "" if math.isnan(label) else f"; the label alone: {wording.number(label)}"
 
 
 def settings(run: Run) -> list[tuple[str, str]]:
