@@ -50,21 +50,26 @@ def difference_range(low: float, high: float, metric: str) -> str:
     return last if first == last else f"{first.removesuffix(NBSP + 'points')} to {last}"
 
 
-def score_interval(low: float, high: float, metric: str) -> str:
-    """``95 % interval 58.1 to 69.9 %``; empty where there is no interval."""
+def score_interval(low: float, high: float, metric: str, *, groups: float, trusted: bool = True) -> str:
+    """``95 % interval 58.1 to 69.9 %, t over 5 test groups``; empty where there is no interval."""
     if _missing(low) or _missing(high):
         return ""
-    if metric == "accuracy":
-        return f"95\u00a0% interval {_signless(100 * low, 1)} to {percent(high)}"
-    return f"95\u00a0% interval {number(low)} to {number(high)}"
+    ends = (
+        f"{_signless(100 * low, 1)} to {percent(high)}"
+        if metric == "accuracy"
+        else f"{number(low)} to {number(high)}"
+    )
+    return f"95\u00a0% interval {ends}{_over(groups)}{'' if trusted else ', not to be trusted'}"
 
 
-def difference_interval(low: float, high: float, metric: str) -> str:
+def difference_interval(low: float, high: float, metric: str, *, groups: float) -> str:
     """As `score_interval`, signed, for a difference."""
     if _missing(low) or _missing(high):
         return ""
     scale, digits = (100, 1) if metric == "accuracy" else (1, 2)
-    return f"95\u00a0% interval {signed(scale * low, digits)} to {signed(scale * high, digits)}"
+    return (
+        f"95\u00a0% interval {signed(scale * low, digits)} to {signed(scale * high, digits)}{_over(groups)}"
+    )
 
 
 def count(n: int, noun: str, plural: str | None = None) -> str:
@@ -102,6 +107,11 @@ def place(encoder: str, layer: int | str, *, encoders: int) -> str:
 def sentence_case(text: str) -> str:
     """``layer 3`` -> ``Layer 3``."""
     return text[:1].upper() + text[1:]
+
+
+def _over(groups: float) -> str:
+    """What an interval is made of; nothing where it is not known."""
+    return "" if _missing(groups) or groups < 1 else f", t over {count(int(groups), 'test group')}"
 
 
 def _signless(value: float, digits: int) -> str:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from otoscope.errors import InputError
 from otoscope.files import read_mapping
-from otoscope.results import TABLES, check_schema, entropy_column, r2_column, read_table
+from otoscope.results import NULLS, TABLES, check_schema, entropy_column, r2_column, read_table
 
 if TYPE_CHECKING:
     from otoscope.experiment import RunDirectory
@@ -34,7 +34,10 @@ class Run:
     summary, stages, notes
         Of ``run.json``: counts of clips and groups, metric and chance; what each stage took; remarks.
     tables : dict of str to DataFrame
-        The result tables that are there and not empty. Layers are ints, or "final".
+        The result tables that are there and not empty. Layers are ints, or "final". Of autoencoders, `tables` holds
+        the trained ones alone.
+    nulls : dict of str to DataFrame
+        What the same tables say of their nulls, where they have any.
     """
 
     path: Path
@@ -44,6 +47,7 @@ class Run:
     stages: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
+    nulls: dict[str, pd.DataFrame] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -80,7 +84,8 @@ def read_run(run: str | Path | RunDirectory) -> Run:
     check_schema(record, path)
     files = [path / "results" / f"{name}.csv" for name in TABLES if name != "published_comparison"]
     tables = {file.stem: read_table(file) for file in files if file.is_file()}
-    found = {name: table for name, table in tables.items() if len(table)}
+    parts = {name: _trained_and_nulls(name, table) for name, table in tables.items()}
+    found = {name: trained for name, (trained, _) in parts.items() if len(trained)}
     if not found:
         raise InputError(f"'{path}/results' holds no result table yet; run 'otoscope run' on it first")
     return Run(
@@ -91,6 +96,7 @@ def read_run(run: str | Path | RunDirectory) -> Run:
         stages=record.get("stages") or [],
         notes=record.get("notes") or [],
         tables=found,
+        nulls={name: nulls for name, (_, nulls) in parts.items() if len(nulls)},
     )
 
 
@@ -102,6 +108,11 @@ def metric_of(run: Run) -> str:
 def score_of(run: Run) -> str:
     """Return the column of the R2 that counts."""
     return r2_column(_setting(run, "fit", "in_sample" if run.protocol == "paper" else "held_out"))
+
+
+def completeness_of(run: Run) -> str:
+    """Return the column of the completeness that counts: on one base for all, or, in-sample, as published."""
+    return "completeness_published" if in_sample(run) else "completeness"
 
 
 def in_sample(run: Run) -> bool:
@@ -148,6 +159,18 @@ def picked_on_test(run: Run) -> bool:
     """Whether the best layer was picked by the clips that score it."""
     rule = (run.spec.get("probing") or {}).get("pick_layer")
     return rule == "test" if rule else run.protocol != "sound"
+
+
+_OF_SAES = ("reconstruction", "sae_probing", "comparisons", "health")
+"""Tables of autoencoders, in which the nulls that stand beside them may have rows too."""
+
+
+def _trained_and_nulls(name: str, table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Split a table of autoencoders into rows of trained ones and of nulls; other tables are kept whole."""
+    if name not in _OF_SAES or "representation" not in table:
+        return table, table.iloc[:0]
+    null = table["representation"].isin(NULLS)
+    return table[~null].reset_index(drop=True), table[null].reset_index(drop=True)
 
 
 def _mapping(path: Path) -> dict[str, Any]:

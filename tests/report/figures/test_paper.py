@@ -62,15 +62,20 @@ def test_figure2_draws_codes_dense_and_nulls_of_one_selection(tables):
     other = tables["disentanglement_summary"].assign(selection="r2_floor", r2_mean=0.0, completeness_mean=0.0)
     figure = paper.figure2(pd.concat([tables["disentanglement_summary"], other]), selection="top10_r2")
     rows = tables["disentanglement_summary"]
-    for axes, value in zip(figure.axes, ("r2_mean", "completeness_mean")):
+    for axes, value in zip(figure.axes, ("r2_mean", "effective_dims_mean")):
         codes = rows.query("representation == 'topk'").groupby(["layer", "sparsity"])[value].mean()
         dense = rows.query("representation == 'dense'").groupby("layer")[value].mean()
         for layer in (3, 4):
             assert has_line(axes, codes[layer].to_numpy())
             assert has_line(axes, dense[layer])
-        for null in ("untrained", "pca", "random"):
+        for null in ("untrained", "pca", "random", "frozen_decoder", "permuted"):
             assert has_line(axes, rows.query(f"representation == '{null}'")[value].mean())
-    assert {"untrained SAE", "PCA", "random projection", "shuffled factors: none"} <= texts(figure)
+    label = rows.query("representation == 'topk' and sparsity == 0.95").r2_label_mean.mean()
+    assert has_line(figure.axes[0], label)  # the label alone, beside every R2
+    assert {"untrained", "PCA", "random", "frozen decoder", "label", "nulls"} <= texts(figure)
+    assert "shuffled" not in texts(figure)  # no factor is predicted
+    published = paper.figure2(rows, dimensions=False)
+    assert has_line(published.axes[1], rows.query("representation == 'pca'").completeness_mean.mean())
 
 
 def test_figure3_draws_each_factor_once_and_prints_rho(tables):
@@ -79,11 +84,29 @@ def test_figure3_draws_each_factor_once_and_prints_rho(tables):
     for axes, layer in zip(figure.axes, (3, 4)):
         drawn = np.concatenate([dots.get_offsets() for dots in axes.collections if len(dots.get_offsets())])
         means = rows[rows.layer == layer].groupby("factor").completeness.mean()
-        entropy = tables["factor_entropy"].set_index("factor").entropy_knn_bits
+        entropy = tables["factor_entropy"].query("not mixed").set_index("factor").entropy_knn_bits
+        means = means[entropy.index]
         wanted = np.column_stack([entropy[means.index], means])
-        assert len(drawn) == 14
+        assert len(drawn) == 13
         assert np.allclose(np.sort(drawn, axis=0), np.sort(wanted, axis=0))
         assert sum(text.get_text().startswith("Spearman ρ = −0.") for text in axes.texts) == 1
+
+
+def test_figure1_draws_pca_beside_the_codes(tables):
+    health = tables["health"].assign(fvu=tables["health"].pca_fvu)
+    figure = paper.figure1(None, None, tables["reconstruction"], pca=health)
+    assert has_line(figure.axes[0], health.query("layer == 3 and seed == 0").pca_fvu.to_numpy())
+    assert "PCA with as many components" in texts(figure)
+
+
+def test_figure4_starts_with_the_base_rate(tables):
+    blind = pd.Series({"pitch": 4.0, "formants": 6.0})
+    figure = paper.figure4(tables["factor_families"], blind=blind)
+    for axes in figure.axes:
+        first = [bar.get_width() for bar in axes.patches if abs(bar.get_y() + bar.get_height() / 2) < 0.1]
+        assert np.allclose(first[:2], [4, 6])
+        assert sum(first) == 10
+        assert [label.get_text() for label in axes.get_yticklabels()][:2] == ["drawn blindly", "dense"]
 
 
 def test_figure4_bars_are_the_counts(tables):

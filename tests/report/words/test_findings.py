@@ -10,9 +10,11 @@ import pytest
 from said import numbers_in, says
 from scipy import stats
 
-from otoscope.report.numbers.headlines import entropy_points, headlines, spearman
+from otoscope.report.numbers.factors import entropy_points, spearman
+from otoscope.report.numbers.headlines import headlines
 from otoscope.report.run import read_run
 from otoscope.report.words.findings import findings
+from otoscope.report.words.overview import tiles, verdicts
 from otoscope.results import BEST_LAYER
 
 
@@ -33,11 +35,16 @@ def test_best_layer_and_its_interval(make_run):
     row = table(folder, "layer_probing").set_index("layer").loc[3]
     text = said(folder)["Best layer"]
     interval = [round(100 * value, 1) for value in (row.score, row.score_low, row.score_high)]
-    assert says(text, 3, interval[0], 95, *interval[1:], 10.0)  # the layer, its score, and chance
+    assert says(
+        text, 3, interval[0], 95, *interval[1:], 5, 10.0
+    )  # the layer, its score, test groups, and chance
     assert "technique" in text
     assert "not shown" not in text
     rewrite(folder, "layer_probing", lambda t: t.assign(score_low=0.05))
     assert "not shown" in said(folder)["Best layer"]
+    assert "not to be trusted" not in text
+    rewrite(folder, "layer_probing", lambda t: t.assign(trusted=False))
+    assert "not to be trusted" in said(folder)["Best layer"]
 
 
 def test_layer_is_the_one_the_run_chose_not_the_best_on_test(make_run):
@@ -103,12 +110,13 @@ def test_reconstruction_says_whether_the_loss_rises(make_run):
 def test_best_predicted_factors(make_run):
     folder = make_run()
     rows = table(folder, "disentanglement").query("representation in ('dense', 'topk')")
-    best = rows.groupby("factor").r2_cv.max().sort_values(ascending=False)
+    best = rows.groupby("factor").r2_counted.max().sort_values(ascending=False)
     text = said(folder)["Which properties of the sound are there"]
     places = [text.index(f"{factor} ({r2:.2f};") for factor, r2 in best.head(3).items()]
     assert places == sorted(places)
     assert says(text, 14, (best >= 0.7).sum(), 0.70, 0.10)
-    assert "; shimmer " in text  # the one below 0.10
+    assert "; am_depth, shimmer and am_rate_hz stay below" in text
+    assert "ranked by what is held beyond it: am_depth and am_rate_hz" in text
     in_sample = said(make_run(protocol="paper"))["Which properties of the sound are there"]
     assert "in-sample R²; nothing was held out" in in_sample
 
@@ -119,19 +127,22 @@ def test_disentanglement_beside_nulls(make_run):
     codes = rows.query("representation == 'topk' and sparsity == 0.95")
     text = said(folder)["How disentangled the codes are"]
     dense = rows.query("representation == 'dense'")
-    assert says(text, round(codes.completeness_mean.mean(), 2), 95, round(dense.completeness_mean.mean(), 2))
-    dims = [round(side.effective_dims_mean.mean(), 1) for side in (codes, dense)]
-    assert says(text, dims[0])
+    dims = [round(side.effective_dims_mean.mean(), digits) for side, digits in ((codes, 1), (dense, 0))]
+    assert says(text, dims[0], 95, dims[1])
+    assert says(text, round(codes.completeness_mean.mean(), 2), round(dense.completeness_mean.mean(), 2))
+    label, beyond = codes.r2_label_mean.mean(), codes.r2_beyond_mean.mean()
+    assert f"mean R² of {label:.2f}; beyond it the codes hold {beyond:.2f}" in text
     for name, shown in (("untrained", "untrained SAE"), ("pca", "PCA"), ("random", "random projection")):
         null = rows.query(f"representation == '{name}'")
-        assert f"{shown} {null.completeness_mean.mean():.2f} (R² {null.r2_mean.mean():.2f})" in text
+        assert f"{shown} {null.effective_dims_mean.mean():.0f} (R² {null.r2_mean.mean():.2f})" in text
     assert numbers_in(text)[-1] == 3  # seeds
     assert "not beat" not in text
     rewrite(
         folder,
         "disentanglement_summary",
         lambda t: t.assign(
-            completeness_mean=t.completeness_mean.where(t.representation != "untrained", 0.99)
+            effective_dims_mean=t.effective_dims_mean.where(t.representation != "untrained", 2),
+            r2_mean=t.r2_mean.where(t.representation != "untrained", 0.9),
         ),
     )
     assert "not beat untrained SAE" in said(folder)["How disentangled the codes are"]
@@ -142,13 +153,25 @@ def test_entropy_and_spearman(make_run):
     run = read_run(folder)
     points = entropy_points(run.tables["disentanglement"], run.tables["factor_entropy"], sparsity=0.94)
     here = points[points.layer == 3]
-    assert len(here) == 14
-    here = here[here.r2 >= 0.1]  # a factor that is not predicted is not counted
-    assert len(here) == 13
+    assert len(here) == 13  # of 14: am_depth is mixed
+    assert "am_depth" not in set(here.factor)
+    assert (
+        len(
+            entropy_points(
+                run.tables["disentanglement"], run.tables["factor_entropy"], column="entropy_hist_bits"
+            )
+        )
+        == 28
+    )
+    points = entropy_points(
+        run.tables["disentanglement"], run.tables["factor_entropy"], sparsity=0.94, score="r2_counted"
+    )
+    here = points[(points.layer == 3) & (points.r2 >= 0.1)]  # a factor that is not predicted is not counted
+    assert len(here) == 11
     rho = stats.spearmanr(here.entropy, here.completeness).statistic
     assert spearman(here.entropy, here.completeness) == pytest.approx(rho, abs=1e-12)
     text = said(folder)["Entropy"]
-    assert says(text, round(rho, 2), 13)
+    assert says(text, round(rho, 2), 11)
     assert "lower completeness" in text
     rng = np.random.default_rng(0)
     rewrite(folder, "factor_entropy", lambda t: t.assign(entropy_knn_bits=rng.permutation(len(t))))
@@ -169,3 +192,69 @@ def test_headlines_of_several_encoders(make_run):
     codes = summary.query("representation == 'topk' and sparsity == 0.95").completeness_mean.mean()
     dense = summary.query("representation == 'dense'").completeness_mean.mean()
     assert lines.loc["mert", "completeness_gain"] == pytest.approx(codes - dense)
+
+
+def test_nothing_is_said_of_codes_of_a_collapsed_dictionary(make_run):
+    folder = make_run()
+    before = said(folder)
+    verdict = "collapsed: 87 of 1,024 latents carry everything"
+    here = lambda t: (t.layer == 3) & (t.sparsity >= 0.95)  # noqa: E731
+    rewrite(
+        folder,
+        "health",
+        lambda t: t.assign(
+            state=t.state.mask(here(t), "collapsed"), verdict=t.verdict.mask(here(t), verdict)
+        ),
+    )
+    after = said(folder)
+    for lead in ("How disentangled the codes are", "Entropy"):
+        assert "Not tested" not in before[lead]
+        assert after[lead].startswith("Not tested")
+        assert "87 of 1,024 latents carry everything" in after[lead]
+    assert says(after["What the codes keep"], 75, 90)  # 95 and 99 % are left out
+    cards = {card.where: card for card in verdicts(read_run(folder))}
+    card = cards["Dictionary of layer 3 at 95\u00a0%"]
+    assert (card.state, card.verdict) == ("collapsed", verdict)
+    assert "collapsed at 99" in card.others
+    assert len(tiles(read_run(folder))) == 1  # the probe of the layer; nothing of its codes
+
+
+def test_classes_that_tie_are_all_named(make_paper_run):
+    folder = make_paper_run(encoders={"ast": (6, 12)})
+
+    def harder(t):
+        hard = t["class"].isin(["belt", "breathy", "inhaled", "trill"]) & (t.k < 512)
+        return t.assign(valid_average_precision=t.valid_average_precision.mask(hard, 0.1))
+
+    rewrite(folder, "sparse_probing", harder)
+    text = said(folder)["How few latents a class needs"]
+    assert "most, 512, for belt, breathy, inhaled and trill" in text
+
+
+def test_pca_beside_the_codes(make_run):
+    folder = make_run()
+    table_ = table(folder, "health").query("layer == 3")
+    better = [
+        f"{100 * s:g}\u00a0%"
+        for s, fvu, pca in zip(table_.sparsity, table_.fvu, table_.pca_fvu)
+        if fvu >= pca
+    ]
+    assert 0 < len(better) < 6
+    assert f"loses less at {', '.join(better[:-1])} and {better[-1]}" in said(folder)["What the codes lose"]
+
+
+def test_rows_of_nulls_are_kept_apart(make_run):
+    folder = make_run()
+    before = said(folder)["What the codes lose"]
+
+    def with_nulls(t):
+        null = t.assign(representation="frozen_decoder", fvu=0.5)
+        return pd.concat([t.assign(representation="topk"), null, t.assign(representation="pca", fvu=0.9)])
+
+    rewrite(folder, "reconstruction", with_nulls)
+    run = read_run(folder)
+    assert set(run.tables["reconstruction"].representation) == {"topk"}
+    assert set(run.nulls["reconstruction"].representation) == {"frozen_decoder", "pca"}
+    after = said(folder)["What the codes lose"]
+    assert after.split(" PCA")[0] == before.split(" PCA")[0]
+    assert "loses more at every sparsity" in after  # by the rows of PCA, which go before those of health

@@ -18,7 +18,8 @@ from otoscope.report.figures.style import (
     readable_on,
     round_ticks,
 )
-from otoscope.report.numbers.headlines import spearman
+from otoscope.report.numbers.factors import spearman
+from otoscope.results import DENSE
 
 
 def entropy_scatter(axes: Axes, points: pd.DataFrame, beside: dict[str, pd.DataFrame]) -> None:
@@ -46,7 +47,12 @@ def entropy_scatter(axes: Axes, points: pd.DataFrame, beside: dict[str, pd.DataF
         text += f"; of the filled {_rho(points[~points['hollow']])}"
     place: Look = {"transform": axes.transAxes, "ha": "right", "va": "top"}
     axes.text(0.98, 0.98, text, fontsize=7.5, color=INK, **place)
-    others = [f"{name} {_rho(found[found['counted']])}" for name, found in beside.items() if len(found)]
+    rhos = {name: _spearman(found[found["counted"]]) for name, found in beside.items() if len(found)}
+    others = [f"dense {wording.number(rhos.pop(DENSE))}"] if DENSE in rhos else []
+    nulls = [rho for rho in rhos.values() if rho == rho]
+    if nulls:
+        ends = [wording.number(end) for end in (min(nulls), max(nulls))]
+        others.append(f"nulls {ends[0]}" + (f" to {ends[1]}" if ends[0] != ends[1] else ""))
     if others:
         axes.text(0.98, 0.91, ", ".join(others), fontsize=6.2, color=MUTED, **place)
     axes.margins(x=0.08)
@@ -111,4 +117,8 @@ def _published_bars(
 
 
 def _rho(points: pd.DataFrame) -> str:
-    return wording.number(spearman(points["entropy"], points["completeness"]))
+    return wording.number(_spearman(points))
+
+
+def _spearman(points: pd.DataFrame) -> float:
+    return spearman(points["entropy"], points["completeness"])

@@ -16,12 +16,23 @@ from otoscope.report.figures.curves import (
     published_curves,
     published_marks,
 )
-from otoscope.report.figures.style import MUTED, PAPER, Look, label_ends, score_axis, sparsity_axis
+from otoscope.report.figures.style import (
+    MUTED,
+    NULL_BAND,
+    NULL_LOOK,
+    NULL_MARKERS,
+    PAPER,
+    Look,
+    label_ends,
+    log_ticks,
+    score_axis,
+    sparsity_axis,
+)
 from otoscope.report.numbers.means import curves_of, over_seeds, rows_of
-from otoscope.results import DENSE, METRIC_LABELS, NULL_LABELS, NULLS, trained_codes
+from otoscope.results import DENSE, METRIC_LABELS, NULLS, at_nearest_sparsity, trained_codes
 
-_DASHES = ((0, (1, 1.2)), (0, (4, 1.5)), (0, (6, 1.5, 1, 1.5)), "solid", (0, (3, 1, 1, 1, 1, 1)), (0, (8, 2)))
-"""Of the grey lines of nulls, in the order of `otoscope.results.NULLS`."""
+PCA_DASH = (0, (1, 1.3))
+"""Of the line of principal components, in the colour of its layer."""
 
 
 def probes_by_layer(
@@ -97,6 +108,10 @@ def probes_on_codes(
         if len(curves) <= 3:  # more whiskers than that hide the curves; the table has them all
             aside = x + 0.5 * (i - (len(curves) - 1) / 2)
             axes.vlines(aside, curve["low"], curve["high"], color=style["color"], linewidth=0.8, alpha=0.5)
+        own = over_seeds(
+            table[_here(table, place)], "score", by=by
+        )  # without an interval: the range over seeds
+        axes.fill_between(x, own["low"], own["high"], color=style["color"], alpha=0.15, linewidth=0)
         axes.plot(x, curve["mean"], **look_of(style))
     sparsity_axis(axes, table["sparsity"], dense_at=column)
     axes.set(title="Sparse codes, probed", ylabel=_score_name(metric))
@@ -106,11 +121,16 @@ def probes_on_codes(
 
 
 def reconstruction_error(
-    axes: Axes, table: pd.DataFrame, styles: dict, measure: str = "fvu", published: pd.DataFrame | None = None
+    axes: Axes,
+    table: pd.DataFrame,
+    styles: dict,
+    measure: str = "fvu",
+    published: pd.DataFrame | None = None,
+    pca: pd.DataFrame | None = None,
 ) -> None:
     """Draw FVU or MSE over sparsity on a log axis, a line per layer with its range over seeds.
 
-    `published`: ``encoder, layer, sparsity, mse``; drawn only beside an MSE.
+    `pca`: the same of PCA with as many components as latents are active; dotted. `published`: ``encoder, layer, sparsity, mse``; drawn only beside an MSE.
     """
     points = over_seeds(table, measure, by=("encoder", "layer", "sparsity"))
     curves = curves_of(points)
@@ -120,14 +140,17 @@ def reconstruction_error(
         drawn = pd.concat([drawn, published["mse"]])
     for place, curve in curves.items():
         draw_curve(axes, curve, styles[place])
+    if pca is not None:
+        beside = over_seeds(pca, measure, by=("encoder", "layer", "sparsity"))
+        for place, curve in curves_of(beside).items():
+            if place in styles:
+                look: Look = {"color": styles[place]["color"], "linestyle": PCA_DASH, "linewidth": 1.2}
+                axes.plot(100 * curve["sparsity"], curve["mean"], **look)
+        drawn = pd.concat([drawn, beside["mean"]])
     axes.set_yscale("log")
     low, high = drawn[drawn > 0].min(), drawn.max()
     axes.set_ylim(min(low / 1.4, high / 3), high * 1.4)
-    bottom, top = axes.get_ylim()
-    nice = [digit * 10.0**power for power in range(-8, 3) for digit in (1, 2, 5)]
-    ticks = [tick for tick in nice if bottom <= tick <= top]
-    axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
-    axes.set_yticks([], minor=True)
+    log_ticks(axes)
     sparsity_axis(axes, points["sparsity"])
     name = {"fvu": "variance lost, FVU (log scale)", "mse": "squared error, MSE (log scale)"}[measure]
     axes.set(title="What the codes lose", ylabel=name)
@@ -136,46 +159,66 @@ def reconstruction_error(
 
 
 def codes_dense_nulls(
-    axes: Axes, rows: pd.DataFrame, value: str, styles: dict, published: pd.DataFrame | None = None
+    axes: Axes,
+    rows: pd.DataFrame,
+    value: str,
+    styles: dict,
+    published: pd.DataFrame | None = None,
+    label: float | None = None,
 ) -> None:
-    """Draw `value` over sparsity, a line per layer; dense beside it; nulls in grey, each a mean over the layers.
+    """Draw `value` over sparsity, a line per layer; dense beside it; nulls as grey marks right of the curves.
 
-    `published`: ``encoder, layer, sparsity`` and `value`, the sparsity of a dense layer being NaN.
+    Each null is a mean over layers and seeds, at its sparsity nearest to 95 %; a pale band spans all that have a
+    value. `published`: ``encoder, layer, sparsity`` and `value`, the sparsity of a dense layer being NaN. `label`: what
+    the label alone reaches, if it has no rows of its own.
     """
     codes = over_seeds(trained_codes(rows), value, by=("encoder", "layer", "sparsity"))
     curves = curves_of(codes)
-    nulls = {null: rows[rows["representation"] == null] for null in NULLS}
-    for null, part in nulls.items():
-        _null_line(axes, part, value, null)
+    levels = null_levels(rows, value, label)
+    nulls_at = _nulls(axes, codes["sparsity"], levels) if levels else None
     dense = rows[rows["representation"] == DENSE].groupby(["encoder", "layer"], sort=False)[value].mean()
     column = dense_levels(axes, codes["sparsity"], dense.to_dict(), styles, apart=published is not None)
     if published is not None:
         published_curves(axes, published, value, styles, column)
     for place, curve in curves.items():
         draw_curve(axes, curve, styles[place])
-    sparsity_axis(axes, codes["sparsity"], dense_at=column)
-    low, high = axes.get_ylim()
-    axes.set_ylim(max(low, -0.25), min(high, 1.04))
-    score_axis(axes, "r2")
-    ends = ends_of(curves, styles) if direct(styles) else []
-    if direct(styles) and column is None:
-        ends += dense_label(list(dense))
-    for null, part in nulls.items():
-        if part[value].notna().any():
-            ends.append((float(part[value].mean()), NULL_LABELS[null], MUTED))
-        elif len(part):  # no factor was predicted at all, so there is nothing to average
-            ends.append((axes.get_ylim()[0], f"{NULL_LABELS[null]}: none", MUTED))
-    label_ends(axes, ends)
+    sparsity_axis(axes, codes["sparsity"], dense_at=column, nulls_at=nulls_at)
+    if direct(styles):
+        ends = ends_of(curves, styles) + ([] if column is not None else dense_label(list(dense)))
+        label_ends(axes, ends)
 
 
-def _null_line(axes: Axes, rows: pd.DataFrame, value: str, null: str) -> None:
-    """A null's mean over layers and seeds: a curve if it was measured at several sparsities, else a level."""
-    look: Look = {"color": MUTED, "linewidth": 0.9, "linestyle": _DASHES[NULLS.index(null) % len(_DASHES)]}
-    curve = rows.groupby("sparsity")[value].mean().dropna()
-    if len(curve) > 1:
-        axes.plot(100 * curve.index.to_numpy(dtype=float), curve.to_numpy(), **look)
-    elif rows[value].notna().any():
-        axes.axhline(float(rows[value].mean()), **look)
+def null_levels(rows: pd.DataFrame, value: str, label: float | None = None) -> dict[str, float]:
+    """Return null -> its mean over layers and seeds at its sparsity nearest to 95 %; those without a value left out."""
+    levels = {}
+    for null in NULLS:
+        part = rows[rows["representation"] == null]
+        if part["sparsity"].notna().any():
+            part = at_nearest_sparsity(part)
+        level = float(part[value].mean()) if len(part) else float("nan")
+        if null == "label" and level != level and label is not None:
+            level = label
+        if level == level:
+            levels[null] = level
+    return levels
+
+
+def _nulls(axes: Axes, sparsities: pd.Series, levels: dict[str, float]) -> float:
+    """Draw nulls in a strip right of the curves, and a band over all the panel; return where the strip is on x."""
+    known = sorted({100 * s for s in sparsities if s == s})
+    step = max((known[-1] - known[0]) / 6, 2.0)
+    middle = known[-1] + 1.6 * step
+    band = [level for null, level in levels.items() if null not in ("shuffled", "label")]
+    if len(band) > 1:
+        axes.axhspan(min(band), max(band), color=NULL_BAND, linewidth=0, zorder=0)
+    for i, (null, level) in enumerate(levels.items()):
+        x = middle + 0.28 * step * (i - (len(levels) - 1) / 2)  # side by side, so that equal ones are seen
+        axes.plot([x], [level], **NULL_LOOK, marker=NULL_MARKERS[null])
+    return middle
+
+
+def _here(table: pd.DataFrame, place: tuple[str, int | str]) -> pd.Series:
+    return (table["encoder"] == place[0]) & (table["layer"] == place[1])
 
 
 def _layer_ticks(axes: Axes, ticks: list[int], last: int) -> None:

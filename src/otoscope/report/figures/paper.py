@@ -6,6 +6,8 @@ the panels one under another, for a narrow screen.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -16,16 +18,31 @@ from otoscope.report.figures import curves, factor_panels, panels
 from otoscope.report.figures.style import (
     FAMILY_LOOKS,
     MUTED,
+    NULL_LOOK,
+    NULL_MARKERS,
     OTHER,
     OTHER_COLOR,
     Look,
     curve_styles,
+    log_ticks,
     new_figure,
+    score_axis,
     styled,
 )
-from otoscope.report.numbers.headlines import HEADLINE_SPARSITY, entropy_points
+from otoscope.report.numbers.factors import entropy_points
 from otoscope.report.numbers.published import Published
-from otoscope.results import DENSE, NULLS, SHORT_NULL_LABELS, layer_order
+from otoscope.results import (
+    DENSE,
+    HEADLINE_SPARSITY,
+    NULLS,
+    SHORT_NULL_LABELS,
+    at_nearest_sparsity,
+    layer_order,
+    trained_codes,
+)
+
+BLIND = "drawn blindly"
+"""The bar of figure 4 that the others are judged by."""
 
 
 @styled
@@ -37,6 +54,7 @@ def figure1(
     metric: str = "accuracy",
     chance: float | None = None,
     error: str = "fvu",
+    pca: pd.DataFrame | None = None,
     published: Published | None = None,
     stacked: bool = False,
 ) -> Figure:
@@ -52,12 +70,15 @@ def figure1(
         Score of someone who does not listen; drawn as a dotted line.
     error : {"fvu", "mse"}
         Which reconstruction error is drawn.
+    pca : DataFrame, optional
+        ``encoder, layer, sparsity, seed`` and that error, of PCA with as many components as latents are active.
     published : dict of str to DataFrame, optional
         Published tables by name, with the run's names for the encoders; drawn as pale marks.
     stacked : bool
         Panels one under another.
     """
     published = published or {}
+    pca = None if pca is None or reconstruction is None or pca[error].isna().all() else pca
     chosen = [table for table in (sae_probing, reconstruction) if table is not None]
     styles = curve_styles(pd.concat([table[["encoder", "layer"]] for table in chosen])) if chosen else {}
     n_panels = len(chosen) + (layer_probing is not None)
@@ -65,7 +86,7 @@ def figure1(
         n_panels,
         stacked=stacked,
         height_in=_height_in(styles, 2.7),
-        legend_rows=_legend_rows(styles, stacked, published),
+        legend_rows=_legend_rows(styles, stacked, published, int(pca is not None)),
     )
     free = iter(axes)
     layers, codes = published.get("layer_probing"), published.get("sae_probing")
@@ -76,9 +97,10 @@ def figure1(
         panels.probes_on_codes(next(free), sae_probing, layer_probing, styles, metric, both)
     if reconstruction is not None:
         panels.reconstruction_error(
-            next(free), reconstruction, styles, error, published.get("reconstruction")
+            next(free), reconstruction, styles, error, published.get("reconstruction"), pca
         )
-    _curve_legend(figure, styles, stacked, published)
+    dotted = Line2D([], [], color=MUTED, linestyle=panels.PCA_DASH, label="PCA with as many components")
+    _curve_legend(figure, styles, stacked, published, [dotted] if pca is not None else [])
     return figure
 
 
@@ -88,11 +110,12 @@ def figure2(
     *,
     selection: str = "top10_r2",
     unequal: bool = False,
-    r2_label: str = "mean R²",
+    dimensions: bool = True,
+    r2_name: str = "mean R²",
     published: Published | None = None,
     stacked: bool = False,
 ) -> Figure:
-    """Mean R2 and mean completeness of selected factors, by sparsity, beside dense and the nulls.
+    """Mean R2 of selected factors and how few dimensions they need, by sparsity, beside dense and the nulls.
 
     Parameters
     ----------
@@ -103,7 +126,9 @@ def figure2(
     unequal : bool
         Completeness of codes and nulls is, as published, that of their factors of highest completeness, while that of
         the dense layer stays with `selection`.
-    r2_label : str
+    dimensions : bool
+        "How few" is told by effective dimensions, which need no base; or else by mean completeness.
+    r2_name : str
         What the R2 is called.
     published : dict of str to DataFrame, optional
         As for `figure1`.
@@ -118,6 +143,11 @@ def figure2(
         ]
         right_rows = pd.concat([rows[rows["representation"] == DENSE], others])
     styles, published = curve_styles(rows), published or {}
+    label = at_nearest_sparsity(trained_codes(rows))["r2_label_mean"].mean()
+    value = "effective_dims_mean" if dimensions else "completeness_mean"
+    marks = _null_marks(
+        {**panels.null_levels(rows, "r2_mean", label), **panels.null_levels(right_rows, value)}
+    )
     theirs = published.get("disentanglement")
     if theirs is not None:
         names = {"top10_r2": "r2_mean", "top10_completeness": "completeness_mean"}
@@ -126,13 +156,25 @@ def figure2(
         2,
         stacked=stacked,
         height_in=_height_in(styles, 2.9),
-        legend_rows=_legend_rows(styles, stacked, published),
+        legend_rows=_legend_rows(styles, stacked, published, len(marks)),
     )
-    panels.codes_dense_nulls(left, rows, "r2_mean", styles, theirs)
-    left.set(title="How well factors are predicted", ylabel=r2_label)
-    panels.codes_dense_nulls(right, right_rows, "completeness_mean", styles, theirs)
-    right.set(title="How few dimensions they need", ylabel="mean completeness")
-    _curve_legend(figure, styles, stacked, published)
+    panels.codes_dense_nulls(left, rows, "r2_mean", styles, theirs, label)
+    low, high = left.get_ylim()
+    left.set_ylim(max(low, -0.25), min(high, 1.04))
+    score_axis(left, "r2")
+    left.set(title="How well factors are predicted", ylabel=r2_name)
+    if dimensions:
+        right.set_yscale("log")
+    panels.codes_dense_nulls(right, right_rows, value, styles, None if dimensions else theirs)
+    if dimensions:
+        log_ticks(right)
+    else:
+        low, high = right.get_ylim()
+        right.set_ylim(max(low, -0.25), min(high, 1.04))
+        score_axis(right, "r2")
+    name = "mean effective dimensions (log scale)" if dimensions else "mean completeness"
+    right.set(title="How few dimensions they need", ylabel=name)
+    _curve_legend(figure, styles, stacked, published, marks)
     return figure
 
 
@@ -145,6 +187,7 @@ def figure3(
     min_r2: float | None = 0.0,
     score: str = "r2_cv",
     column: str = "entropy_knn_bits",
+    completeness: str = "completeness",
     stacked: bool = False,
 ) -> Figure:
     """Completeness of each factor in the codes against its entropy, at the sparsity nearest to `sparsity`.
@@ -153,12 +196,17 @@ def figure3(
     hollow. The rank correlation leaves them out, but for those without a coefficient, which the published rule counts.
     """
     points = entropy_points(
-        disentanglement, factor_entropy, sparsity=sparsity, score=score, column=column, min_r2=min_r2
+        disentanglement,
+        factor_entropy,
+        sparsity=sparsity,
+        score=score,
+        column=column,
+        min_r2=min_r2,
+        completeness=completeness,
     )
-    names = {DENSE: "dense", **SHORT_NULL_LABELS}
-    known = [name for name in names if (disentanglement["representation"] == name).any()]
+    known = [name for name in (DENSE, *NULLS) if (disentanglement["representation"] == name).any()]
     beside = {
-        names[name]: entropy_points(
+        name: entropy_points(
             disentanglement,
             factor_entropy,
             sparsity=sparsity,
@@ -166,6 +214,7 @@ def figure3(
             column=column,
             min_r2=min_r2,
             representation=name,
+            completeness=completeness,
         )
         for name in known
     }
@@ -205,11 +254,15 @@ def figure3(
 
 @styled
 def figure4(
-    factor_families: pd.DataFrame, *, published: Published | None = None, stacked: bool = False
+    factor_families: pd.DataFrame,
+    *,
+    blind: pd.Series | None = None,
+    published: Published | None = None,
+    stacked: bool = False,
 ) -> Figure:
     """Of the best-predicted factors, how many are of each family, by layer and sparsity, then of nulls; seeds averaged.
 
-    `published`, as for `figure1`: a thin pale bar under each of ours.
+    `blind`: family -> how many there would be of as many factors drawn blindly; the first bar. `published`, as for `figure1`: a thin pale bar under each of ours.
     """
     theirs = (published or {}).get("factor_families")
     kept = factor_families.copy()
@@ -223,6 +276,8 @@ def figure4(
     by = ["encoder", "layer", "after", "sparsity", "bar"]
     counts = kept.groupby(by, dropna=False, sort=False)[[*FAMILY_LOOKS, OTHER]].mean().reset_index()
     counts = counts.sort_values(by, key=_sort_key, na_position="first", kind="stable")
+    if blind is not None:
+        counts = _with_blind(counts, blind)
     places = counts[["encoder", "layer"]].drop_duplicates().to_numpy().tolist()
     n_bars = int(counts.groupby(["encoder", "layer"]).size().max())
     figure, axes = new_figure(len(places), stacked=stacked, per_row=2, height_in=0.85 + 0.24 * n_bars)
@@ -240,8 +295,30 @@ def figure4(
     return figure
 
 
-def _curve_legend(figure: Figure, styles: dict, stacked: bool, published: Published) -> None:
-    """Name under the panels what cannot be named at the lines' ends."""
+def _with_blind(counts: pd.DataFrame, blind: pd.Series) -> pd.DataFrame:
+    """Put the bar of factors drawn blindly before those of each layer."""
+    row = {family: float(blind.get(family, 0.0)) for family in (*FAMILY_LOOKS, OTHER)} | {"bar": BLIND}
+    places = counts[["encoder", "layer"]].drop_duplicates().to_dict("records")
+    parts = []
+    for place in places:
+        first = pd.DataFrame([{**place, "after": -1, "sparsity": float("nan"), **row}])
+        parts += [first, _at(counts, place["encoder"], place["layer"])]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _null_marks(nulls: Iterable[str]) -> list[Line2D]:
+    found = set(nulls)
+    names = [null for null in NULLS if null in found]
+    return [
+        Line2D([], [], **NULL_LOOK, marker=NULL_MARKERS[null], label=SHORT_NULL_LABELS[null])
+        for null in names
+    ]
+
+
+def _curve_legend(
+    figure: Figure, styles: dict, stacked: bool, published: Published, more: list[Line2D]
+) -> None:
+    """Name under the panels what cannot be named at the lines' ends, and `more`, such as nulls."""
     lines = []
     if styles and not curves.direct(styles):
         lines = [Line2D([], [], **style) for style in styles.values()]
@@ -250,8 +327,9 @@ def _curve_legend(figure: Figure, styles: dict, stacked: bool, published: Publis
         lines.append(
             Line2D([], [], color=MUTED, label="published, in the colour of its curve", **curves.PUBLISHED)
         )
+    lines += more
     if lines:
-        columns = 1 if stacked else min(3, len(lines))
+        columns = _columns(len(lines), stacked, len(more))
         blank = Line2D([], [], linestyle="none", label=" ")
         lines += [blank] * (
             -len(lines) % columns
@@ -259,9 +337,16 @@ def _curve_legend(figure: Figure, styles: dict, stacked: bool, published: Publis
         figure.legend(handles=lines, loc="outside lower center", ncols=columns)
 
 
-def _legend_rows(styles: dict, stacked: bool, published: Published) -> int:
-    n = (len(styles) + 1 if styles and not curves.direct(styles) else 0) + bool(published)
-    return n if stacked else -(-n // 3)
+def _legend_rows(styles: dict, stacked: bool, published: Published, n_more: int) -> int:
+    n = (len(styles) + 1 if styles and not curves.direct(styles) else 0) + bool(published) + n_more
+    return -(-n // _columns(n, stacked, n_more)) if n else 0
+
+
+def _columns(n: int, stacked: bool, n_more: int) -> int:
+    """How many columns a legend has: names of nulls are short, those of curves are not."""
+    if stacked:
+        return 2 if n_more == n and n > 1 else 1
+    return min(n, 5 if n_more == n else 3)
 
 
 def _height_in(styles: dict, usual: float) -> float:

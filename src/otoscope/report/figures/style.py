@@ -18,7 +18,7 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from otoscope.results import FAMILIES, layer_order
+from otoscope.results import FAMILIES, NULLS, layer_order
 
 INK, MUTED, GRID, PAPER = "#1b1f24", "#626c77", "#e1e5ea", "#ffffff"
 BLUE = "#0072b2"
@@ -31,6 +31,9 @@ FAMILY_LOOKS = dict(zip(FAMILIES, zip((*HUES, "#7f7f7f"), "os^DvPX"), strict=Tru
 
 OTHER, OTHER_COLOR = "other", "#b5b5b5"
 """Factors that are of none of those families."""
+
+NULL_MARKERS = dict(zip(NULLS, ("o", "s", "v", "^", "X", "D", "P", "*", "|"), strict=True))
+"""Shape of each null, all of them grey."""
 
 WIDE_IN, NARROW_IN = 7.4, 3.7
 RC: Any = {
@@ -75,6 +78,16 @@ RC: Any = {
 P = ParamSpec("P")
 Look = dict[str, Any]
 """Keyword arguments of a matplotlib artist."""
+
+NULL_BAND = "#f0f1f3"
+NULL_LOOK: Look = {
+    "linestyle": "none",
+    "markersize": 5,
+    "color": "#8a929b",
+    "markeredgecolor": MUTED,
+    "markeredgewidth": 0.8,
+}
+"""Nulls, in the figures in which each is a mark."""
 
 
 def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
@@ -161,11 +174,17 @@ def readable_on(color: str) -> str:
     return "#000000" if 0.299 * red + 0.587 * green + 0.114 * blue > 0.5 else "#fffffe"
 
 
-def sparsity_axis(axes: Axes, sparsities: Iterable[float], *, dense_at: float | None = None) -> None:
-    """Sparsities in percent; every one has a tick, and so has the dense layer where it stands on this axis."""
+def sparsity_axis(
+    axes: Axes, sparsities: Iterable[float], *, dense_at: float | None = None, nulls_at: float | None = None
+) -> None:
+    """Sparsities in percent; every one has a tick, and so have the dense layer and nulls where they stand apart."""
     ticks = sorted({round(100 * s, 2) for s in sparsities if s == s})
     extra = [] if dense_at is None else [dense_at]
-    axes.set_xticks([*extra, *ticks], [*(["dense"] * len(extra)), *(f"{tick:g}" for tick in ticks)])
+    after = [] if nulls_at is None else [nulls_at]
+    axes.set_xticks(
+        [*extra, *ticks, *after],
+        [*(["dense"] * len(extra)), *(f"{tick:g}" for tick in ticks), *(["nulls"] * len(after))],
+    )
     axes.set_xlabel("sparsity of the code (%)")
     if len(ticks) == 1 and not extra:
         axes.set_xlim(ticks[0] - 5, ticks[0] + 5)
@@ -179,6 +198,15 @@ def score_axis(axes: Axes, metric: str) -> None:
     axes.yaxis.set_major_locator(round_ticks())
     if metric == "accuracy":
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f}"))
+
+
+def log_ticks(axes: Axes) -> None:
+    """Round numbers on a logarithmic y axis, with its final limits."""
+    bottom, top = axes.get_ylim()
+    nice = [digit * 10.0**power for power in range(-8, 5) for digit in (1, 2, 5)]
+    ticks = [tick for tick in nice if bottom <= tick <= top]
+    axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.set_yticks([], minor=True)
 
 
 def round_ticks() -> MaxNLocator:

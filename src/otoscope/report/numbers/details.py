@@ -12,7 +12,10 @@ SHARE = 0.95
 
 
 def latents_needed(run: Run) -> pd.DataFrame | None:
-    """Return ``encoder, layer, representation, sparsity, class, k_needed``, the larger where seeds differ."""
+    """Return ``encoder, layer, representation, sparsity, class, k_needed``, the larger where seeds differ.
+
+    k is chosen on validation rows; None where these tell of no class.
+    """
     from otoscope.probing import latents_needed as needed
 
     table = run.table("sparse_probing")
@@ -22,6 +25,8 @@ def latents_needed(run: Run) -> pd.DataFrame | None:
     for key, here in table.groupby([*BY, "seed"], dropna=False, sort=False):
         parts.append(needed(here, share=SHARE).assign(**dict(zip(BY, key))))
     both = pd.concat(parts, ignore_index=True)
+    if both.empty:
+        return None
     return both.groupby([*BY, "class"], dropna=False, sort=False)["k_needed"].max().reset_index()
 
 

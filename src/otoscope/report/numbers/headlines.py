@@ -7,14 +7,15 @@ from typing import Any
 
 import pandas as pd
 
-from otoscope.report.numbers.means import over_seeds, rows_of
-from otoscope.report.run import Run, score_of
+from otoscope.report.numbers.means import over_seeds, probe_points, rows_of
+from otoscope.report.run import Run, completeness_of
 from otoscope.results import (
     BEST_LAYER,
     CODES,
     DENSE,
     HEADLINE_SPARSITY,
     NULLS,
+    TABLES,
     at_nearest_sparsity,
     layer_order,
     nearest_sparsity,
@@ -33,6 +34,8 @@ class Best:
     high: float
     peak_layer: int | str
     peak_score: float
+    groups: int
+    trusted: bool
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class Drop:
     drop: float
     low: float
     high: float
+    groups: float
 
     @property
     def shown(self) -> bool | None:
@@ -57,7 +61,7 @@ def best_layers(run: Run) -> list[Best]:
     table = run.table("layer_probing")
     if table is None:
         return []
-    points = over_seeds(table, "score", by=("encoder", "layer"), low="score_low", high="score_high")
+    points = probe_points(table, ("encoder", "layer"))
     found = []
     for encoder, here in points.groupby("encoder", sort=False):
         peak = here.loc[here["mean"].idxmax()]
@@ -65,7 +69,15 @@ def best_layers(run: Run) -> list[Best]:
         row = chosen.iloc[0] if len(chosen) else peak
         found.append(
             Best(
-                str(encoder), row["layer"], row["mean"], row["low"], row["high"], peak["layer"], peak["mean"]
+                str(encoder),
+                row["layer"],
+                row["mean"],
+                row["low"],
+                row["high"],
+                peak["layer"],
+                peak["mean"],
+                int(row["groups"]),
+                bool(row["trusted"]),
             )
         )
     return sorted(found, key=lambda best: -best.score)
@@ -97,8 +109,8 @@ def code_drops(run: Run) -> list[Drop]:
     for p in rows_of(over_seeds(codes, "score", by=("encoder", "layer", "sparsity"))):
         level = levels.get((p.encoder, p.layer))
         if level is not None:
-            low, high = intervals.get((p.encoder, str(p.layer), p.sparsity), (float("nan"),) * 2)
-            found.append(Drop(p.encoder, p.layer, p.sparsity, level - p.mean, -high, -low))
+            low, high, groups = intervals.get((p.encoder, str(p.layer), p.sparsity), (float("nan"),) * 3)
+            found.append(Drop(p.encoder, p.layer, p.sparsity, level - p.mean, -high, -low, groups))
     return found
 
 
@@ -108,42 +120,73 @@ def main_selection(summary: pd.DataFrame) -> str:
     return "top10_r2" if "top10_r2" in known else known[0]
 
 
-def representations(run: Run, encoder: str, layer: int | str | None) -> pd.DataFrame:
-    """Return ``representation, sparsity, r2, completeness, effective_dims, n_factors, completeness_published``.
+_SUMMED = {
+    "r2_mean": "r2",
+    "r2_label_mean": "r2_label",
+    "r2_beyond_mean": "r2_beyond",
+    "completeness_mean": "completeness",
+    "effective_dims_mean": "effective_dims",
+    "effective_dims_matched_mean": "effective_dims_matched",
+    "n_factors": "n_factors",
+}
+"""Columns of disentanglement_summary.csv -> what they are called here."""
 
-    Of one layer, a row for the codes, dense and each null; codes and nulls at the sparsity nearest to 95 %; means over
-    seeds of the main selection. ``n_factors`` may be below ten, where fewer are predicted at all. The last column is
-    of the unequal selection that was published: highest completeness, but for the dense layer.
-    """
-    columns = {
-        "r2_mean": "r2",
-        "completeness_mean": "completeness",
-        "effective_dims_mean": "effective_dims",
-        "n_factors": "n_factors",
-    }
-    names = ["representation", "sparsity", *columns.values(), "completeness_published"]
+
+def main_rows(run: Run, selection: str | None = None) -> pd.DataFrame:
+    """Return the rows of disentanglement_summary.csv of a selection (the main one), completeness as it counts."""
     summary = run.table("disentanglement_summary")
     if summary is None:
-        return pd.DataFrame(columns=names)
-    here = summary[(summary["encoder"] == encoder) & (summary["layer"] == layer)]
-    unequal = here[(here["selection"] == "top10_completeness") & (here["representation"] != DENSE)]
-    here = here[here["selection"] == main_selection(summary)]
-    unequal = pd.concat([unequal, here[here["representation"] == DENSE]])
-    codes = trained_codes(here)
-    kept = [at_nearest_sparsity(codes)]
-    kept += [here[here["representation"] == name] for name in (DENSE, *NULLS)]
-    rows = []
-    for part in kept:
+        return pd.DataFrame(columns=list(TABLES["disentanglement_summary"].names))
+    rows = summary[summary["selection"] == (selection or main_selection(summary))]
+    return rows.assign(completeness_mean=rows[f"{completeness_of(run)}_mean"])
+
+
+def representations(run: Run, encoder: str, layer: int | str | None) -> pd.DataFrame:
+    """Return what each representation of a layer comes to: codes, dense and each null.
+
+    Returns
+    -------
+    DataFrame
+        ``representation, sparsity``, then means over seeds of the main selection, ``r2, r2_label, r2_beyond,
+        completeness, effective_dims, effective_dims_matched, n_factors``; ``*_low`` and ``*_high``, their range over
+        seeds; ``seeds``, how many; ``completeness_unequal``, that of the unequal selection that was published: highest
+        completeness, but for the dense layer. Codes and nulls are at the sparsity nearest to 95 %. ``n_factors`` may
+        be below ten, where fewer are predicted at all.
+    """
+    here = _at(main_rows(run), encoder, layer)
+    unequal = _at(main_rows(run, "top10_completeness"), encoder, layer)
+    parts = [at_nearest_sparsity(trained_codes(here))]
+    parts += [here[here["representation"] == name] for name in (DENSE, *NULLS)]
+    rows: list[dict[str, Any]] = []
+    for part in parts:
         for name, group in part.groupby("representation", sort=False):
             sparsity = nearest_sparsity(group["sparsity"])
+            others = here if name == DENSE else unequal
+            others = others[others["representation"] == name]
             if sparsity is not None:
                 group = group[group["sparsity"] == sparsity]
-            means = group.reindex(columns=list(columns)).astype(float).mean().rename(columns)
-            others = unequal[unequal["representation"] == name]
-            others = others if sparsity is None else others[others["sparsity"] == sparsity]
-            means["completeness_published"] = others["completeness_mean"].mean()
-            rows.append({"representation": name, "sparsity": sparsity, **means})
+                others = others[others["sparsity"] == sparsity]
+            values = group[list(_SUMMED)].astype(float).rename(columns=_SUMMED)
+            row = {"representation": name, "sparsity": sparsity, **values.mean()}
+            row |= {
+                f"{column}_{end}": value for end in ("low", "high") for column, value in _ends(values, end)
+            }
+            row |= {
+                "seeds": group["seed"].nunique(),
+                "completeness_unequal": others["completeness_mean"].mean(),
+            }
+            rows.append(row)
+    names = [f"{name}{end}" for name in _SUMMED.values() for end in ("", "_low", "_high")]
+    names = ["representation", "sparsity", *names, "seeds", "completeness_unequal"]
     return pd.DataFrame(rows, columns=names).astype({"sparsity": float})
+
+
+def _ends(values: pd.DataFrame, end: str) -> list[tuple[str, float]]:
+    return list((values.min() if end == "low" else values.max()).items())
+
+
+def _at(table: pd.DataFrame, encoder: str, layer: int | str | None) -> pd.DataFrame:
+    return table[(table["encoder"] == encoder) & (table["layer"] == layer)]
 
 
 def studied_layers(run: Run) -> list[tuple[str, int | str]]:
@@ -176,22 +219,6 @@ def main_layer(run: Run, encoder: str | None = None) -> tuple[str, int | str] | 
     return max(places, key=lambda place: levels.get(place, float("-inf")))
 
 
-def best_factors(run: Run) -> pd.DataFrame:
-    """Return ``encoder, layer, representation, sparsity, factor, family, score``: where each factor is predicted best.
-
-    ``score`` is the R2 that counts in this run, a mean over seeds. Nulls are left out; the best predicted comes first.
-    """
-    by = ["encoder", "layer", "representation", "sparsity", "factor", "family"]
-    table = run.table("disentanglement")
-    if table is None:
-        return pd.DataFrame(columns=[*by, "score"])
-    real = table[~table["representation"].isin(NULLS) & (table["importance"] == "lasso")]
-    means = real.groupby(by, dropna=False, sort=False)[score_of(run)].mean().rename("score")
-    means = means.dropna().reset_index()
-    best = means.loc[means.groupby("factor", sort=False)["score"].idxmax()]
-    return best.sort_values("score", ascending=False, ignore_index=True)
-
-
 def headlines(run: Run) -> pd.DataFrame:
     """Return one row per encoder: best layer and score, gain over layer 0, cost of codes, FVU, R2, completeness.
 
@@ -208,6 +235,8 @@ def headlines(run: Run) -> pd.DataFrame:
             "score": best.score,
             "low": best.low,
             "high": best.high,
+            "groups": best.groups,
+            "trusted": best.trusted,
         }
         gain = comparison(run, best.encoder)
         row["gain"] = gain["difference"] if gain is not None else float("nan")
@@ -223,63 +252,23 @@ def headlines(run: Run) -> pd.DataFrame:
         codes, dense = trained_codes(table), table[table["representation"] == DENSE]
         row["r2"] = codes["r2"].mean()
         row["completeness_gain"] = codes["completeness"].mean() - dense["completeness"].mean()
+        row["effective_dims"] = codes["effective_dims"].mean()
+        row["dense_effective_dims"] = dense["effective_dims"].mean()
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def entropy_points(
-    disentanglement: pd.DataFrame,
-    factor_entropy: pd.DataFrame,
-    *,
-    sparsity: float = HEADLINE_SPARSITY,
-    score: str = "r2_cv",
-    column: str = "entropy_knn_bits",
-    min_r2: float | None = 0.0,
-    representation: str | None = None,
-) -> pd.DataFrame:
-    """Return ``encoder, layer, factor, completeness, r2, family, entropy, hollow, counted`` of the codes.
-
-    Means over seeds, of the Lasso's importances, at the sparsity nearest to `sparsity`; R2 is the column `score`,
-    entropy the column `column`. Factors without a completeness or an entropy are left out. ``hollow``: R2 below
-    `min_r2`, and then not ``counted`` in a correlation; or, if `min_r2` is None, no coefficient kept, and counted as
-    published.
-    With `representation`, "dense" or a null, of that instead of the codes.
-    """
-    if representation is None:
-        codes = trained_codes(disentanglement)
-        codes = at_nearest_sparsity(codes, sparsity)
-    else:
-        codes = disentanglement[disentanglement["representation"] == representation]
-    codes = codes[codes["importance"] == "lasso"]
-    groups = codes.groupby(["encoder", "layer", "factor"], sort=False)
-    means = groups.agg(
-        completeness=("completeness", "mean"), r2=(score, "mean"), kept=("n_nonzero", "mean")
-    ).reset_index()
-    entropy = factor_entropy[["factor", "family"]].assign(entropy=factor_entropy[column])
-    points = means.merge(entropy, on="factor").dropna(subset=["completeness", "entropy"])
-    points["hollow"] = points.pop("kept") == 0 if min_r2 is None else points["r2"] < min_r2
-    points["counted"] = True if min_r2 is None else ~points["hollow"]
-    depth = points["layer"].map(layer_order)
-    return points.iloc[depth.argsort(kind="stable")].sort_values("encoder", kind="stable", ignore_index=True)
-
-
-def spearman(x: pd.Series, y: pd.Series) -> float:
-    """Return Spearman's rank correlation; NaN if either side is constant or there are fewer than three points."""
-    if len(x) < 3 or x.nunique() == 1 or y.nunique() == 1:
-        return float("nan")
-    return float(x.rank().corr(y.rank()))
-
-
-def _paired_intervals(run: Run) -> dict[tuple[str, str, float], tuple[float, float]]:
-    """Return (encoder, layer, sparsity) -> interval of codes minus dense, a mean over seeds."""
+def _paired_intervals(run: Run) -> dict[tuple[str, str, float], tuple[float, float, float]]:
+    """Return (encoder, layer, sparsity) -> interval of codes minus dense, a mean over seeds, and its test groups."""
     table = run.table("comparisons")
     if table is None:
         return {}
     own = table[table["comparison"] == CODES]
-    means = own.groupby(["encoder", "layer", "sparsity"])[["difference_low", "difference_high"]].mean()
+    names = ["difference_low", "difference_high", "n_groups"]
+    means = own.groupby(["encoder", "layer", "sparsity"])[names].mean()
     return {
-        (encoder, str(layer), sparsity): (row["difference_low"], row["difference_high"])
-        for (encoder, layer, sparsity), row in means.iterrows()
+        (encoder, str(layer), sparsity): (low, high, groups)
+        for (encoder, layer, sparsity), (low, high, groups) in zip(means.index, means.to_numpy())
     }
 
 

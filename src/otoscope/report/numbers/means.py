@@ -36,6 +36,28 @@ def over_seeds(
     return points.loc[rank].reset_index(drop=True)
 
 
+def probe_points(probes: pd.DataFrame, by: tuple[str, ...]) -> pd.DataFrame:
+    """Return ``*by, mean, low, high, balanced, groups, trusted, seeds, seed_low, seed_high`` of probes.
+
+    Means over seeds of score, interval and balanced accuracy; ``trusted``: the interval is in every seed; the least
+    number of test groups; and the range of the score over seeds.
+    """
+    points = over_seeds(probes, "score", by=by, low="score_low", high="score_high")
+    more = (
+        probes.groupby(list(by), sort=False)
+        .agg(
+            balanced=("balanced_accuracy", "mean"),
+            groups=("n_groups", "min"),
+            trusted=("trusted", "all"),
+            seeds=("seed", "nunique"),
+            seed_low=("score", "min"),
+            seed_high=("score", "max"),
+        )
+        .reset_index()
+    )
+    return points.merge(more, on=list(by), how="left")
+
+
 def rows_of(table: pd.DataFrame) -> list[Any]:
     """Return the rows of a table, each with its columns as attributes."""
     return list(table.itertuples(index=False))

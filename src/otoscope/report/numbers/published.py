@@ -202,7 +202,7 @@ def _ours(run: Run) -> dict[str, pd.DataFrame | None]:
         dense = by_r2[by_r2["representation"] == DENSE]
         found["r2_top10"] = _rows(pd.concat([dense, trained_codes(by_r2)]), "r2_mean")
         both = pd.concat([dense, by_completeness])
-        found["completeness_published"] = _rows(both, "completeness_mean")
+        found["completeness_published"] = _rows(both, "completeness_published_mean")
     families = run.table("factor_families")
     if families is not None:
         found |= {f"n_{family}": _rows(trained_codes(families), family) for family in FAMILIES}

@@ -14,7 +14,7 @@ from otoscope.report.numbers.means import rows_of
 from otoscope.report.pages.rendering import render
 from otoscope.report.pages.views import N_FIGURES, column_view
 from otoscope.report.run import Run, metric_of, r2_kind, unequal_selection
-from otoscope.report.tables.cells import Table, change, with_interval
+from otoscope.report.tables.cells import UNTRUSTED_NOTE, Table, change, with_interval
 from otoscope.report.tables.claims import claims_beside
 from otoscope.report.words.findings import findings
 from otoscope.results import DENSE, NULL_LABELS, trained_codes
@@ -78,7 +78,8 @@ def differences(runs: list[Run]) -> Differences:
 def headline_numbers(runs: list[Run]) -> list[Table]:
     """Return a table for each encoder that several runs share: a row per headline number, a column per run."""
     found = [{row.encoder: row for row in rows_of(headlines(run))} for run in runs]
-    note = "Codes at the sparsity nearest to 95\u00a0%. Brackets: 95\u00a0% interval. n/a: that run has none."
+    note = "Codes at the sparsity nearest to 95\u00a0%. Brackets: 95\u00a0% interval, a t over test groups. n/a: that run has none."
+    note += UNTRUSTED_NOTE
     columns = ["", *(f"{run.name} (“{run.protocol}”)" for run in runs)]
     tables = []
     for encoder in dict.fromkeys(encoder for rows in found for encoder in rows):
@@ -158,7 +159,7 @@ def _lines(run: Run, row: Any) -> dict[str, str]:
     metric = metric_of(run)
     lines = {
         "best layer": str(row.layer),
-        "its probe": with_interval(row.score, row.low, row.high, metric),
+        "its probe": _probe(row, metric),
         "best layer minus layer 0": change(row.gain, row.gain_low, row.gain_high, metric),
         "layer of the codes below": "n/a" if row.studied is None else str(row.studied),
         "probe on codes minus dense": wording.difference(row.code_change, metric),
@@ -174,9 +175,14 @@ def _lines(run: Run, row: Any) -> dict[str, str]:
             lines[f"completeness of codes minus {what}"] = wording.signed(gain)
     if unequal_selection(run):
         dense = table[table["representation"] == DENSE]
-        gain = _mean(codes, "completeness_published") - _mean(dense, "completeness_published")
+        gain = _mean(codes, "completeness_unequal") - _mean(dense, "completeness_unequal")
         lines["the same against dense, by the published selections"] = wording.signed(gain)
     return lines
+
+
+def _probe(row: Any, metric: str) -> str:
+    text = with_interval(row.score, row.low, row.high, metric, trusted=row.trusted)
+    return f"{text}, {wording.count(row.groups, 'test group')}" if row.groups else text
 
 
 def _dimensions(run: Run, row: Any) -> dict[str, str]:

@@ -23,6 +23,7 @@ from otoscope.report.tables import results as tables
 from otoscope.report.tables.claims import claims_table
 from otoscope.report.tables.confusion import confusion
 from otoscope.report.tables.details import more_tables
+from otoscope.report.tables.dictionaries import dictionary_tables
 from otoscope.report.tables.published import published_tables
 from otoscope.report.words import overview
 from otoscope.report.words.findings import findings
@@ -75,13 +76,14 @@ def _report(run: Run, views: list[FigureView]) -> str:
         title=run.name,
         run=run,
         intro=overview.intro(run),
+        verdicts=overview.verdicts(run),
         tiles=overview.tiles(run),
         findings=findings(run),
         claims=claims_table(run),
         figures=views,
         at_a_glance=tables.headline_table(run) if len(headlines(run)) > 1 else None,
         published=published_tables(run),
-        tables=tables.result_tables(run) + more_tables(run),
+        tables=dictionary_tables(run) + tables.result_tables(run) + more_tables(run),
         confusions=confusion(run),
         settings=overview.settings(run),
         spec=yaml.safe_dump(run.spec, sort_keys=False, allow_unicode=True) if run.spec else "",

@@ -7,19 +7,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pandas as pd
 from markupsafe import Markup
 
 from otoscope.report.figures import paper
 from otoscope.report.figures.saving import inline_svg, save
-from otoscope.report.numbers.headlines import entropy_points, main_selection
+from otoscope.report.numbers.dictionaries import pca_errors
+from otoscope.report.numbers.factors import base_rate, entropy_points
+from otoscope.report.numbers.headlines import main_rows, main_selection
 from otoscope.report.numbers.published import beside
 from otoscope.report.run import (
     Run,
+    completeness_of,
     entropy_of,
     error_measure,
     in_sample,
     metric_of,
     min_r2,
+    n_top,
     r2_kind,
     score_of,
     unequal_selection,
@@ -85,6 +90,7 @@ def _draw1(run: Run, stacked: bool) -> Figure | None:
         metric=metric_of(run),
         chance=run.summary.get("chance"),
         error=error_measure(run),
+        pca=pca_errors(run),
         published=beside(run),
         stacked=stacked,
     )
@@ -95,10 +101,11 @@ def _draw2(run: Run, stacked: bool) -> Figure | None:
     if summary is None or trained_codes(summary).empty:
         return None
     return paper.figure2(
-        summary,
+        pd.concat([main_rows(run), main_rows(run, "top10_completeness")]).drop_duplicates(),
         selection=main_selection(summary),
         unequal=unequal_selection(run),
-        r2_label=f"mean {r2_kind(run)} R²",
+        dimensions=not in_sample(run),
+        r2_name=f"mean {r2_kind(run)} R²",
         published=beside(run),
         stacked=stacked,
     )
@@ -108,16 +115,27 @@ def _draw3(run: Run, stacked: bool) -> Figure | None:
     factors, entropy = run.table("disentanglement"), run.table("factor_entropy")
     if factors is None or entropy is None:
         return None
-    column = entropy_of(run)
-    if entropy_points(factors, entropy, column=column).empty:
+    column, completeness = entropy_of(run), completeness_of(run)
+    if entropy_points(factors, entropy, column=column, completeness=completeness).empty:
         return None
-    floor = None if in_sample(run) else min_r2(run)
-    return paper.figure3(factors, entropy, min_r2=floor, score=score_of(run), column=column, stacked=stacked)
+    return paper.figure3(
+        factors,
+        entropy,
+        min_r2=None if in_sample(run) else min_r2(run),
+        score=score_of(run),
+        column=column,
+        completeness=completeness,
+        stacked=stacked,
+    )
 
 
 def _draw4(run: Run, stacked: bool) -> Figure | None:
     families = run.table("factor_families")
-    return None if families is None else paper.figure4(families, published=beside(run), stacked=stacked)
+    if families is None:
+        return None
+    rate = base_rate(run)
+    blind = None if rate is None else rate * n_top(run)
+    return paper.figure4(families, blind=blind, published=beside(run), stacked=stacked)
 
 
 _DRAW: dict[int, Callable[[Run, bool], Figure | None]] = {1: _draw1, 2: _draw2, 3: _draw3, 4: _draw4}

@@ -34,6 +34,14 @@ Column = tuple[str, Callable[[Any], str]]
 
 ENCODER: Column = ("encoder", lambda row: str(row.encoder))
 LAYER: Column = ("layer", lambda row: str(row.layer))
+SPARSITY: Column = (
+    "sparsity",
+    lambda row: wording.sparsity(row.sparsity) if row.sparsity == row.sparsity else "",
+)
+GROUPS: Column = ("test groups", lambda row: whole(row.groups))
+"""Stands beside every interval, which is a t over them."""
+UNTRUSTED = "†"
+UNTRUSTED_NOTE = f" {UNTRUSTED}: interval not to be trusted: the score is too near its ceiling, or to 0, for so few groups."
 OF: Column = ("of", lambda row: representation_name(str(row.representation), row.sparsity))
 
 
@@ -66,13 +74,20 @@ def representation_name(name: str, sparsity: float) -> str:
     return name if sparsity != sparsity else f"{name} codes, {wording.sparsity(sparsity)}"
 
 
-def with_interval(value: float, low: float, high: float, metric: str) -> str:
-    """``64.2 % [58.1, 69.9]``; no brackets where there is no interval."""
+def with_interval(value: float, low: float, high: float, metric: str, *, trusted: bool = True) -> str:
+    """``64.2 % [58.1, 69.9]``; no brackets where there is no interval, a mark where it is not to be trusted."""
     text = wording.score(value, metric)
     if low != low or high != high:
         return text
     scale, digits = (100, 1) if metric == "accuracy" else (1, 2)
-    return f"{text} [{wording.number(scale * low, digits)}, {wording.number(scale * high, digits)}]"
+    mark = "" if trusted else UNTRUSTED
+    return f"{text} [{wording.number(scale * low, digits)}, {wording.number(scale * high, digits)}]{mark}"
+
+
+def ranged(value: float, low: float, high: float, digits: int = 2) -> str:
+    """``31.2 (29.8 to 33.0)``: a mean and its range over seeds; no brackets where all are written the same."""
+    text, ends = wording.number(value, digits), [wording.number(end, digits) for end in (low, high)]
+    return text if low != low or ends[0] == ends[1] else f"{text} ({' to '.join(ends)})"
 
 
 def change(value: float, low: float, high: float, metric: str) -> str:
@@ -81,6 +96,14 @@ def change(value: float, low: float, high: float, metric: str) -> str:
         return text
     scale, digits = (100, 1) if metric == "accuracy" else (1, 2)
     return f"{text} [{wording.signed(scale * low, digits)}, {wording.signed(scale * high, digits)}]"
+
+
+def seeds_note(seeds: Iterable[int]) -> str:
+    """Say over how many seeds means are; nothing where there is but one."""
+    counts = sorted({int(n) for n in seeds if n == n})
+    if not counts or counts == [1]:
+        return ""
+    return f" Means over {wording.listing([str(n) for n in counts])} seeds."
 
 
 def whole(value: float) -> str:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from otoscope import wording
 from otoscope.report.numbers.headlines import best_layers, studied_layers
-from otoscope.report.numbers.means import over_seeds, rows_of
+from otoscope.report.numbers.means import probe_points, rows_of
 from otoscope.report.numbers.published import CITATION, QUANTITIES, beside, comparison, comparison_summary
 from otoscope.report.run import Run, n_top
 from otoscope.report.tables.cells import (
@@ -19,6 +19,7 @@ from otoscope.report.tables.cells import (
     Table,
     laid_out,
     representation_name,
+    whole,
     with_interval,
 )
 from otoscope.results import DENSE, FAMILIES, layer_order, trained_codes
@@ -47,7 +48,7 @@ def _table1(run: Run) -> Table | None:
     best = {(b.encoder, b.layer) for b in best_layers(run)}
     printed = theirs[theirs["source"] == "Table 1"]
     shown = best | {*zip(printed["encoder"], printed["layer"])} | set(studied_layers(run))
-    points = over_seeds(probes, "score", by=("encoder", "layer"), low="score_low", high="score_high")
+    points = probe_points(probes, ("encoder", "layer"))
     points = points[[place in shown for place in zip(points["encoder"], points["layer"])]]
     rows = points.merge(theirs, on=["encoder", "layer"], how="left").fillna({"source": "none"})
     others = published["table1_sota"].sort_values("score").rename(columns={"model": "encoder"})
@@ -57,8 +58,13 @@ def _table1(run: Run) -> Table | None:
         ("layer", lambda r: "" if pd.isna(r.layer) else str(r.layer)),
         (
             "this run [95\u00a0% interval]",
-            lambda r: "" if pd.isna(r.mean) else with_interval(r.mean, r.low, r.high, "accuracy"),
+            lambda r: (
+                ""
+                if pd.isna(r.mean)
+                else with_interval(r.mean, r.low, r.high, "accuracy", trusted=r.trusted is not False)
+            ),
         ),
+        ("test groups", lambda r: "" if pd.isna(r.groups) else whole(r.groups)),
         ("published", lambda r: wording.percent(r.score)),
         (
             "this run minus published",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from otoscope import wording
-from otoscope.report.numbers.headlines import HEADLINE_SPARSITY, main_selection
+from otoscope.report.numbers.dictionaries import collapsed, pca_errors
+from otoscope.report.numbers.factors import base_rate
+from otoscope.report.numbers.headlines import main_selection
 from otoscope.report.numbers.published import beside, published_name
 from otoscope.report.run import (
     Run,
@@ -19,7 +21,14 @@ from otoscope.report.run import (
     r2_kind,
     unequal_selection,
 )
-from otoscope.results import METRIC_LABELS, NULLS, entropy_column, nearest_sparsity, trained_codes
+from otoscope.results import (
+    HEADLINE_SPARSITY,
+    METRIC_LABELS,
+    NULLS,
+    entropy_column,
+    nearest_sparsity,
+    trained_codes,
+)
 
 DENSE_APART = "the dense layer stands left of them, and as a thin dashed line"
 
@@ -35,13 +44,17 @@ class Caption:
 
 def caption(run: Run, number: int) -> Caption:
     """Return the caption of figure 1, 2, 3 or 4 of a run."""
-    return {1: _figure1, 2: _figure2, 3: _figure3, 4: _figure4}[number](run)
+    found = {1: _figure1, 2: _figure2, 3: _figure3, 4: _figure4}[number](run)
+    return replace(found, shows=found.shows + _collapsed(run))
 
 
 def _figure1(run: Run) -> Caption:
     metric = f"probe {METRIC_LABELS.get(metric_of(run), 'score')}"
     error, several = error_measure(run), _n_seeds(run) > 1
-    seeds = f" Curves are means over seeds; the bands of {error.upper()} are their range." if several else ""
+    seeds = " Curves are means over seeds; bands around them are their range." if several else ""
+    pca = pca_errors(run)
+    if pca is not None and not pca[error].isna().all():
+        seeds += " Dotted: principal components (PCA), as many as latents are active on a clip."
     places = _places(run, "sae_probing")
     whiskers = ", thin upright lines are 95\u00a0% intervals" if len(places) <= 3 else ""
     dense = "dashed is the dense layer" if len(places) <= 3 and not beside(run) else DENSE_APART
@@ -67,7 +80,7 @@ def _figure1(run: Run) -> Caption:
         pale += "the 99\u00a0% autoencoder misread, and which is not known."
     return Caption(
         "Is the label in there, and does it survive in sparse codes?",
-        f"“Each layer”: {metric} on test clips, with its 95\u00a0% interval as a band. Large markers: the layers "
+        f"“Each layer”: {metric} on test clips, with its 95\u00a0% interval (a t over the test groups) as a band. Large markers: the layers "
         "that were split into latents, in the colours they keep in the other panels. “Sparse codes”: the same kind "
         f"of probe on the codes of those layers; {dense}{whiskers}. “What the codes lose”: {lost}{seeds}{pale}",
         "A layer far above chance holds the label in a form that a linear model can read. Where a solid curve "
@@ -87,13 +100,17 @@ def _figure2(run: Run) -> Caption:
     nulls = ""
     if summary is not None and summary["representation"].isin(NULLS).any():
         nulls = (
-            " Grey: nulls, each a mean over the layers shown; a level where it was measured at one sparsity only, "
-            "“none” where no factor could be predicted."
+            " Grey marks at the right: nulls, each a mean over the layers shown, at the sparsity nearest to 95\u00a0%; "
+            "none for a null from which no factor is predicted. Grey band: from the lowest to the highest of them, "
+            "without the label and shuffled factors. “Label”: what a table of class means, which hears nothing, predicts "
+            "of the same factors."
         )
-    few = "mean completeness of the same factors"
+    few = "over how many dimensions each of the same factors is spread (effective dimensions, mean)"
+    if in_sample(run):
+        few = "mean completeness of the same factors, as published: each by the log of its own width"
     if unequal_selection(run):
         few = (
-            f"mean completeness, as published: for the dense layer of those {n_top(run)} factors, but for codes and "
+            f"mean completeness, as published, each by the log of its own width: for the dense layer of those {n_top(run)} factors, but for codes and "
             f"nulls of the {n_top(run)} factors of highest completeness. The two selections are not equal, which "
             "raises codes; the table “Dense, codes and nulls” has the same selection for all"
         )
@@ -102,15 +119,26 @@ def _figure2(run: Run) -> Caption:
         if len(_places(run, "sae_probing")) <= 3 and not beside(run)
         else DENSE_APART
     )
-    pale = _pale(run, "values (in-sample R²; completeness by the unequal selection)")
+    pale = _pale(
+        run, "values (in-sample R²" + ("; completeness by the unequal selection)" if in_sample(run) else ")")
+    )
+    bands = " (bands: range over seeds)" if _n_seeds(run) > 1 else ""
+    beyond, high, base = (
+        "Of a factor that the label alone tells, only R² beyond the label counts. ",
+        "Few dimensions",
+        "",
+    )
+    if in_sample(run):
+        beyond, high = "", "High completeness"
+        base = " Completeness has another base for the dense layer than for codes: compare the effective dimensions in "
+        base += "the table too."
     return Caption(
         "Which physical properties are in the codes, and in how few latents?",
         f"“How well”: mean {r2_kind(run)} R² of {chosen}, each predicted by a Lasso (a linear model that uses few "
-        f"inputs). “How few”: {few}. Solid: sparse codes; {dense}.{nulls}{pale}",
-        "High R²: the properties can be read off. High completeness: each is read off from few dimensions. Both "
+        f"inputs). {beyond}“How few”: {few}. Solid: sparse codes{bands}; {dense}.{nulls}{pale}",
+        f"High R²: the properties can be read off. {high}: each is read off from few dimensions. Both "
         "at once is what “disentangled” means. What an untrained SAE or a random projection reaches as well, "
-        "training cannot take the credit for. Completeness counts on a scale that depends on how many dimensions "
-        "there are, which differs between dense and codes: compare the effective dimensions in the table too."
+        f"training cannot take the credit for.{base}"
         + (
             " A factor that keeps no coefficient counts as 1 here, by the published rule."
             if empty_counts(run)
@@ -138,18 +166,19 @@ def _figure3(run: Run) -> Caption:
             "Spearman's "
             "rank correlation ρ leaves it out."
         )
-    published = ""
+    base = "each by the log of its own width, as published" if in_sample(run) else _base(run)
+    published = _mixed(run)
     if beside(run):
-        published = (
+        published += (
             " The published figure is of AST 6, WavLM 1, HuBERT 3 and MERT 4; its caption says 90\u00a0% "
             "sparsity, the "
             "code that draws it takes 95\u00a0%, and it prints no values to put here."
         )
     return Caption(
         "Do properties that vary more richly need more latents?",
-        f"Each point is a factor: its completeness in the codes at {sparsity} sparsity, "
+        f"Each point is a factor: its completeness ({base}) in the codes at {sparsity} sparsity, "
         f"against its entropy over the clips (estimated {estimate}). Colour and shape: its family. {hollow} "
-        f"In small print: ρ of the dense layer and of the nulls.{published}",
+        f"In small print: ρ of the dense layer, and from the lowest to the highest of the nulls.{published}",
         "A cloud that falls to the right, with ρ well below 0, means that factors which vary more richly are "
         "spread over more latents. Where a null's ρ is as low, training cannot take the credit.",
     )
@@ -161,12 +190,50 @@ def _figure4(run: Run) -> Caption:
     )
     return Caption(
         "What kind of property does each layer hold best?",
-        f"Of the {n_top(run)} factors predicted best, how many belong to each family; one bar for the dense layer, "
-        f"then one for each sparsity, and, below, nulls that no training shaped.{thin}",
-        "A long block of one colour: the layer is mostly about that kind of property. Bars that look alike from "
-        "top to bottom: sparsity does not change what the codes are about. A bar that stops early: fewer factors "
-        "than that could be predicted at all.",
+        f"Of the {n_top(run)} factors predicted best, how many belong to each family. First bar: the base rate, as many "
+        f"factors drawn blindly of all that were measured{_rates(run)}; then the dense layer, each sparsity, and, below, "
+        f"nulls.{thin}",
+        "A block of one colour that is longer than in the first bar: the layer holds that kind of property better than "
+        "others. As long as there, or as in the nulls: nothing is shown but how many such factors were measured. A bar "
+        "that stops early: fewer factors than that could be predicted at all.",
     )
+
+
+def _collapsed(run: Run) -> str:
+    """Warn of codes that are drawn though nothing is claimed of them."""
+    n = len(collapsed(run))
+    if not n:
+        return ""
+    said = f"{wording.count(n, 'dictionary that', 'dictionaries that')} collapsed (see the table of health)"
+    return f" Drawn too: codes of {said}, which say nothing about sparse codes."
+
+
+def _base(run: Run) -> str:
+    """Say by the log of what completeness is divided."""
+    table = run.table("disentanglement")
+    bases = sorted(set(table["base"].dropna().astype(int))) if table is not None else []
+    bases = [base for base in bases if base > 0]
+    if len(bases) == 1:
+        return f"by the log of {bases[0]:,} for all"
+    return "by the log of one width for all representations of a layer"
+
+
+def _mixed(run: Run) -> str:
+    """Name the factors that nearest neighbours say nothing of."""
+    entropy = run.table("factor_entropy")
+    if entropy is None or entropy_of(run) != entropy_column("knn") or not entropy["mixed"].any():
+        return ""
+    names = list(entropy.loc[entropy["mixed"], "factor"])
+    listed = wording.listing(names if len(names) <= 6 else [*names[:5], f"{len(names) - 5} more"])
+    return f" Left out, since most of their values are tied (“mixed”): {listed}."
+
+
+def _rates(run: Run) -> str:
+    rate = base_rate(run)
+    if rate is None:
+        return ""
+    listed = [f"{family} {wording.percent(share, 0)}" for family, share in rate.items()]
+    return f" ({', '.join(listed)})"
 
 
 def _pale(run: Run, what: str) -> str:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import math
+from typing import Any
+
+import pandas as pd
 
 from otoscope import wording
 from otoscope.report.numbers.details import free_shares, problem_counts
-from otoscope.report.numbers.headlines import (
-    best_factors,
-    entropy_points,
-    main_layer,
-    representations,
-    spearman,
-)
+from otoscope.report.numbers.dictionaries import collapse
+from otoscope.report.numbers.factors import best_factors, entropy_points, spearman
+from otoscope.report.numbers.headlines import main_layer, representations
 from otoscope.report.numbers.means import rows_of
-from otoscope.report.run import Run, empty_counts, entropy_of, in_sample, min_r2, score_of
-from otoscope.report.words.finding import Finding, place_of
-from otoscope.results import DENSE, NULL_LABELS, NULLS, nearest_sparsity, trained_codes
+from otoscope.report.run import Run, completeness_of, empty_counts, entropy_of, in_sample, min_r2, score_of
+from otoscope.report.words.finding import Finding, not_tested, place_of
+from otoscope.results import DENSE, NULL_LABELS, NULLS, entropy_column, nearest_sparsity, trained_codes
 
 
 def factor_findings(run: Run) -> list[Finding | None]:
@@ -43,6 +42,9 @@ def _factors(run: Run) -> Finding | None:
     if below:
         names = wording.listing([*below[:4], *(["others"] if len(below) > 4 else [])])
         text += f"; {names} {'stays' if len(below) == 1 else 'stay'} below {wording.number(min_r2(run))} everywhere"
+    if not in_sample(run) and best["label_owned"].any():
+        text += ". Told mostly by the label alone, and so ranked by what is held beyond it: "
+        text += _some(best.loc[best["label_owned"], "factor"])
     problems = problem_counts(run)
     if problems:
         n = run.tables["factor_problems"]["clip_id"].nunique()
@@ -52,39 +54,69 @@ def _factors(run: Run) -> Finding | None:
 
 
 def _disentanglement(run: Run) -> Finding | None:
-    place, summary = main_layer(run), run.table("disentanglement_summary")
-    if place is None or summary is None:
+    place, lead = main_layer(run), "How disentangled the codes are"
+    if place is None or run.table("disentanglement_summary") is None:
         return None
     table = representations(run, *place).dropna(subset=["completeness"])
     rows = {row.representation: row for row in rows_of(table)}
     codes, dense = next(iter(rows_of(trained_codes(table))), None), rows.get(DENSE)
     if codes is None or dense is None:
         return None
-    text = f"In {place_of(run, *place)}, mean completeness is {wording.number(codes.completeness)} in the codes at "
+    if collapse(run, *place, codes.sparsity):
+        return not_tested(run, place, lead)
+    nulls = [rows[name] for name in NULLS if name in rows and name != "label"]
+    say = _by_completeness if in_sample(run) else _by_dimensions
+    text = f"In {place_of(run, *place)}, {say(codes, dense, nulls)}"
+    if not math.isnan(codes.r2_label):
+        text += " The label alone, without any audio, predicts these factors with a mean R² of "
+        text += f"{wording.number(codes.r2_label)}; beyond it the codes hold {wording.number(codes.r2_beyond)}, the "
+        text += f"dense state {wording.number(dense.r2_beyond)}."
+    if empty_counts(run):
+        text += " By this run's rules, a factor of which the Lasso keeps nothing counts as completeness 1."
+    text += f" These means carry no interval ({wording.count(codes.seeds, 'seed')}): small differences mean little."
+    return Finding(lead, text)
+
+
+def _by_dimensions(codes: Any, dense: Any, nulls: list[Any]) -> str:
+    """Say it in effective dimensions, which need no base; completeness, on one base, stands behind."""
+    text = f"a factor takes {_dims(codes.effective_dims)} effective dimensions in the codes at "
+    text += f"{wording.sparsity(codes.sparsity)} sparsity and {_dims(dense.effective_dims)} in the dense state (mean R² "
+    text += f"{wording.number(codes.r2)} and {wording.number(dense.r2)}; mean completeness, on one base, "
+    text += f"{wording.number(codes.completeness)} and {wording.number(dense.completeness)})."
+    if not math.isnan(codes.effective_dims_matched + dense.effective_dims_matched):
+        text += f" Of the sparsest fits within .01 of the best R²: {_dims(codes.effective_dims_matched)} and "
+        text += f"{_dims(dense.effective_dims_matched)}."
+    if nulls:
+        listed = [
+            f"{NULL_LABELS[null.representation]} {_dims(null.effective_dims)} (R² {wording.number(null.r2)})"
+            for null in nulls
+        ]
+        text += f" The nulls: {wording.listing(listed)}."
+    # fewer dimensions for a lower R2 are no merit
+    as_good = [n for n in nulls if n.effective_dims <= codes.effective_dims and n.r2 >= codes.r2 - 0.01]
+    return text + _no_credit(as_good)
+
+
+def _by_completeness(codes: Any, dense: Any, nulls: list[Any]) -> str:
+    """Say it in completeness as published, each by the log of its own width; dimensions stand behind."""
+    text = f"mean completeness is {wording.number(codes.completeness)} in the codes at "
     text += f"{wording.sparsity(codes.sparsity)} sparsity and {wording.number(dense.completeness)} in the dense state"
     if not math.isnan(codes.effective_dims + dense.effective_dims):
         text += f"; a factor takes {_dims(codes.effective_dims)} effective dimensions in the codes, "
         text += f"{_dims(dense.effective_dims)} in the dense state"
     text += f" (mean R² {wording.number(codes.r2)} and {wording.number(dense.r2)})."
-    nulls = [rows[name] for name in NULLS if name in rows]
     if nulls:
         listed = [
             f"{NULL_LABELS[null.representation]} {wording.number(null.completeness)} (R² {wording.number(null.r2)})"
             for null in nulls
         ]
         text += f" The nulls: {wording.listing(listed)}."
-        as_good = [
-            NULL_LABELS[null.representation] for null in nulls if null.completeness >= codes.completeness
-        ]
-        if as_good:
-            text += (
-                f" Codes do not beat {wording.listing(as_good)}, so sparse training cannot take the credit."
-            )
-    if empty_counts(run):
-        text += " By this run's rules, a factor of which the Lasso keeps nothing counts as completeness 1."
-    seeds = wording.count(summary["seed"].nunique(), "seed")
-    text += f" These means carry no interval ({seeds}): small differences mean little."
-    return Finding("How disentangled the codes are", text)
+    return text + _no_credit([null for null in nulls if null.completeness >= codes.completeness])
+
+
+def _no_credit(as_good: list[Any]) -> str:
+    names = wording.listing([NULL_LABELS[null.representation] for null in as_good])
+    return f" Codes do not beat {names}, so sparse training cannot take the credit." if as_good else ""
 
 
 def _not_unique(run: Run) -> Finding | None:
@@ -113,8 +145,17 @@ def _entropy(run: Run) -> Finding | None:
     if table is None or entropy is None or place is None:
         return None
     floor = None if in_sample(run) else min_r2(run)
-    points = entropy_points(table, entropy, score=score_of(run), column=entropy_of(run), min_r2=floor)
+    points = entropy_points(
+        table,
+        entropy,
+        score=score_of(run),
+        column=entropy_of(run),
+        min_r2=floor,
+        completeness=completeness_of(run),
+    )
     points = points[(points["encoder"] == place[0]) & (points["layer"] == place[1]) & points["counted"]]
+    if collapse(run, *place, nearest_sparsity(trained_codes(table)["sparsity"]) or 0.0):
+        return not_tested(run, place, "Entropy")
     rho, n = spearman(points["entropy"], points["completeness"]), len(points)
     if math.isnan(rho):
         return None
@@ -128,7 +169,14 @@ def _entropy(run: Run) -> Finding | None:
     else:
         text += f"factors of higher entropy have {'lower' if rho < 0 else 'higher'} completeness: {numbers}; "
         text += f"unrelated rankings stay within ±{wording.number(chance)} in 95\u00a0% of cases."
+    if entropy_of(run) == entropy_column("knn") and entropy["mixed"].any():
+        text += f" Left out, since most of their values are tied: {_some(entropy.loc[entropy['mixed'], 'factor'])}."
     return Finding("Entropy", text)
+
+
+def _some(names: pd.Series) -> str:
+    known = list(names)
+    return wording.listing(known if len(known) <= 6 else [*known[:5], f"{len(known) - 5} more"])
 
 
 def _dims(value: float) -> str:

@@ -8,8 +8,8 @@ import pandas as pd
 
 from otoscope import wording
 from otoscope.report.numbers.details import latents_needed
+from otoscope.report.numbers.dictionaries import collapse, pca_errors
 from otoscope.report.numbers.headlines import (
-    HEADLINE_SPARSITY,
     best_layers,
     code_drops,
     comparison,
@@ -18,8 +18,8 @@ from otoscope.report.numbers.headlines import (
 from otoscope.report.numbers.means import curves_of, over_seeds
 from otoscope.report.run import Run, metric_of, picked_on_test
 from otoscope.report.words.factor_findings import factor_findings
-from otoscope.report.words.finding import Finding, place_of
-from otoscope.results import DENSE, METRIC_LABELS, at_nearest_sparsity, trained_codes
+from otoscope.report.words.finding import Finding, not_tested, place_of
+from otoscope.results import DENSE, HEADLINE_SPARSITY, METRIC_LABELS, at_nearest_sparsity, trained_codes
 
 
 def findings(run: Run) -> list[Finding]:
@@ -42,7 +42,7 @@ def _best_layer(run: Run) -> Finding | None:
     best, metric = bests[0], metric_of(run)
     label = run.summary.get("label")
     what = f"the label “{label}”" if label else "the label"
-    interval = wording.score_interval(best.low, best.high, metric)
+    interval = wording.score_interval(best.low, best.high, metric, groups=best.groups, trusted=best.trusted)
     score = wording.score(best.score, metric) + (f" ({interval})" if interval else "")
     text = wording.sentence_case(place_of(run, best.encoder, best.layer))
     elsewhere = best.peak_layer != best.layer
@@ -80,7 +80,7 @@ def _gain(run: Run) -> Finding | None:
     verdicts: dict[str, list[str]] = {}
     for row in rows:
         low, high = row["difference_low"], row["difference_high"]
-        interval = wording.difference_interval(low, high, metric)
+        interval = wording.difference_interval(low, high, metric, groups=row["n_groups"])
         size = wording.difference(row["difference"], metric) + (f" ({interval})" if interval else "")
         name = f"Layer {row['layer']}" + (f" of {row['encoder']}" if several else "")
         verdicts.setdefault(_verdict(low, high), []).append(f"{name} against layer 0: {size}")
@@ -108,6 +108,11 @@ def _codes(run: Run) -> Finding | None:
     drops = [drop for drop in everywhere if (drop.encoder, drop.layer) == place]
     if not drops or place is None:
         return None
+    sound = [drop for drop in everywhere if not collapse(run, drop.encoder, drop.layer, drop.sparsity)]
+    n_collapsed = len(everywhere) - len(sound)
+    everywhere, drops = sound, [drop for drop in sound if drop in drops]
+    if not drops:
+        return not_tested(run, place, "What the codes keep")
     usual = [drop for drop in drops if drop.sparsity < HEADLINE_SPARSITY + 0.01] or drops
     changes = [-drop.drop for drop in usual]
     text = f"Probing the sparse codes of {place_of(run, *place)} instead of its dense state changes the score by "
@@ -124,11 +129,14 @@ def _codes(run: Run) -> Finding | None:
             text += f" In {shown} of these {cases} the interval of the difference excludes 0."
         else:
             text += f" In none of these {cases} does the interval of the difference exclude 0."
+    if n_collapsed:
+        text += f" {wording.sentence_case(wording.count(n_collapsed, 'dictionary', 'dictionaries'))} that collapsed "
+        text += f"{'is' if n_collapsed == 1 else 'are'} left out."
     worst = max(everywhere, key=lambda drop: drop.drop)
     if worst.drop <= 0:
         return Finding("What the codes keep", f"{text} In no layer do codes do worse than the dense state.")
     size = wording.difference(worst.drop, metric).lstrip("+")
-    interval = wording.difference_interval(worst.low, worst.high, metric)
+    interval = wording.difference_interval(worst.low, worst.high, metric, groups=worst.groups)
     where = f"{place_of(run, worst.encoder, worst.layer)} at {wording.sparsity(worst.sparsity)}"
     text += f" The largest drop of all is {size} ({where}{f'; {interval}' if interval else ''})"
     text += ", which is not shown to be more than chance." if worst.shown is False else "."
@@ -145,21 +153,27 @@ def _few_latents(run: Run) -> Finding | None:
     codes = at_nearest_sparsity(codes)
     if codes.empty:
         return None
+    if collapse(run, *place, codes["sparsity"].iloc[0]):
+        return not_tested(run, place, "How few latents a class needs")
     ks = codes.set_index("class")["k_needed"]
     half = wording.count(_half(ks), "latent")
     text = f"In the codes of {place_of(run, *place)} at {wording.sparsity(codes['sparsity'].iloc[0])} sparsity, half "
     text += f"of the {len(ks)} classes are told apart nearly as well by {half} or fewer as by the whole code "
-    text += "(95\u00a0% of its average precision)."
+    text += "(95\u00a0% of its average precision, by the validation clips)."
     if ks.min() < ks.max():
-        text += (
-            f" The easiest, {ks.idxmin()}, needs {ks.min():.0f}; the hardest, {ks.idxmax()}, {ks.max():,.0f}."
-        )
+        text += f" Fewest, {ks.min():.0f}, for {_tied(ks, ks.min())}; most, {ks.max():,.0f}, for {_tied(ks, ks.max())}."
     if len(dense):
         text += (
             f" From the dense state, half of them need {wording.count(_half(dense['k_needed']), 'dimension')}"
         )
         text += " or fewer."
     return Finding("How few latents a class needs", text)
+
+
+def _tied(ks: pd.Series, k: float) -> str:
+    """Name all classes that need `k`, or the first three of them and how many more."""
+    names = [str(name) for name in ks.index[ks == k]]
+    return wording.listing(names if len(names) <= 4 else [*names[:3], f"{len(names) - 3} more"])
 
 
 def _half(ks: pd.Series) -> int:
@@ -191,4 +205,25 @@ def _reconstruction(run: Run) -> Finding | None:
         text += (
             f" The loss rises from the lowest to the highest sparsity in {rising} of {len(curves)} layers."
         )
+    text += _pca(run, place, curve)
     return Finding("What the codes lose", text)
+
+
+def _pca(run: Run, place: tuple[str, int | str], curve: pd.DataFrame) -> str:
+    """Say where principal components, as many as latents are active, lose more or less than the codes."""
+    pca = pca_errors(run)
+    if pca is None:
+        return ""
+    theirs = curves_of(over_seeds(pca, "fvu", by=("encoder", "layer", "sparsity"))).get(place)
+    if theirs is None:
+        return ""
+    both = curve.merge(theirs, on="sparsity", suffixes=("", "_pca"))
+    worse = list(both.loc[both["mean"] >= both["mean_pca"], "sparsity"])
+    text = " PCA with as many components as latents are active"
+    if not worse:
+        return f"{text} loses more at every sparsity."
+    if len(worse) == len(both):
+        return f"{text} loses less, or as little, at every sparsity."
+    return (
+        f"{text} loses less at {wording.listing([wording.sparsity(s) for s in worse])}, and more elsewhere."
+    )

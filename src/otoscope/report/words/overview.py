@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 from otoscope import wording
-from otoscope.report.numbers.headlines import headlines, studied_layers
-from otoscope.report.run import Run, metric_of, r2_kind
-from otoscope.results import layer_order
+from otoscope.report.numbers.dictionaries import COLLAPSED, layer_health
+from otoscope.report.numbers.headlines import headlines, representations, studied_layers
+from otoscope.report.run import Run, in_sample, metric_of, r2_kind
+from otoscope.results import layer_order, trained_codes
 
 _SIDES = (("n_train", "for training"), ("n_valid", "for validation"), ("n_test", "for the test"))
 _PROTOCOLS = {
-    "sound": "sound: nothing is chosen or fitted on what it is scored on",
+    "sound": "sound: every score is of groups that its own fit has not seen; what is chosen (layer, penalty, k) is chosen "
+    "on other clips than the test's",
     "paper": "paper: the rules of the published code, so that its numbers can be compared",
 }
 
@@ -47,6 +50,37 @@ def intro(run: Run) -> str:
     return " ".join(said)
 
 
+@dataclass(frozen=True)
+class Verdict:
+    """The health of a layer's dictionaries, as the first screen has it."""
+
+    state: str
+    where: str
+    verdict: str
+    others: str
+
+
+def verdicts(run: Run) -> list[Verdict]:
+    """Return a verdict per layer, which comes before anything that its codes are said to hold."""
+    found = layer_health(run)
+    several = len({health.encoder for health in found}) > 1
+    cards = []
+    for health in found:
+        where = wording.place(health.encoder, health.layer, encoders=2 if several else 1)
+        at = "" if math.isnan(health.sparsity) else f" at {wording.sparsity(health.sparsity)}"
+        others = [
+            f"{state} at {wording.listing([wording.sparsity(s) for s in sparsities])}"
+            for state, sparsities in health.others.items()
+        ]
+        said = f"{health.alive:,} of {wording.count(health.n_latents, 'latent')} alive; loses {wording.percent(health.fvu)} of "
+        said += f"the variance (PCA with as many components: {wording.percent(health.pca_fvu)})."
+        said += f" Others: {'; '.join(others)}." if others else ""
+        if health.state == COLLAPSED:
+            said = f"What its codes are said to hold is not tested. {said}".strip()
+        cards.append(Verdict(health.state, f"Dictionary of {where}{at}", health.verdict, said))
+    return cards
+
+
 def tiles(run: Run) -> list[list[str]]:
     """Return [number, what it is, remark] of what a reader looks for first."""
     table = headlines(run)
@@ -60,7 +94,9 @@ def tiles(run: Run) -> list[list[str]]:
             row["score"],
             wording.score(row["score"], metric),
             f"best probe: {best}",
-            wording.score_interval(row["low"], row["high"], metric),
+            wording.score_interval(
+                row["low"], row["high"], metric, groups=row["groups"], trusted=row["trusted"]
+            ),
         ),
         (
             row["code_change"],
@@ -73,10 +109,29 @@ def tiles(run: Run) -> list[list[str]]:
             row["r2"],
             wording.number(row["r2"]),
             f"mean {r2_kind(run)} R²",
-            "best-predicted factors, same codes",
+            "best-predicted factors, same codes" + _label_alone(run, row["encoder"], row["studied"]),
         ),
     ]
+    if not in_sample(run):
+        dense = wording.number(row["dense_effective_dims"], 1)
+        dims = wording.number(row["effective_dims"], 1)
+        found.append(
+            (row["effective_dims"], dims, "effective dimensions a factor", f"same codes; dense {dense}")
+        )
+    main = [
+        health
+        for health in layer_health(run)
+        if (health.encoder, health.layer) == (row["encoder"], row["studied"])
+    ]
+    if main and main[0].state == COLLAPSED:  # no number of such codes is a headline
+        found = found[:1]
     return [tile for value, *tile in found if not math.isnan(value)]
+
+
+def _label_alone(run: Run, encoder: str, layer: int | str | None) -> str:
+    """The null beside an R2: what the label alone predicts of the same factors."""
+    label = trained_codes(representations(run, encoder, layer))["r2_label"].mean()
+    return "" if math.isnan(label) else f"; the label alone: {wording.number(label)}"
 
 
 def settings(run: Run) -> list[tuple[str, str]]:
