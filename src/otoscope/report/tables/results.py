@@ -180,7 +180,7 @@ def _representations(run: Run) -> Table | None:
         ("factors", lambda r: whole(r.n_factors)),
     ]
     note = "Means over the best-predicted factors of each representation, at most ten; brackets: range over seeds. "
-        "A factor that is not predicted is not counted, so a null may have none (n/a). "
+    note += "A factor that is not predicted is not counted, so a null may have none (n/a). "
     note += (LABEL_NOTE_PAPER if published else LABEL_NOTE) + seeds_note(both["seeds"])
     if unequal:
         note += (

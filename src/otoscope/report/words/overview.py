@@ -14,8 +14,8 @@ from otoscope.results import layer_order, trained_codes
 
 _SIDES = (("n_train", "for training"), ("n_valid", "for validation"), ("n_test", "for the test"))
 _PROTOCOLS = {
-    "sound": "sound: probes and fits of factors are scored on groups that they have not seen; layer, penalty and k are chosen "
-    "without those. Autoencoders learn from training clips, without labels; factors are measured on these too, unless "
+    "sound": "sound: probes and fits of factors are scored on groups that they have not seen; layer, penalty and "
+    "k are chosen without those. Autoencoders learn from training clips, without labels; factors are measured on these too, unless "
     "the settings say otherwise",
     "paper": "paper: the rules of the published code, so that its numbers can be compared",
 }
@@ -74,7 +74,8 @@ def verdicts(run: Run) -> list[Verdict]:
             for state, sparsities in health.others.items()
         ]
         said = f"{health.alive:,} of {wording.count(health.n_latents, 'latent')} alive; loses "
-        said += f"{wording.percent(health.fvu)} of the variance (PCA with as many components: {wording.percent(health.pca_fvu)})."
+        said += f"{wording.percent(health.fvu)} of the variance (PCA with as many components: "
+        said += f"{wording.percent(health.pca_fvu)})."
         said += f" Others: {'; '.join(others)}." if others else ""
         if health.state == COLLAPSED:
             said = f"What its codes are said to hold is not tested. {said}".strip()
