@@ -74,7 +74,7 @@ def headline_table(run: Run) -> Table:
         ("the same, dense", lambda r: wording.number(r.dense_effective_dims, 1)),
         ("completeness minus dense", lambda r: wording.signed(r.completeness_gain)),
     ]
-    note = f"Codes at the sparsity nearest to 95\u00a0%. Brackets: 95\u00a0% interval, a t over test groups."
+    note = "Codes at the sparsity nearest to 95\u00a0%. Brackets: 95\u00a0% interval, a t over test groups."
     note += UNTRUSTED_NOTE
     return laid_out("At a glance", columns, rows_of(headlines(run)), note=note)
 
