@@ -15,9 +15,8 @@ from otoscope.results import layer_order, trained_codes
 _SIDES = (("n_train", "for training"), ("n_valid", "for validation"), ("n_test", "for the test"))
 _PROTOCOLS = {
     "sound": "sound: probes and fits of factors are scored on groups that they have not seen; layer, penalty and "
-    "k are chosen without those. Autoencoders learn from training clips, without labels; factors are measured on these too,"
-    " unless "
-    "the settings say otherwise",
+    "k are chosen without those. Autoencoders learn from training clips, without labels; factors are measured on "
+    "these too, unless the settings say otherwise",
     "paper": "paper: the rules of the published code, so that its numbers can be compared",
 }
 
