@@ -130,7 +130,8 @@ def reconstruction_error(
 ) -> None:
     """Draw FVU or MSE over sparsity on a log axis, a line per layer with its range over seeds.
 
-    `pca`: the same of PCA with as many components as latents are active; dotted. `published`: ``encoder, layer, sparsity, mse``; drawn only beside an MSE.
+    `pca`: the same of PCA with as many components as latents are active; dotted.
+    `published`: ``encoder, layer, sparsity, mse``; drawn only beside an MSE.
     """
     points = over_seeds(table, measure, by=("encoder", "layer", "sparsity"))
     curves = curves_of(points)

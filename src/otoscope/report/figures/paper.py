@@ -262,7 +262,8 @@ def figure4(
 ) -> Figure:
     """Of the best-predicted factors, how many are of each family, by layer and sparsity, then of nulls; seeds averaged.
 
-    `blind`: family -> how many there would be of as many factors drawn blindly; the first bar. `published`, as for `figure1`: a thin pale bar under each of ours.
+    `blind`: family -> how many there would be of as many factors drawn blindly; the first bar.
+    `published`, as for `figure1`: a thin pale bar under each of ours.
     """
     theirs = (published or {}).get("factor_families")
     kept = factor_families.copy()

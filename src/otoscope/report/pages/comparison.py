@@ -78,8 +78,8 @@ def differences(runs: list[Run]) -> Differences:
 def headline_numbers(runs: list[Run]) -> list[Table]:
     """Return a table for each encoder that several runs share: a row per headline number, a column per run."""
     found = [{row.encoder: row for row in rows_of(headlines(run))} for run in runs]
-    note = "Codes at the sparsity nearest to 95\u00a0%. Brackets: 95\u00a0% interval, a t over test groups. n/a: that run has none."
-    note += UNTRUSTED_NOTE
+    note = "Codes at the sparsity nearest to 95\u00a0%. Brackets: 95\u00a0% interval, a t over test groups. "
+    note += "n/a: that run has none." + UNTRUSTED_NOTE
     columns = ["", *(f"{run.name} (“{run.protocol}”)" for run in runs)]
     tables = []
     for encoder in dict.fromkeys(encoder for rows in found for encoder in rows):

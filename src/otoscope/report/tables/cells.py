@@ -41,7 +41,9 @@ SPARSITY: Column = (
 GROUPS: Column = ("test groups", lambda row: whole(row.groups))
 """Stands beside every interval, which is a t over them."""
 UNTRUSTED = "†"
-UNTRUSTED_NOTE = f" {UNTRUSTED}: interval not to be trusted: the score is too near its ceiling, or to 0, for so few groups."
+UNTRUSTED_NOTE = (
+    f" {UNTRUSTED}: interval not to be trusted: the score is too near its ceiling or 0 for so few."
+)
 OF: Column = ("of", lambda row: representation_name(str(row.representation), row.sparsity))
 
 

@@ -39,7 +39,8 @@ def _few_latents(run: Run) -> Table | None:
     note = (
         f"The least number of latents (or dense dimensions), of those tried, whose average precision reaches "
         f"{wording.sparsity(SHARE)} of that of the whole code, on validation clips; latents are ranked on training "
-        "clips, so the test clips have no say. Classes that the validation clips cannot tell of are left out. A few means that single latents stand for the class; the width means that nothing less is enough."
+        "clips, so the test clips have no say. Classes that the validation clips cannot tell of are left out. "
+        "A few means that single latents stand for the class; the width means that nothing less is enough."
     )
     return laid_out("How few latents does a class need?", columns, rows, note=note, folded=True)
 

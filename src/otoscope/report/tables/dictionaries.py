@@ -1,4 +1,4 @@
-"""Tables about the dictionaries themselves: the rows they were trained on, their health, whether they come out alike."""
+"""Tables about the dictionaries themselves: their rows, their health, whether they come out alike."""
 
 from __future__ import annotations
 

@@ -74,7 +74,8 @@ def headline_table(run: Run) -> Table:
         ("the same, dense", lambda r: wording.number(r.dense_effective_dims, 1)),
         ("completeness minus dense", lambda r: wording.signed(r.completeness_gain)),
     ]
-    note = f"Codes at the sparsity nearest to 95\u00a0%. Brackets: 95\u00a0% interval, a t over test groups.{UNTRUSTED_NOTE}"
+    note = "Codes at the sparsity nearest to 95\u00a0%. Brackets: 95\u00a0% interval, a t over test groups."
+    note += UNTRUSTED_NOTE
     return laid_out("At a glance", columns, rows_of(headlines(run)), note=note)
 
 
@@ -178,7 +179,8 @@ def _representations(run: Run) -> Table | None:
         *where(unequal, ("completeness, as published", lambda r: wording.number(r.completeness_unequal))),
         ("factors", lambda r: whole(r.n_factors)),
     ]
-    note = "Means over the best-predicted factors of each representation, at most ten; brackets: range over seeds. A factor that is not predicted is not counted, so a null may have none (n/a). "
+    note = "Means over the best-predicted factors of each representation, at most ten; brackets: range over seeds. "
+    note += "A factor that is not predicted is not counted, so a null may have none (n/a). "
     note += (LABEL_NOTE_PAPER if published else LABEL_NOTE) + seeds_note(both["seeds"])
     if unequal:
         note += (

@@ -80,7 +80,8 @@ def _figure1(run: Run) -> Caption:
         pale += "the 99\u00a0% autoencoder misread, and which is not known."
     return Caption(
         "Is the label in there, and does it survive in sparse codes?",
-        f"“Each layer”: {metric} on test clips, with its 95\u00a0% interval (a t over the test groups) as a band. Large markers: the layers "
+        f"“Each layer”: {metric} on test clips, with its 95\u00a0% interval (a t over the test groups) as a "
+        "band. Large markers: the layers "
         "that were split into latents, in the colours they keep in the other panels. “Sparse codes”: the same kind "
         f"of probe on the codes of those layers; {dense}{whiskers}. “What the codes lose”: {lost}{seeds}{pale}",
         "A layer far above chance holds the label in a form that a linear model can read. Where a solid curve "
@@ -102,15 +103,16 @@ def _figure2(run: Run) -> Caption:
         nulls = (
             " Grey marks at the right: nulls, each a mean over the layers shown, at the sparsity nearest to 95\u00a0%; "
             "none for a null from which no factor is predicted. Grey band: from the lowest to the highest of them, "
-            "without the label and shuffled factors. “Label”: what a table of class means, which hears nothing, predicts "
-            "of the same factors."
+            "without the label and shuffled factors. “Label”: what a table of class means, which hears nothing, "
+            "predicts of the same factors."
         )
     few = "over how many dimensions each of the same factors is spread (effective dimensions, mean)"
     if in_sample(run):
         few = "mean completeness of the same factors, as published: each by the log of its own width"
     if unequal_selection(run):
         few = (
-            f"mean completeness, as published, each by the log of its own width: for the dense layer of those {n_top(run)} factors, but for codes and "
+            f"mean completeness, as published, each by the log of its own width: "
+            f"for the dense layer of those {n_top(run)} factors, but for codes and "
             f"nulls of the {n_top(run)} factors of highest completeness. The two selections are not equal, which "
             "raises codes; the table “Dense, codes and nulls” has the same selection for all"
         )
@@ -190,9 +192,9 @@ def _figure4(run: Run) -> Caption:
     )
     return Caption(
         "What kind of property does each layer hold best?",
-        f"Of the {n_top(run)} factors predicted best, how many belong to each family. First bar: the base rate, as many "
-        f"factors drawn blindly of all that were measured{_rates(run)}; then the dense layer, each sparsity, and, below, "
-        f"nulls.{thin}",
+        f"Of the {n_top(run)} factors predicted best, how many belong to each family. First bar: the base rate, as "
+        f"many factors drawn blindly of all that were measured{_rates(run)}; then the dense layer, each sparsity, and, "
+        f"below, nulls.{thin}",
         "A block of one colour that is longer than in the first bar: the layer holds that kind of property better than "
         "others. As long as there, or as in the nulls: nothing is shown but how many such factors were measured. A bar "
         "that stops early: fewer factors than that could be predicted at all.",

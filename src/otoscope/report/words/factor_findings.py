@@ -80,8 +80,8 @@ def _disentanglement(run: Run) -> Finding | None:
 def _by_dimensions(codes: Any, dense: Any, nulls: list[Any]) -> str:
     """Say it in effective dimensions, which need no base; completeness, on one base, stands behind."""
     text = f"a factor takes {_dims(codes.effective_dims)} effective dimensions in the codes at "
-    text += f"{wording.sparsity(codes.sparsity)} sparsity and {_dims(dense.effective_dims)} in the dense state (mean R² "
-    text += f"{wording.number(codes.r2)} and {wording.number(dense.r2)}; mean completeness, on one base, "
+    text += f"{wording.sparsity(codes.sparsity)} sparsity and {_dims(dense.effective_dims)} in the dense state (mean "
+    text += f"R² {wording.number(codes.r2)} and {wording.number(dense.r2)}; mean completeness, on one base, "
     text += f"{wording.number(codes.completeness)} and {wording.number(dense.completeness)})."
     if not math.isnan(codes.effective_dims_matched + dense.effective_dims_matched):
         text += f" Of the sparsest fits within .01 of the best R²: {_dims(codes.effective_dims_matched)} and "

@@ -14,8 +14,9 @@ from otoscope.results import layer_order, trained_codes
 
 _SIDES = (("n_train", "for training"), ("n_valid", "for validation"), ("n_test", "for the test"))
 _PROTOCOLS = {
-    "sound": "sound: every score is of groups that its own fit has not seen; what is chosen (layer, penalty, k) is chosen "
-    "on other clips than the test's",
+    "sound": "sound: probes and fits of factors are scored on groups that they have not seen; layer, penalty and "
+    "k are chosen without those. Autoencoders learn from training clips, without labels; factors are measured on "
+    "these too, unless the settings say otherwise",
     "paper": "paper: the rules of the published code, so that its numbers can be compared",
 }
 
@@ -72,8 +73,9 @@ def verdicts(run: Run) -> list[Verdict]:
             f"{state} at {wording.listing([wording.sparsity(s) for s in sparsities])}"
             for state, sparsities in health.others.items()
         ]
-        said = f"{health.alive:,} of {wording.count(health.n_latents, 'latent')} alive; loses {wording.percent(health.fvu)} of "
-        said += f"the variance (PCA with as many components: {wording.percent(health.pca_fvu)})."
+        said = f"{health.alive:,} of {wording.count(health.n_latents, 'latent')} alive; loses "
+        said += f"{wording.percent(health.fvu)} of the variance (PCA with as many components: "
+        said += f"{wording.percent(health.pca_fvu)})."
         said += f" Others: {'; '.join(others)}." if others else ""
         if health.state == COLLAPSED:
             said = f"What its codes are said to hold is not tested. {said}".strip()
