@@ -16,8 +16,7 @@ FLOORS = [
     {"errors", "registry", "audio", "clips", "compute", "files", "hub", "results", "wording"},
     {"encoders", "datasets", "factors"},
     {"saes", "activations"},
-    {"probing", "disentanglement", "latents", "interventions"},
-    {"claims"},  # judges what the rooms below have measured
+    {"probing", "disentanglement", "latents", "interventions", "claims"},
     {"experiment"},
     {"report", "explorer"},
     {"cli"},
