@@ -8,12 +8,12 @@ import pandas as pd
 
 from otoscope import wording
 from otoscope.claims import evidence, verdicts
-from otoscope.claims.evidence import LEVEL, MARGIN, Difference, Place, Rules, enough, headline, paired
-from otoscope.results import DENSE, NULL_LABELS
+from otoscope.claims.evidence import LEVEL, MARGIN, Place, Rules, enough, headline, paired
+from otoscope.results import DENSE, SHORT_NULL_LABELS
 
 NOT_CODES = ("label", "shuffled")
 """Nulls that have no dimensions of their own: a label alone, factors of other clips."""
-TO_BEAT = {null: wording.with_article(NULL_LABELS[null]) for null in NULL_LABELS if null not in NOT_CODES}
+TO_BEAT = {null: label for null, label in SHORT_NULL_LABELS.items() if null not in NOT_CODES}
 """The nulls that codes must beat where a run has them."""
 AT_LEAST = ("untrained", "random")
 """Those that a run must have."""
@@ -48,9 +48,8 @@ def duel(own: pd.DataFrame, name: str, sides: pd.DataFrame, rules: Rules, *colum
     if not enough(pair):
         return Duel(level, None, holds_less)
     differences = [evidence.over_factors(pair, column) for column in columns]
-    if columns[0] != "completeness":
-        differences = [Difference(-d.mean, d.se, d.df) for d in differences]
-    return Duel(level, max(d.p_above() for d in differences), holds_less)
+    better = [d.p_above() if columns[0] == "completeness" else d.p_below() for d in differences]
+    return Duel(level, max(better), holds_less)
 
 
 def judged(

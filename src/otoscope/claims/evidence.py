@@ -83,6 +83,10 @@ class Difference(NamedTuple):
             return 0.0 if distance > 1e-12 else 1.0
         return float(stdtr(self.df, -distance / self.se))
 
+    def p_below(self, null: float = 0.0) -> float:
+        """One-sided p of the difference being no less than `null`."""
+        return self._replace(mean=-self.mean).p_above(-null)
+
 
 def needed(tables: Tables, name: str, *columns: str) -> pd.DataFrame:
     """Return a table that has these columns and rows, or raise `Untestable`."""
@@ -239,6 +243,21 @@ def spearman(x: np.ndarray, y: np.ndarray) -> float:
     a, b = a - a.mean(), b - b.mean()
     norm = np.sqrt((a**2).sum() * (b**2).sum())
     return float(a @ b / norm) if norm > 0 else 0.0
+
+
+def rising(values: np.ndarray, *, n_permutations: int, seed: list[int]) -> tuple[float, float]:
+    """Return Spearman's correlation of the mean of `values` [seeds, steps] with the step, and its one-sided p.
+
+    By chance, any order of the steps within a seed is as likely.
+    """
+    steps = np.arange(values.shape[1])
+    rho = spearman(steps, values.mean(axis=0))
+    rng = np.random.default_rng(seed)
+    means = rng.permuted(np.tile(values, (n_permutations, 1, 1)), axis=2).mean(axis=1)
+    ranks = means.argsort(axis=1).argsort(axis=1).astype(float)
+    centred = steps - steps.mean()
+    draws = (ranks - ranks.mean(axis=1, keepdims=True)) @ centred / (centred @ centred)
+    return rho, float((1 + (draws >= rho - 1e-12).sum()) / (1 + n_permutations))
 
 
 def negative_rank_correlation(

@@ -34,16 +34,17 @@ TAKEAWAYS = (
     Takeaway(
         "error_grows",
         "Reconstruction error grows with sparsity (the paper excepts WavLM).",
-        f"Spearman of sparsity and test MSE, mean over seeds, at least {SPEARMAN} in every layer but WavLM's.",
+        f"Spearman of sparsity and test MSE, mean over seeds, at least {SPEARMAN} in every layer but WavLM's, and "
+        f"p below {LEVEL} by permutation of the sparsities within seeds.",
         trials.error_grows,
     ),
     Takeaway(
         "probing_kept",
         f"Probing is kept in codes up to {percent(UP_TO)} sparsity.",
         f"Kept in a layer: the whole 95 % interval of the paired difference over test groups, codes minus dense, mean "
-        f"over seeds with their mean standard error, is above {-100 * MARGIN:g} points at every such sparsity; lost: at "
-        f"one the loss is over {100 * MARGIN:g} points, and one seed's is below 0 after Holm's correction over layers, "
-        f"sparsities and seeds; else open. Yes: kept in all layers; no: lost in some, kept in none. {_TOGETHER}.",
+        f"over seeds with their mean standard error, is above {-100 * MARGIN:g} points at every such sparsity; lost: "
+        f"at one the loss is over {100 * MARGIN:g} points, and one seed's is below 0 after Holm's correction over "
+        f"layers, sparsities and seeds; else open. Yes: kept in all layers; no: lost in some, kept in none. {_TOGETHER}.",
         trials.probing_kept,
     ),
     Takeaway(
@@ -64,9 +65,9 @@ TAKEAWAYS = (
     Takeaway(
         "fewer_dimensions",
         "A factor takes fewer effective dimensions in codes than in the dense layer, at a held-out R2 no worse.",
-        "The intervals of mean effective dimensions, codes minus dense, at the best R2 and at a matched one (the sparsest "
-        f"fit within .01 of it), are below 0, and that of held-out R2 above {-MARGIN}; likewise fewer than each null that "
-        f"holds the factors as well (mean R2 within {MARGIN}): {_SAME}, {_CODES}. {_TOGETHER}. {_BY_FACTORS}.",
+        "The intervals of mean effective dimensions, codes minus dense, at the best R2 and at a matched one (the "
+        f"sparsest fit within .01 of it), are below 0, and that of held-out R2 above {-MARGIN}; likewise fewer than each null "
+        f"that holds the factors as well (mean R2 within {MARGIN}): {_SAME}, {_CODES}. {_TOGETHER}. {_BY_FACTORS}.",
         trials.fewer_dimensions,
     ),
     Takeaway(
@@ -79,8 +80,8 @@ TAKEAWAYS = (
     Takeaway(
         "families_by_depth",
         "Pitch is predicted best in early layers, formants in late ones.",
-        "Mean R2 of all the family's factors, an encoder's earliest minus latest studied layer for pitch, the reverse for "
-        "formants, has an interval above 0 (one factor must be ranked in either); the layers must lie in the first and "
+        "Mean R2 of all the family's factors, an encoder's earliest minus latest studied layer for pitch, the reverse "
+        "for formants, has an interval above 0 (one factor must be ranked in either); the layers must lie in the first and "
         f"the last third of its depth; {_CODES}. In some but not all: after Holm's correction. {_BY_FACTORS}.",
         trials.families_by_depth,
     ),

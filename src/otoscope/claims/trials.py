@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import factorial
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,9 @@ from otoscope import wording
 from otoscope.claims import evidence, verdicts
 from otoscope.claims.duels import TO_BEAT, Duel, duel, judged
 from otoscope.claims.evidence import (
+    FEWEST_FACTORS,
     LEVEL,
     MARGIN,
-    FEWEST_FACTORS,
     Difference,
     Place,
     Rules,
@@ -39,20 +40,27 @@ EARLY, LATE = 1 / 3, 2 / 3
 
 def error_grows(tables: Tables, rules: Rules) -> Found:
     """Test that reconstruction error grows with sparsity."""
-    table = evidence.needed(tables, "reconstruction", "encoder", "layer", "sparsity", "mse")
-    rhos: dict[Place, float] = {}
+    table = evidence.needed(tables, "reconstruction", "encoder", "layer", "sparsity", "seed", "mse")
     places, aside = evidence.standing(tables, table.dropna(subset=["sparsity", "mse"]), lambda own: own)
-    for place, own in places:
-        means = own.groupby("sparsity")["mse"].mean()
-        if len(means) >= FEWEST_SPARSITIES:
-            rhos[place] = evidence.spearman(means.index.to_numpy(), means.to_numpy())
+    rhos: dict[Place, float] = {}
+    chances: dict[Place, float] = {}
+    for index, (place, own) in enumerate(places):
+        errors = own.pivot_table(index="seed", columns="sparsity", values="mse").dropna()
+        n_seeds, n = errors.shape
+        if n >= FEWEST_SPARSITIES and n_seeds and factorial(n) ** n_seeds >= 1 / LEVEL:
+            rhos[place], chances[place] = evidence.rising(
+                errors.to_numpy(), n_permutations=rules.n_permutations, seed=[rules.seed, index]
+            )
     if not rhos:
-        raise Untestable(f"no layer has {FEWEST_SPARSITIES} sparsities with an error")
+        raise Untestable(
+            f"no layer has {FEWEST_SPARSITIES} sparsities with an error, of seeds enough for their order not to be chance"
+        )
     excepted = {place: rho for place, rho in rhos.items() if "wavlm" in place[0].lower()}
     tested = {place: rho for place, rho in rhos.items() if place not in excepted}
     if not tested:
         raise Untestable(f"only WavLM was run, which the paper excepts (Spearman {span(excepted.values())})")
-    grows = {place: rho >= SPEARMAN for place, rho in tested.items()}
+    shown = evidence.together({place: chances[place] for place in tested}, level=LEVEL)
+    grows = {place: rho >= SPEARMAN and shown[place] for place, rho in tested.items()}
     measured = f"Spearman {span(tested.values())}; at least {SPEARMAN} in {of(grows)}"
     below = [f"{verdicts.name(place)} {rho:.2f}" for place, rho in tested.items() if rho < SPEARMAN]
     measured += f" (below: {', '.join(below)})" if below else ""
@@ -79,7 +87,7 @@ def probing_kept(tables: Tables, rules: Rules) -> Found:
             found[place] = {float(s): evidence.over_seeds(rows) for s, rows in own.groupby("sparsity")}
             n_groups.append(int(own.n_groups.min()))
             for row in own.itertuples():
-                p = row.difference_p if row.difference < 0 else max(row.difference_p, 1.0)  # two-sided
+                p = row.difference_p if row.difference < 0 else 1.0
                 chances[place, float(row.sparsity), row.seed, len(chances)] = p
     idle = f"at chance, nothing to keep: {', '.join(nothing_to_keep)}" if nothing_to_keep else ""
     if not found:
@@ -120,11 +128,7 @@ def r2_kept(tables: Tables, rules: Rules) -> Found:
             f"no layer has {FEWEST_FACTORS} factors held dense or in codes up to {percent(UP_TO)}"
         )
     dense_r2, codes_r2 = np.mean(levels, axis=0)
-    chances = {
-        (place, s): Difference(-d.mean, d.se, d.df).p_above()
-        for place, own in found.items()
-        for s, d in own.items()
-    }
+    chances = {(place, s): d.p_below() for place, own in found.items() for s, d in own.items()}
     result = verdicts.kept(
         found,
         evidence.holm(chances, level=LEVEL / 2),
@@ -185,12 +189,12 @@ def fewer_dimensions(tables: Tables, rules: Rules) -> Found:
             continue
         columns = ("effective_dims", "effective_dims_matched")
         of_nulls = {name: duel(own, name, sides, rules, *columns) for name in (DENSE, *TO_BEAT)}
-        fewer[place], matched[place] = (-evidence.over_factors(sides, column).high > 0 for column in columns)
+        fewer[place], matched[place] = (evidence.over_factors(sides, column).high < 0 for column in columns)
         kept = evidence.over_factors(either, "score").p_above(-MARGIN)  # factors that codes lost count here
         no_worse[place] = kept <= LEVEL / 2
         # A null that does not hold the factors as well takes few dimensions for nothing.
         rivals = {name: duel for name, duel in of_nulls.items() if name == DENSE or not duel.holds_less}
-        rivals[DENSE] = rivals[DENSE]._replace(p=max(rivals[DENSE].p, kept))
+        rivals[DENSE] = rivals[DENSE]._replace(p=max(rivals[DENSE].p or 0.0, kept))
         duels[place] = rivals
         levels.append(
             {"codes": sides.effective_dims_a.mean()} | {name: duel.level for name, duel in of_nulls.items()}
@@ -256,8 +260,8 @@ def families_by_depth(tables: Tables, rules: Rules) -> Found:
             continue
         pairs.append(f"{encoder} {early} and {late}")
         for family, (here, there) in {"pitch": (early, late), "formants": (late, early)}.items():
-            sides = [studied[layer] for layer in (here, there)]
-            both = paired(*(side[side.family == family] for side in sides), rules)
+            first, second = (studied[layer][studied[layer].family == family] for layer in (here, there))
+            both = paired(first, second, rules)
             if enough(both) and (both.ranked_a | both.ranked_b).any():
                 found[family, encoder] = evidence.over_factors(both, "score")
     if not pairs:
