@@ -17,8 +17,7 @@ FLOORS = [
     | {"files", "hub", "results", "wording"},
     {"encoders", "datasets", "factors"},
     {"saes", "activations"},
-    {"probing", "disentanglement", "latents", "interventions"},
-    {"claims"},  # judges what the rooms below have measured
+    {"probing", "disentanglement", "latents", "interventions", "claims"},
     {"experiment"},
     {"report", "explorer"},
     {"cli"},

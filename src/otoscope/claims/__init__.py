@@ -2,7 +2,8 @@
 
 A claim is tested layer by layer, then summed up: "yes" where it holds in every layer that could be tested, "no" where
 in none, "in part" between. Under in-sample R2 a claim about disentanglement that holds is "as published, not held
-out". What cannot be tested, for want of a table, of clips or of factors, is "not tested", with the reason.
+out". What cannot be tested, for want of a table, of clips, of factors, or as its dictionary has collapsed, is "not
+tested", with the reason.
 """
 
 from __future__ import annotations
@@ -26,7 +27,6 @@ def claims(
     entropy: Literal["knn", "histogram"] = "knn",
     top: int = 10,
     chance: float | None = None,
-    n_bootstrap: int = 2000,
     n_permutations: int = 10_000,
     seed: int = 0,
 ) -> pd.DataFrame:
@@ -36,19 +36,21 @@ def claims(
     ----------
     tables : mapping of str to DataFrame
         As in ``RUN/results``, by file name without ``.csv``: reconstruction, comparisons, layer_probing,
-        disentanglement, factor_entropy. A claim whose table is missing is not tested.
+        disentanglement, factor_entropy, health. A claim whose table is missing is not tested, but for health:
+        without it no dictionary is known to have collapsed.
     protocol : str
         Whose rules the run followed; copied to the table.
     fit : {"held_out", "in_sample"}
-        Which R2 counts: ``r2_cv``, or ``r2`` of the very rows that were fitted.
+        Which R2 counts: ``r2_counted`` (beyond the label for the label's factors), or ``r2`` of the very rows that
+        were fitted.
     entropy : {"knn", "histogram"}
         The estimate of entropy that completeness is set against.
     top : int
-        How many best-predicted factors R2, completeness and dimensions are averaged over.
+        How many best-predicted factors R2, completeness and dimensions are averaged over, the same on both sides.
     chance : float, optional
         Accuracy of a constant answer. A layer whose dense probe is not shown to beat it has nothing to keep.
-    n_bootstrap, n_permutations, seed : int
-        Of the intervals over factors, and of the test of a rank correlation.
+    n_permutations, seed : int
+        Of the test of a rank correlation.
 
     Returns
     -------
@@ -61,7 +63,6 @@ def claims(
         entropy_column=entropy_column(entropy),
         top=top,
         chance=chance,
-        n_bootstrap=n_bootstrap,
         n_permutations=n_permutations,
         seed=seed,
     )

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from math import factorial
+from typing import Any
+
 import numpy as np
+import pandas as pd
 
 from otoscope import wording
 from otoscope.claims import evidence, verdicts
+from otoscope.claims.duels import TO_BEAT, Duel, duel, judged
 from otoscope.claims.evidence import (
     FEWEST_FACTORS,
+    LEVEL,
+    MARGIN,
     Difference,
     Place,
     Rules,
@@ -15,74 +22,87 @@ from otoscope.claims.evidence import (
     Untestable,
     best,
     by_place,
-    difference,
     enough,
     headline,
+    paired,
 )
 from otoscope.claims.verdicts import Found, of, percent, span
-from otoscope.results import CODES, DENSE, IN_PART, NOT_TESTED, NULL_LABELS, YES, layer_order, trained_codes
+from otoscope.results import CODES, DENSE, IN_PART, NOT_TESTED, YES, layer_order
 
 SPEARMAN = 0.9
 """Rank correlation of sparsity and error from which the error is said to grow."""
-MARGIN = 0.05
-"""Loss of accuracy or of R2 up to which it still counts as kept (non-inferiority)."""
 UP_TO = 0.95
 """Sparsity up to which probing and R2 are said to be kept."""
-LEVEL = 0.05
 FEWEST_SPARSITIES, FEWEST_RANKED = 3, 5
-TO_BEAT = {name: wording.with_article(NULL_LABELS[name]) for name in ("untrained", "random")}
-"""The nulls that codes must beat."""
+EARLY, LATE = 1 / 3, 2 / 3
+"""Depths, as shares of the deepest layer, up to and from which a layer is early, or late."""
 
 
 def error_grows(tables: Tables, rules: Rules) -> Found:
     """Test that reconstruction error grows with sparsity."""
-    table = evidence.needed(tables, "reconstruction", "encoder", "layer", "sparsity", "mse")
+    table = evidence.needed(tables, "reconstruction", "encoder", "layer", "sparsity", "seed", "mse")
+    places, aside = evidence.standing(tables, table.dropna(subset=["sparsity", "mse"]), lambda own: own)
     rhos: dict[Place, float] = {}
-    for place, own in by_place(table.dropna(subset=["sparsity", "mse"])):
-        means = own.groupby("sparsity")["mse"].mean()
-        if len(means) >= FEWEST_SPARSITIES:
-            rhos[place] = evidence.spearman(means.index.to_numpy(), means.to_numpy())
+    chances: dict[Place, float] = {}
+    for index, (place, own) in enumerate(places):
+        errors = own.pivot_table(index="seed", columns="sparsity", values="mse").dropna()
+        n_seeds, n = errors.shape
+        if n >= FEWEST_SPARSITIES and n_seeds and factorial(n) ** n_seeds >= 1 / LEVEL:
+            rhos[place], chances[place] = evidence.rising(
+                errors.to_numpy(), n_permutations=rules.n_permutations, seed=[rules.seed, index]
+            )
     if not rhos:
-        raise Untestable(f"no layer has {FEWEST_SPARSITIES} sparsities with an error")
+        raise Untestable(
+            f"no layer has {FEWEST_SPARSITIES} sparsities with an error, of seeds enough for their order not to be chance"
+        )
     excepted = {place: rho for place, rho in rhos.items() if "wavlm" in place[0].lower()}
     tested = {place: rho for place, rho in rhos.items() if place not in excepted}
     if not tested:
         raise Untestable(f"only WavLM was run, which the paper excepts (Spearman {span(excepted.values())})")
-    grows = {place: rho >= SPEARMAN for place, rho in tested.items()}
+    shown = evidence.together({place: chances[place] for place in tested}, level=LEVEL)
+    grows = {place: rho >= SPEARMAN and shown[place] for place, rho in tested.items()}
     measured = f"Spearman {span(tested.values())}; at least {SPEARMAN} in {of(grows)}"
     below = [f"{verdicts.name(place)} {rho:.2f}" for place, rho in tested.items() if rho < SPEARMAN]
     measured += f" (below: {', '.join(below)})" if below else ""
     measured += f"; WavLM, which the paper excepts: {span(excepted.values())}" if excepted else ""
-    return Found(measured, verdicts.overall(grows.values()), verdicts.scope(tested))
+    return Found(measured, verdicts.overall(grows.values()), verdicts.scope(tested, aside))
 
 
 def probing_kept(tables: Tables, rules: Rules) -> Found:
     """Test that the accuracy of probes is kept in codes."""
-    numbers = ["difference", "difference_low", "difference_high"]
-    columns = ("encoder", "layer", "comparison", "sparsity", *numbers)
+    numbers = ["difference", "difference_se", "difference_df", "difference_p"]
+    columns = ("encoder", "layer", "comparison", "sparsity", "seed", "n_groups", *numbers)
     table = evidence.needed(tables, "comparisons", *columns)
     table = table[(table.comparison == CODES) & (table.sparsity <= UP_TO + 1e-6)]
+    table = table.assign(difference=100 * table.difference, difference_se=100 * table.difference_se)
     at_chance = _at_chance(tables, rules)
     found: dict[Place, dict[float, Difference]] = {}
-    nothing_to_keep = []
-    for place, own in by_place(table):
-        means = 100 * own.groupby("sparsity")[numbers].mean()
+    chances: dict[tuple, float] = {}
+    nothing_to_keep, n_groups = [], []
+    places, aside = evidence.standing(tables, table, lambda own: own)
+    for place, own in places:
         if place in at_chance:
             nothing_to_keep.append(verdicts.name(place))
-        elif not means.isna().any(axis=None):
-            found[place] = {row.Index: Difference(*row[1:]) for row in means.itertuples()}
-    aside = f"at chance, nothing to keep: {', '.join(nothing_to_keep)}" if nothing_to_keep else ""
+        elif not own[numbers[:3]].isna().any(axis=None):
+            found[place] = {float(s): evidence.over_seeds(rows) for s, rows in own.groupby("sparsity")}
+            n_groups.append(int(own.n_groups.min()))
+            for row in own.itertuples():
+                p = row.difference_p if row.difference < 0 else 1.0
+                chances[place, float(row.sparsity), row.seed, len(chances)] = p
+    idle = f"at chance, nothing to keep: {', '.join(nothing_to_keep)}" if nothing_to_keep else ""
     if not found:
-        raise Untestable(
-            aside or f"no codes up to {percent(UP_TO)} are compared with dense, with an interval"
-        )
+        raise Untestable(idle or f"no codes up to {percent(UP_TO)} are compared with dense, with an interval")
+    # A loss is a seed's, among all layers, sparsities and seeds that one could have been read off.
+    losses = {key[:2] for key, shown in evidence.holm(chances, level=LEVEL).items() if shown}
+    groups = f"{min(n_groups)} test groups"
     return verdicts.kept(
         found,
+        {(place, s): (place, s) in losses for place, own in found.items() for s in own},
         margin=100 * MARGIN,
         lead="codes minus dense",
         unit=" points",
         digits=1,
-        where=verdicts.scope(found, f"codes up to {percent(UP_TO)} sparsity", aside),
+        where=verdicts.scope(found, f"codes up to {percent(UP_TO)} sparsity", groups, idle, aside),
     )
 
 
@@ -90,106 +110,117 @@ def r2_kept(tables: Tables, rules: Rules) -> Found:
     """Test that the mean R2 of the best-predicted factors is kept in codes."""
     found: dict[Place, dict[float, Difference]] = {}
     levels = []
-    for place, own in by_place(evidence.lasso_rows(tables, rules)):
-        dense = best(own[own.representation == DENSE], rules)
-        codes = trained_codes(own)
-        codes = codes[codes.sparsity <= UP_TO + 1e-6]
-        if not enough(dense) or codes[rules.score].isna().all():
-            continue
-        # As many factors as dense ranks, ranked or not: one that codes no longer hold must count.
-        sides = {
-            float(s): best(codes[codes.sparsity == s], rules, n=len(dense), ranked=False)
-            for s in codes.sparsity.unique()
+    table = evidence.lasso_rows(tables, rules)
+    places, aside = evidence.standing(tables, table, lambda own: evidence.up_to(own, UP_TO))
+    for place, own in places:
+        codes, dense = evidence.up_to(own, UP_TO), own[own.representation == DENSE]
+        pairs = {
+            float(s): best(paired(codes[codes.sparsity == s], dense, rules), rules, ranked="either")
+            for s in sorted(codes.sparsity.unique())
         }
-        found[place] = {s: difference(side, dense, rules.score, rules) for s, side in sides.items()}
-        levels.append((dense[rules.score].mean(), sides[max(sides)][rules.score].mean()))
+        if not pairs or not all(map(enough, pairs.values())):
+            continue
+        found[place] = {s: evidence.over_factors(pair, "score") for s, pair in pairs.items()}
+        sparsest = pairs[max(pairs)]
+        levels.append((sparsest.score_b.mean(), sparsest.score_a.mean()))
     if not found:
         raise Untestable(
-            f"no layer has {FEWEST_FACTORS} factors ranked dense and codes up to {percent(UP_TO)}"
+            f"no layer has {FEWEST_FACTORS} factors held dense or in codes up to {percent(UP_TO)}"
         )
     dense_r2, codes_r2 = np.mean(levels, axis=0)
+    chances = {(place, s): d.p_below() for place, own in found.items() for s, d in own.items()}
     result = verdicts.kept(
         found,
+        evidence.holm(chances, level=LEVEL / 2),
         margin=MARGIN,
-        lead=f"mean R2 {dense_r2:.2f} dense and {codes_r2:.2f} in the sparsest of these codes; codes minus dense",
+        lead=f"mean R2 {dense_r2:.2f} dense and {codes_r2:.2f} in the sparsest of these codes, of the same factors; "
+        "codes minus dense",
         unit="",
         digits=2,
-        where=verdicts.scope(found, f"codes up to {percent(UP_TO)} sparsity", verdicts.fit_scope(rules)),
+        where=verdicts.scope(
+            found, f"codes up to {percent(UP_TO)} sparsity", verdicts.fit_scope(rules), aside
+        ),
     )
     return verdicts.as_fitted(result, rules)
 
 
 def completeness_above(tables: Tables, rules: Rules) -> Found:
-    """Test that completeness of codes is above that of the dense layer and of both nulls."""
-    table = evidence.lasso_rows(tables, rules)
-    wins: dict[str, dict[Place, bool]] = {name: {} for name in (DENSE, *TO_BEAT)}
-    passed: dict[Place, bool] = {}
-    levels, unequal = {}, []
-    for place, own in by_place(table):
-        codes, dense = best(headline(own), rules), best(own[own.representation == DENSE], rules)
-        if not enough(codes, dense):
+    """Test that completeness of codes is above that of the dense layer and of every null."""
+    table = evidence.lasso_rows(tables, rules, "base")
+    places, aside = evidence.standing(tables, table, headline)
+    duels: dict[Place, dict[str, Duel]] = {}
+    levels, bases = [], set()
+    for place, own in places:
+        if rules.held_out and own[own.representation != "label"].base.nunique() > 1:
+            raise Untestable("completeness is of several bases; only on one can it be compared")
+        sides = best(paired(headline(own), own[own.representation == DENSE], rules), rules, ranked="both")
+        if not enough(sides):
             continue
-        others = {name: own[own.representation == name] for name in wins}
-        outcomes = {name: evidence.above(codes, other, rules) for name, other in others.items()}
-        for name, outcome in outcomes.items():
-            if outcome is not None:
-                wins[name][place] = outcome
-        if False in outcomes.values() or None not in outcomes.values():
-            passed[place] = False not in outcomes.values()
-        sides = {"codes": codes} | {name: best(other, rules) for name, other in others.items()}
-        levels[place] = {name: side.completeness.mean() for name, side in sides.items()}
-        most_complete = best(headline(own), rules, by="completeness")
-        unequal.append(most_complete.completeness.mean() - dense.completeness.mean())
+        bases |= set(headline(own).base)
+        duels[place] = {name: duel(own, name, sides, rules, "completeness") for name in (DENSE, *TO_BEAT)}
+        levels.append(
+            {"codes": sides.completeness_a.mean()} | {name: duel.level for name, duel in duels[place].items()}
+        )
     if not levels:
-        raise Untestable(f"no layer has {FEWEST_FACTORS} ranked factors both dense and in codes")
-    measured = f"{verdicts.levels(list(levels.values()), 2)}; codes above "
-    called = {DENSE: "dense"} | TO_BEAT
-    measured += wording.listing([f"{called[name]} in {of(own)}" for name, own in wins.items() if own])
-    missing = [called[name] for name, own in wins.items() if not own]
-    measured += f"; {wording.listing(missing)} could not be compared" if missing else ""
-    if not rules.held_out:
-        measured += f"; by the published, unequal selections codes minus dense is {np.mean(unequal):+.2f}"
-    where = (verdicts.headline_scope(table), verdicts.fit_scope(rules))
+        raise Untestable(f"no layer has {FEWEST_FACTORS} factors ranked both dense and in codes")
+    passed, said, untold = judged(duels)
+    measured = f"{verdicts.levels(levels, 2)}; codes above {said}"
+    measured += f"; {untold} could not be compared" if untold else ""
+    base = f"completeness on base {max(bases)}" if rules.held_out else "completeness on each one's own width"
+    where = (verdicts.headline_scope(table), base, verdicts.fit_scope(rules), aside)
     if not passed:
-        return Found(measured, NOT_TESTED, verdicts.scope(levels, *where))
+        return Found(measured, NOT_TESTED, verdicts.scope(duels, *where))
     result = Found(measured, verdicts.overall(passed.values()), verdicts.scope(passed, *where))
     return verdicts.as_fitted(result, rules)
 
 
 def fewer_dimensions(tables: Tables, rules: Rules) -> Found:
-    """Test that a factor takes fewer effective dimensions in codes than dense, at a held-out R2 no worse."""
+    """Test that a factor takes fewer effective dimensions in codes, at a held-out R2 no worse and at a matched one."""
     if not rules.held_out:
         raise Untestable("nothing was held out, so held-out R2 is not known; protocol sound tests this")
-    table = evidence.lasso_rows(tables, rules)
-    fewer, no_worse = {}, {}
-    levels = []
-    for place, own in by_place(table):
-        codes, dense = best(headline(own), rules), best(own[own.representation == DENSE], rules)
-        if not enough(codes, dense):
+    table = evidence.lasso_rows(tables, rules, "effective_dims_matched")
+    places, aside = evidence.standing(tables, table, headline)
+    duels: dict[Place, dict[str, Duel]] = {}
+    fewer, matched, no_worse, levels = {}, {}, {}, []
+    for place, own in places:
+        pair = paired(headline(own), own[own.representation == DENSE], rules)
+        sides, either = best(pair, rules, ranked="both"), best(pair, rules, ranked="either")
+        if not enough(sides):
             continue
-        as_many = best(headline(own), rules, n=len(dense), ranked=False)
-        fewer[place] = difference(codes, dense, "effective_dims", rules).high < 0
-        no_worse[place] = difference(as_many, dense, rules.score, rules).low > -MARGIN
-        nulls = {name: best(own[own.representation == name], rules) for name in TO_BEAT}
-        sides = {"codes": codes, DENSE: dense} | nulls
-        levels.append({name: side.effective_dims.mean() for name, side in sides.items()})
+        columns = ("effective_dims", "effective_dims_matched")
+        of_nulls = {name: duel(own, name, sides, rules, *columns) for name in (DENSE, *TO_BEAT)}
+        fewer[place], matched[place] = (evidence.over_factors(sides, column).high < 0 for column in columns)
+        kept = evidence.over_factors(either, "score").p_above(-MARGIN)  # factors that codes lost count here
+        no_worse[place] = kept <= LEVEL / 2
+        # A null that does not hold the factors as well takes few dimensions for nothing.
+        rivals = {name: duel for name, duel in of_nulls.items() if name == DENSE or not duel.holds_less}
+        rivals[DENSE] = rivals[DENSE]._replace(p=max(rivals[DENSE].p or 0.0, kept))
+        duels[place] = rivals
+        levels.append(
+            {"codes": sides.effective_dims_a.mean()} | {name: duel.level for name, duel in of_nulls.items()}
+        )
     if not levels:
-        raise Untestable(f"no layer has {FEWEST_FACTORS} ranked factors both dense and in codes")
-    both = {place: fewer[place] and no_worse[place] for place in fewer}
-    measured = f"{verdicts.levels(levels, 1)}; fewer than dense in {of(fewer)}, held-out R2 no worse in "
-    measured += f"{of(no_worse)}, both in {of(both)}"
-    where = (verdicts.headline_scope(table), verdicts.fit_scope(rules))
-    return Found(measured, verdicts.overall(both.values()), verdicts.scope(both, *where))
+        raise Untestable(f"no layer has {FEWEST_FACTORS} factors ranked both dense and in codes")
+    passed, said, _ = judged(duels, required=())
+    measured = (
+        f"{verdicts.levels(levels, 1)}; fewer than dense in {of(fewer)}, at matched R2 in {of(matched)}, "
+    )
+    measured += f"held-out R2 no worse in {of(no_worse)}; all of it {said}"
+    where = (verdicts.headline_scope(table), "living dimensions", verdicts.fit_scope(rules), aside)
+    return Found(measured, verdicts.overall(passed.values()), verdicts.scope(passed, *where))
 
 
 def entropy_lowers_completeness(tables: Tables, rules: Rules) -> Found:
     """Test that factors of higher entropy have lower completeness."""
     table = evidence.lasso_rows(tables, rules)
-    entropies = evidence.needed(tables, "factor_entropy", "factor", rules.entropy_column)
+    entropies = evidence.needed(tables, "factor_entropy", "factor", "mixed", rules.entropy_column)
+    n_mixed = int(entropies.mixed.sum())
+    entropies = entropies[~entropies.mixed]  # of tied values an entropy is a number of no meaning
     entropy = entropies.set_index("factor")[rules.entropy_column].astype(float)
     rhos: dict[Place, float] = {}
     chances: dict[Place, float] = {}
-    for index, (place, own) in enumerate(by_place(table)):
+    places, aside = evidence.standing(tables, table, headline)
+    for index, (place, own) in enumerate(places):
         codes = headline(own)
         points = codes[codes.ranked].groupby("factor")["completeness"].mean().to_frame()
         points["entropy"] = entropy.reindex(points.index)
@@ -206,7 +237,8 @@ def entropy_lowers_completeness(tables: Tables, rules: Rules) -> Found:
     shown = evidence.holm(chances, level=LEVEL)
     measured = f"Spearman {span(rhos.values(), signed=True)}; below 0 beyond chance in {of(shown)}"
     measured += f" (p {span(chances.values(), 4)} before Holm's correction)"
-    where = (verdicts.headline_scope(table), verdicts.fit_scope(rules))
+    ties = f"{wording.count(n_mixed, 'factor')} with many ties left out" if n_mixed else ""
+    where = (verdicts.headline_scope(table), verdicts.fit_scope(rules), ties, aside)
     result = Found(measured, verdicts.overall(shown.values()), verdicts.scope(rhos, *where))
     return verdicts.as_fitted(result, rules)
 
@@ -214,45 +246,71 @@ def entropy_lowers_completeness(tables: Tables, rules: Rules) -> Found:
 def families_by_depth(tables: Tables, rules: Rules) -> Found:
     """Test that pitch is predicted best in early layers, formants in late ones."""
     table = evidence.lasso_rows(tables, rules, "family")
-    found: dict[str, dict[str, Difference]] = {"pitch": {}, "formants": {}}
-    pairs = []
-    for encoder, own in table.groupby("encoder", sort=False):
-        layers = sorted(own.layer.unique(), key=layer_order)
-        if len(layers) < 2:
+    places, aside = evidence.standing(tables, table, headline)
+    layers: dict[str, dict[Any, pd.DataFrame]] = {}
+    for (encoder, layer), own in places:
+        layers.setdefault(encoder, {})[layer] = headline(own)
+    found: dict[tuple[str, str], Difference] = {}
+    pairs, reasons = [], []
+    for encoder, studied in layers.items():
+        early, late = min(studied, key=layer_order), max(studied, key=layer_order)
+        reason = _not_apart(tables, encoder, early, late)
+        if reason:
+            reasons.append(reason)
             continue
-        early, late = (headline(own[own.layer == layer]) for layer in (layers[0], layers[-1]))
-        pairs.append(f"{encoder} {layers[0]} and {layers[-1]}")
+        pairs.append(f"{encoder} {early} and {late}")
         for family, (here, there) in {"pitch": (early, late), "formants": (late, early)}.items():
-            sides = [part[part.family == family].dropna(subset=[rules.score]) for part in (here, there)]
-            if enough(*sides) and any(side.ranked.any() for side in sides):
-                found[family][str(encoder)] = difference(sides[0], sides[1], rules.score, rules)
+            first, second = (studied[layer][studied[layer].family == family] for layer in (here, there))
+            both = paired(first, second, rules)
+            if enough(both) and (both.ranked_a | both.ranked_b).any():
+                found[family, encoder] = evidence.over_factors(both, "score")
     if not pairs:
-        raise Untestable("no encoder has two studied layers, an earlier and a later one")
-    if not any(found.values()):
+        raise Untestable("; ".join([*reasons, *([aside] if aside else [])]) or "no codes were measured")
+    if not found:
         raise Untestable(
             f"no encoder has {FEWEST_FACTORS} factors of pitch, or of formants, with one ranked in either layer"
         )
-    orders = {"pitch": "early minus late", "formants": "late minus early"}
+    above = evidence.together({key: d.p_above() for key, d in found.items()})
     parts: list[str] = []
-    outcomes: list[bool] = []
-    for family, own in found.items():
+    for family, order in {"pitch": "early minus late", "formants": "late minus early"}.items():
+        own = {key: d for key, d in found.items() if key[0] == family}
         if not own:
             parts.append(f"{family} not tested (fewer than {FEWEST_FACTORS} factors, or none ranked)")
             continue
-        above = {encoder: d.low > 0 for encoder, d in own.items()}
-        outcomes += above.values()
         size = span([d.mean for d in own.values()], signed=True)
-        parts.append(f"R2 of {family}, {orders[family]}: {size}, above 0 in {of(above, 'encoder')}")
-    holds = verdicts.overall(outcomes)
-    if not all(found.values()) and holds == YES:  # half of the claim is open
+        outcomes = {key: above[key] for key in own}
+        parts.append(f"R2 of {family}, {order}: {size}, above 0 in {of(outcomes, 'encoder')}")
+    holds = verdicts.overall(above.values())
+    if len({family for family, _ in found}) < 2 and holds == YES:  # half of the claim is open
         holds = IN_PART
-    where = f"layers {wording.listing(pairs)}, {verdicts.headline_scope(table)}, {verdicts.fit_scope(rules)}"
-    return verdicts.as_fitted(Found("; ".join(parts), holds, where), rules)
+    where = [f"layers {wording.listing(pairs)}", verdicts.headline_scope(table), verdicts.fit_scope(rules)]
+    where += [text for text in (*reasons, aside) if text]
+    return verdicts.as_fitted(Found("; ".join(parts), holds, ", ".join(where)), rules)
+
+
+def _not_apart(tables: Tables, encoder: str, early: Any, late: Any) -> str:
+    """Return why two layers of an encoder are no early and no late one; empty if they are."""
+    probed = evidence.needed(tables, "layer_probing", "encoder", "layer")
+    depths = probed[probed.encoder == encoder].layer
+    numbered = [layer_order(layer) for layer in depths if layer_order(layer) < np.inf]
+    deepest = max(numbered, default=0.0)
+    if (
+        early != late
+        and deepest
+        and layer_order(early) / deepest <= EARLY
+        and layer_order(late) / deepest >= LATE
+    ):
+        return ""
+    studied = f"layer {early} of" if early == late else f"layers {early} to {late} of"
+    return (
+        f"{encoder} was studied in {studied} {deepest:g}: a claim about depth needs one of the first third and one of "
+        "the last"
+    )
 
 
 def _at_chance(tables: Tables, rules: Rules) -> set[Place]:
-    """Return the layers whose dense probe is not shown to beat a constant answer."""
+    """Return the layers whose dense probe is not shown to beat a constant answer, in any seed."""
     table = tables.get("layer_probing")
     if rules.chance is None or table is None or "score_low" not in table:
         return set()
-    return {place for place, own in by_place(table) if own.score_low.mean() <= rules.chance}
+    return {place for place, own in by_place(table) if not own.score_low.min() > rules.chance}

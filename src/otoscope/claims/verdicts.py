@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from otoscope import wording
-from otoscope.claims.evidence import Difference, Place, Rules, headline
+from otoscope.claims.evidence import Difference, Place, Rules, headline, together
 from otoscope.results import AS_PUBLISHED, IN_PART, NO, NOT_TESTED, YES
 
 
@@ -35,6 +35,7 @@ def as_fitted(found: Found, rules: Rules) -> Found:
 
 def kept(
     found: Mapping[Place, Mapping[float, Difference]],
+    shown: Mapping[tuple[Place, float], bool],
     *,
     margin: float,
     lead: str,
@@ -44,16 +45,18 @@ def kept(
 ) -> Found:
     """Judge losses against a margin: kept where every interval is above minus `margin` (non-inferiority).
 
-    Lost where one loss is shown (its interval is below 0) and larger than the margin; else the layer is open. Open
-    everywhere, nothing can be said.
+    Lost where a loss is `shown` (after correction) at a sparsity and its mean is larger than the margin; else the layer
+    is open. Open everywhere, nothing can be said. The interval that is written is the one that decided: of the worst
+    loss, or else the one that reaches lowest.
     """
+    cases = {(place, sparsity): d for place, own in found.items() for sparsity, d in own.items()}
+    lost = {key: d for key, d in cases.items() if shown[key] and d.mean < -margin}
+    # each layer must be kept at every sparsity, so its largest p counts
+    p_values = {place: max(d.p_above(-margin) for d in own.values()) for place, own in found.items()}
+    held = together(p_values)
     outcomes: dict[Place, bool | None] = {}
-    for place, by_sparsity in found.items():
-        if all(d.low > -margin for d in by_sparsity.values()):
-            outcomes[place] = True
-        else:
-            lost = any(d.high < 0 and d.mean < -margin for d in by_sparsity.values())
-            outcomes[place] = False if lost else None
+    for place in found:
+        outcomes[place] = False if any(key[0] == place for key in lost) else held[place] or None
     n = {state: sum(outcome is state for outcome in outcomes.values()) for state in (True, False, None)}
     if n[True] == len(outcomes):
         holds = YES
@@ -61,9 +64,9 @@ def kept(
         holds = IN_PART
     else:
         holds = NO if n[False] else NOT_TESTED
-    cases = [(d, place, sparsity) for place, own in found.items() for sparsity, d in own.items()]
-    worst, place, sparsity = min(cases, key=lambda case: case[0].mean)
-    range_ = span([case[0].mean for case in cases], digits, signed=True)
+    place, sparsity = min(lost or cases, key=lambda key: lost[key].mean if lost else cases[key].low)
+    worst = cases[place, sparsity]
+    range_ = span([d.mean for d in cases.values()], digits, signed=True)
     measured = f"{lead} {range_}{unit}; kept in {of({p: o is True for p, o in outcomes.items()})}"
     measured += f", lost in {n[False]}" if n[False] else ""
     measured += f", open in {n[None]} (neither is shown)" if n[None] else ""

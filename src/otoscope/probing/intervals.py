@@ -239,38 +239,3 @@ def _check_lengths(values: np.ndarray, others) -> None:
         raise InputError(
             f"expected as many values as groups, and at least one; got {len(values)} and {len(others)}"
         )
-
-
-def group_bootstrap(
-    score: Callable[[np.ndarray], np.ndarray],
-    units: Sequence | np.ndarray,
-    *,
-    seed: int = 0,
-    n_bootstrap: int = 2000,
-) -> tuple[float, float]:
-    """Return the 95 % percentile interval of a score over units drawn with replacement: a description, no test.
-
-    Over few units it is too narrow (five singers: it holds the truth in 84 % of trials), so no score's interval is
-    made by it; claims describe by it how a mean over factors depends on which factors there are.
-
-    Parameters
-    ----------
-    score : callable
-        As in `group_interval`.
-    units : sequence [examples]
-        Which examples are drawn together; one alone has no interval.
-    seed, n_bootstrap : int
-        Of the draws.
-    """
-    names, index = np.unique(np.asarray(units).astype(str), return_inverse=True)
-    if len(names) < 2:
-        return float("nan"), float("nan")
-    rng = np.random.default_rng(seed)
-    counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=n_bootstrap)
-    at_a_time = max(_MOST_WEIGHTS // len(index), 1)
-    starts = range(0, n_bootstrap, at_a_time)
-    scores = np.concatenate([score(counts[i : i + at_a_time, index].astype(np.float64)) for i in starts])
-    if np.isnan(scores).all():
-        return float("nan"), float("nan")
-    low, high = np.nanquantile(scores, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(low), float(high)

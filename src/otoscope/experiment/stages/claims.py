@@ -7,7 +7,7 @@ import pandas as pd
 from otoscope.experiment.run_directory import RunDirectory
 from otoscope.experiment.stages.data import kind_of_label
 
-READS = ("layer_probing", "reconstruction", "comparisons", "disentanglement", "factor_entropy")
+READS = ("layer_probing", "reconstruction", "comparisons", "disentanglement", "factor_entropy", "health")
 
 
 def claims(run: RunDirectory, clips: pd.DataFrame) -> None:
