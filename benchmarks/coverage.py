@@ -4,7 +4,7 @@ Run ``python benchmarks/coverage.py`` (six minutes on one core; killed, the same
 are right or wrong; the rates of groups are Beta with mean `mean` and correlation `rho` of two clips of a group; groups
 are of 50 clips each ("equal"), or of 10 to 120 ("unequal"). The truth is `mean`, the score of clips of new groups.
 
-Parts (``--parts scores,differences``):
+Parts (``--parts scores,differences,claims,losses``):
 
 scores
     `coverage` of the 95 % interval of an accuracy; `trusted`, in what share of trials it was said to be trusted;
@@ -12,6 +12,10 @@ scores
 differences
     `false_positives` of paired differences without any difference: "own", two probes each with rates of its own in
     every group; "shared", two probes that find the same groups hard.
+claims, losses
+    In what share of small experiments each claim is said to hold, or a loss to be shown: see ``coverage_claims.py``
+    (ten minutes more). "rotation" and "random_labels" are where nothing was learnt, "margin", "planted" and "lost" where
+    codes lose a little, gain, or lose much.
 """
 
 from __future__ import annotations
@@ -27,12 +31,15 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from coverage_claims import MEASURES as CLAIMS
+from coverage_claims import claimed
 
 from otoscope.probing import mean_interval, paired_difference
 
 MEANS, RHOS, N_GROUPS, SIZES = (0.5, 0.7, 0.9, 0.97), (0.02, 0.1, 0.3), (4, 5, 8, 20), ("equal", "unequal")
 CASE = ["part", "kind", "sizes", "mean", "rho", "n_groups"]
 MEASURES = {"scores": ["coverage", "trusted", "wrongly_trusted"], "differences": ["false_positives"]}
+MEASURES |= {"claims": CLAIMS, "losses": CLAIMS}
 
 
 def scores(kind: str, sizes: str, mean: float, rho: float, n_groups: int, trials: int) -> dict[str, float]:
@@ -59,12 +66,16 @@ def differences(
     return {"false_positives": excluded / trials}
 
 
-PARTS: dict[str, tuple[Callable[..., dict[str, float]], tuple[str, ...], int]] = {
-    "scores": (scores, ("accuracy",), 4000),
-    "differences": (differences, ("own", "shared"), 6000),
-    # Claims go here: a function of a case, the kinds of case (a rotation of dense, random labels), trials.
+GRID = list(itertools.product(SIZES, MEANS, RHOS, N_GROUPS))
+ONE = [("equal", 0.8, 0.05, 8)]
+"""The one experiment that claims are tested on."""
+PARTS: dict[str, tuple[Callable[..., dict[str, float]], tuple[str, ...], list[tuple], int]] = {
+    "scores": (scores, ("accuracy",), GRID, 4000),
+    "differences": (differences, ("own", "shared"), GRID, 6000),
+    "claims": (lambda kind, *_, trials: claimed(kind, trials), ("rotation", "random_labels"), ONE, 100),
+    "losses": (lambda kind, *_, trials: claimed(kind, trials), ("margin", "planted", "lost"), ONE, 40),
 }
-"""Part -> what measures a case, kinds of case, trials."""
+"""Part -> what measures a case, kinds of case, cases of each kind, trials."""
 
 
 def drawn(
@@ -88,8 +99,8 @@ def measure(parts: list[str], trials: int | None, out: Path) -> pd.DataFrame:
     done = {tuple(row[name] for name in CASE) for row in rows if trials in (None, row["trials"])}
     rows = [row for row in rows if tuple(row[name] for name in CASE) in done]
     for part in parts:
-        function, kinds, usual = PARTS[part]
-        for case in itertools.product(kinds, SIZES, MEANS, RHOS, N_GROUPS):
+        function, kinds, grid, usual = PARTS[part]
+        for case in ((kind, *own) for kind in kinds for own in grid):
             if (part, *case) in done:
                 continue
             found = function(*case, trials=trials or usual)
@@ -103,12 +114,16 @@ def main() -> None:
     """Measure what is asked for, print the tables and what the worst cases are."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--parts", default=",".join(PARTS))
-    parser.add_argument("--trials", type=int, help="of each case; default: 4,000 and 6,000")
+    parser.add_argument("--trials", type=int, help="of each case; default: 4,000, 6,000, 100 and 40")
     parser.add_argument("--out", type=Path, default=Path("coverage.csv"))
     options = parser.parse_args()
     start = time.perf_counter()
     table = measure(options.parts.split(","), options.trials, options.out)
     for (part, kind), own in table.groupby(["part", "kind"], sort=False):
+        if part in ("claims", "losses"):
+            print(f"\n{part}, {kind}: said of {own.trials.iloc[0]} experiments")
+            print(own[MEASURES[part]].T.to_string(header=False, float_format="%.2f"))
+            continue
         for name in MEASURES[part]:
             print(f"\n{part}, {kind}: {name} (columns: groups)")
             wide = own.pivot_table(index=["sizes", "mean", "rho"], columns="n_groups", values=name)

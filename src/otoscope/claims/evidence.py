@@ -248,16 +248,18 @@ def spearman(x: np.ndarray, y: np.ndarray) -> float:
 def rising(values: np.ndarray, *, n_permutations: int, seed: list[int]) -> tuple[float, float]:
     """Return Spearman's correlation of the mean of `values` [seeds, steps] with the step, and its one-sided p.
 
-    By chance, any order of the steps within a seed is as likely.
+    The p is of the mean of the seeds' correlations; by chance, any order of the steps within a seed is as likely.
     """
     steps = np.arange(values.shape[1])
     rho = spearman(steps, values.mean(axis=0))
-    rng = np.random.default_rng(seed)
-    means = rng.permuted(np.tile(values, (n_permutations, 1, 1)), axis=2).mean(axis=1)
-    ranks = means.argsort(axis=1).argsort(axis=1).astype(float)
-    centred = steps - steps.mean()
-    draws = (ranks - ranks.mean(axis=1, keepdims=True)) @ centred / (centred @ centred)
-    return rho, float((1 + (draws >= rho - 1e-12).sum()) / (1 + n_permutations))
+    ranks = np.array([pd.Series(own).rank().to_numpy() for own in values])
+    ranks -= ranks.mean(axis=1, keepdims=True)
+    norms = np.sqrt((ranks**2).sum(axis=1))
+    ranks = np.divide(ranks, norms[:, None], out=np.zeros_like(ranks), where=norms[:, None] > 0)
+    rng, centred = np.random.default_rng(seed), steps - steps.mean()
+    found = (ranks @ centred).mean()
+    draws = (rng.permuted(np.tile(ranks, (n_permutations, 1, 1)), axis=2) @ centred).mean(axis=1)
+    return rho, float((1 + (draws >= found - 1e-12).sum()) / (1 + n_permutations))
 
 
 def negative_rank_correlation(

@@ -44,7 +44,7 @@ TAKEAWAYS = (
         f"Kept in a layer: the whole 95 % interval of the paired difference over test groups, codes minus dense, mean "
         f"over seeds with their mean standard error, is above {-100 * MARGIN:g} points at every such sparsity; lost: "
         f"at one the loss is over {100 * MARGIN:g} points, and one seed's is below 0 after Holm's correction over "
-        f"layers, sparsities and seeds; else open. Yes: kept in all layers; no: lost in some, kept in none. {_TOGETHER}.",
+        f"layers, sparsities and seeds; else open. Yes: kept in all; no: lost in some, kept in none. {_TOGETHER}.",
         trials.probing_kept,
     ),
     Takeaway(
@@ -58,7 +58,8 @@ TAKEAWAYS = (
         "completeness_above",
         "Completeness of codes is above that of the dense layer, and more than codes that learnt nothing have.",
         "The interval of mean completeness, codes minus each of dense and the nulls that the run has (an untrained SAE "
-        "and a random projection at least), all on one base, is above 0, over the factors that codes and dense rank: "
+        "and a random projection at least), all on one base, is above 0, over the factors that codes and dense rank, "
+        f"at a held-out R2 no worse (as in the next claim): "
         f"{_SAME}, {_CODES}. A null without a ranked factor is beaten. {_TOGETHER}. {_BY_FACTORS}.",
         trials.completeness_above,
     ),
@@ -66,8 +67,8 @@ TAKEAWAYS = (
         "fewer_dimensions",
         "A factor takes fewer effective dimensions in codes than in the dense layer, at a held-out R2 no worse.",
         "The intervals of mean effective dimensions, codes minus dense, at the best R2 and at a matched one (the "
-        f"sparsest fit within .01 of it), are below 0, and that of held-out R2 above {-MARGIN}; likewise fewer than each null "
-        f"that holds the factors as well (mean R2 within {MARGIN}): {_SAME}, {_CODES}. {_TOGETHER}. {_BY_FACTORS}.",
+        f"sparsest fit within .01 of it), are below 0, and that of held-out R2 above {-MARGIN}; likewise fewer than each "
+        f"null that holds the factors as well (mean R2 within {MARGIN}): {_SAME}, {_CODES}. {_TOGETHER}. {_BY_FACTORS}.",
         trials.fewer_dimensions,
     ),
     Takeaway(
@@ -81,8 +82,8 @@ TAKEAWAYS = (
         "families_by_depth",
         "Pitch is predicted best in early layers, formants in late ones.",
         "Mean R2 of all the family's factors, an encoder's earliest minus latest studied layer for pitch, the reverse "
-        "for formants, has an interval above 0 (one factor must be ranked in either); the layers must lie in the first and "
-        f"the last third of its depth; {_CODES}. In some but not all: after Holm's correction. {_BY_FACTORS}.",
+        "for formants, has an interval above 0 (one factor must be ranked in either); the layers must lie in the first "
+        f"and the last third of its depth; {_CODES}. In some but not all: after Holm's correction. {_BY_FACTORS}.",
         trials.families_by_depth,
     ),
 )

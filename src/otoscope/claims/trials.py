@@ -53,7 +53,7 @@ def error_grows(tables: Tables, rules: Rules) -> Found:
             )
     if not rhos:
         raise Untestable(
-            f"no layer has {FEWEST_SPARSITIES} sparsities with an error, of seeds enough for their order not to be chance"
+            f"no layer has {FEWEST_SPARSITIES} sparsities with an error, in seeds enough to tell their order from chance"
         )
     excepted = {place: rho for place, rho in rhos.items() if "wavlm" in place[0].lower()}
     tested = {place: rho for place, rho in rhos.items() if place not in excepted}
@@ -149,22 +149,29 @@ def completeness_above(tables: Tables, rules: Rules) -> Found:
     table = evidence.lasso_rows(tables, rules, "base")
     places, aside = evidence.standing(tables, table, headline)
     duels: dict[Place, dict[str, Duel]] = {}
-    levels, bases = [], set()
+    levels, bases, no_worse = [], set(), {}
     for place, own in places:
         if rules.held_out and own[own.representation != "label"].base.nunique() > 1:
             raise Untestable("completeness is of several bases; only on one can it be compared")
-        sides = best(paired(headline(own), own[own.representation == DENSE], rules), rules, ranked="both")
+        pair = paired(headline(own), own[own.representation == DENSE], rules)
+        sides = best(pair, rules, ranked="both")
         if not enough(sides):
             continue
         bases |= set(headline(own).base)
         duels[place] = {name: duel(own, name, sides, rules, "completeness") for name in (DENSE, *TO_BEAT)}
+        if rules.held_out:  # what is hardly held takes few dimensions: that is no gain
+            kept, against = _no_worse(pair, rules), duels[place][DENSE]
+            no_worse[place] = kept <= LEVEL / 2
+            duels[place][DENSE] = against._replace(p=max(against.p or 0.0, kept))
         levels.append(
             {"codes": sides.completeness_a.mean()} | {name: duel.level for name, duel in duels[place].items()}
         )
     if not levels:
         raise Untestable(f"no layer has {FEWEST_FACTORS} factors ranked both dense and in codes")
     passed, said, untold = judged(duels)
-    measured = f"{verdicts.levels(levels, 2)}; codes above {said}"
+    measured = f"{verdicts.levels(levels, 2)}; "
+    measured += f"held-out R2 no worse in {of(no_worse)}; " if no_worse else ""
+    measured += f"codes above {said}"
     measured += f"; {untold} could not be compared" if untold else ""
     base = f"completeness on base {max(bases)}" if rules.held_out else "completeness on each one's own width"
     where = (verdicts.headline_scope(table), base, verdicts.fit_scope(rules), aside)
@@ -184,13 +191,13 @@ def fewer_dimensions(tables: Tables, rules: Rules) -> Found:
     fewer, matched, no_worse, levels = {}, {}, {}, []
     for place, own in places:
         pair = paired(headline(own), own[own.representation == DENSE], rules)
-        sides, either = best(pair, rules, ranked="both"), best(pair, rules, ranked="either")
+        sides = best(pair, rules, ranked="both")
         if not enough(sides):
             continue
         columns = ("effective_dims", "effective_dims_matched")
         of_nulls = {name: duel(own, name, sides, rules, *columns) for name in (DENSE, *TO_BEAT)}
         fewer[place], matched[place] = (evidence.over_factors(sides, column).high < 0 for column in columns)
-        kept = evidence.over_factors(either, "score").p_above(-MARGIN)  # factors that codes lost count here
+        kept = _no_worse(pair, rules)
         no_worse[place] = kept <= LEVEL / 2
         # A null that does not hold the factors as well takes few dimensions for nothing.
         rivals = {name: duel for name, duel in of_nulls.items() if name == DENSE or not duel.holds_less}
@@ -208,6 +215,11 @@ def fewer_dimensions(tables: Tables, rules: Rules) -> Found:
     measured += f"held-out R2 no worse in {of(no_worse)}; all of it {said}"
     where = (verdicts.headline_scope(table), "living dimensions", verdicts.fit_scope(rules), aside)
     return Found(measured, verdicts.overall(passed.values()), verdicts.scope(passed, *where))
+
+
+def _no_worse(pair: pd.DataFrame, rules: Rules) -> float:
+    """Return the p of codes holding the factors worse than dense by the margin; those that codes lost count."""
+    return evidence.over_factors(best(pair, rules, ranked="either"), "score").p_above(-MARGIN)
 
 
 def entropy_lowers_completeness(tables: Tables, rules: Rules) -> Found:
