@@ -14,7 +14,7 @@ differences
     every group; "shared", two probes that find the same groups hard.
 claims, losses
     In what share of small experiments each claim is said to hold, or a loss to be shown: see ``coverage_claims.py``
-    (ten minutes more). "rotation" and "random_labels" are where nothing was learnt, "margin", "planted" and "lost" where
+    (ten minutes more). "rotation" and "random_labels" are where nothing was learnt; in "margin", "planted" and "lost"
     codes lose a little, gain, or lose much.
 """
 
