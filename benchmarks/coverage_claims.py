@@ -1,7 +1,8 @@
 """How often each claim is made where it is false, and where it is true: tables of small experiments, judged.
 
 Twelve factors (four each of pitch, formants and the spectrum) of 160 rows of eight groups are mixed into 16 dense
-dimensions, in a layer 1 and a layer 12 of 12; codes have two seeds, those of probes and errors four sparsities as well. Kinds of case:
+dimensions, in a layer 1 and a layer 12 of 12; codes have two seeds, and for probes and errors four sparsities. Kinds
+of case:
 
 rotation
     Codes are dense, rotated at random. Nothing is more complete, takes fewer dimensions, or hangs on depth or entropy;
@@ -11,8 +12,8 @@ random_labels
 margin
     Codes lose 5 points of accuracy, and a little over .05 of R2: just too much to be called kept.
 planted
-    A factor has one to three dimensions of the codes to itself, the more the higher its entropy; pitch fades with depth, formants come.
-    R2 is no worse; errors grow with sparsity.
+    A factor has one to three dimensions of the codes to itself, the more the higher its entropy; pitch fades with
+    depth, formants come. R2 is no worse; errors grow with sparsity.
 lost
     Codes lose 25 points of accuracy, and half of the R2.
 """

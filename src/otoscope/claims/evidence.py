@@ -173,7 +173,7 @@ def paired(a: pd.DataFrame, b: pd.DataFrame, rules: Rules) -> pd.DataFrame:
     Numbers are means over seeds; a factor is ranked on a side where at least half of its seeds rank it. One that is the
     label's on one side is counted beyond the label on both, and ranked on both or none, as it is there.
     """
-    sides = _over_seeds(a, rules).join(_over_seeds(b, rules), lsuffix="_a", rsuffix="_b", how="inner")
+    sides = _over_seeds(a, rules).add_suffix("_a").join(_over_seeds(b, rules).add_suffix("_b"), how="inner")
     for side, other in ("ab", "ba"):
         if rules.held_out:
             owned = sides[f"label_owned_{other}"] & ~sides[f"label_owned_{side}"]

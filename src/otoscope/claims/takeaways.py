@@ -67,8 +67,8 @@ TAKEAWAYS = (
         "fewer_dimensions",
         "A factor takes fewer effective dimensions in codes than in the dense layer, at a held-out R2 no worse.",
         "The intervals of mean effective dimensions, codes minus dense, at the best R2 and at a matched one (the "
-        f"sparsest fit within .01 of it), are below 0, and that of held-out R2 above {-MARGIN}; likewise fewer than each "
-        f"null that holds the factors as well (mean R2 within {MARGIN}): {_SAME}, {_CODES}. {_TOGETHER}. {_BY_FACTORS}.",
+        f"sparsest fit within .01 of it), are below 0, and that of held-out R2 above {-MARGIN}; likewise fewer than "
+        f"each null that holds the factors as well: {_SAME}, {_CODES}. {_TOGETHER}. {_BY_FACTORS}.",
         trials.fewer_dimensions,
     ),
     Takeaway(
