@@ -14,13 +14,8 @@ differences
     every group; "shared", two probes that find the same groups hard.
 claims, losses
     In what share of small experiments each claim is said to hold, or a loss to be shown: see ``coverage_claims.py``
-<<<<<<< HEAD
-    (ten minutes more). "rotation" and "random_labels" are where nothing was learnt; in "margin", "planted" and "lost"
-    codes lose a little, gain, or lose much.
-=======
     (ten minutes more). "rotation" and "random_labels" are where nothing was learnt; in "margin" codes lose a little,
     in "planted" they gain, in "lost" they lose much.
->>>>>>> w-claims16
 """
 
 from __future__ import annotations
