@@ -1,6 +1,6 @@
 """How often intervals over groups hold the truth, and how often a difference is seen where there is none.
 
-Run ``python benchmarks/coverage.py`` (six minutes on one core; killed, the same command goes on where it was). Clips
+Run ``python benchmarks/coverage.py`` (a quarter of an hour; killed, the same command goes on where it was). Clips
 are right or wrong; the rates of groups are Beta with mean `mean` and correlation `rho` of two clips of a group; groups
 are of 50 clips each ("equal"), or of 10 to 120 ("unequal"). The truth is `mean`, the score of clips of new groups.
 
