@@ -1,6 +1,6 @@
 """How often intervals over groups hold the truth, and how often a difference is seen where there is none.
 
-Run ``python benchmarks/coverage.py`` (six minutes on one core; killed, the same command goes on where it was). Clips
+Run ``python benchmarks/coverage.py`` (a quarter of an hour; killed, the same command goes on where it was). Clips
 are right or wrong; the rates of groups are Beta with mean `mean` and correlation `rho` of two clips of a group; groups
 are of 50 clips each ("equal"), or of 10 to 120 ("unequal"). The truth is `mean`, the score of clips of new groups.
 
@@ -73,7 +73,7 @@ PARTS: dict[str, tuple[Callable[..., dict[str, float]], tuple[str, ...], list[tu
     "scores": (scores, ("accuracy",), GRID, 4000),
     "differences": (differences, ("own", "shared"), GRID, 6000),
     "claims": (lambda kind, *_, trials: claimed(kind, trials), ("rotation", "random_labels"), ONE, 100),
-    "losses": (lambda kind, *_, trials: claimed(kind, trials), ("margin", "planted", "lost"), ONE, 40),
+    "losses": (lambda kind, *_, trials: claimed(kind, trials), ("margin", "planted", "lost"), ONE, 20),
 }
 """Part -> what measures a case, kinds of case, cases of each kind, trials."""
 
@@ -114,7 +114,7 @@ def main() -> None:
     """Measure what is asked for, print the tables and what the worst cases are."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--parts", default=",".join(PARTS))
-    parser.add_argument("--trials", type=int, help="of each case; default: 4,000, 6,000, 100 and 40")
+    parser.add_argument("--trials", type=int, help="of each case; default: 4,000, 6,000, 100 and 20")
     parser.add_argument("--out", type=Path, default=Path("coverage.csv"))
     options = parser.parse_args()
     start = time.perf_counter()

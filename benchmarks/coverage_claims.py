@@ -82,11 +82,12 @@ def probes(kind: str, rng: np.random.Generator) -> tuple[pd.DataFrame, pd.DataFr
     groups = np.repeat(np.arange(N_GROUPS), 50)
     right = CHANCE if kind == "random_labels" else 0.8
     loss = {"margin": 0.05, "lost": 0.25}.get(kind, 0.0)
-    scores, rows = [("m", layer, 1.0) for layer in range(13) if layer not in LAYERS], []
+    scores, rows = [("m", layer, 1.0, 1.0, N_GROUPS) for layer in range(13) if layer not in LAYERS], []
     for layer in LAYERS:
         rates = rng.beta(19 * right, 19 * (1 - right), N_GROUPS)[groups]  # correlation .05 within groups
         dense = (rng.random(len(groups)) < rates).astype(float)
-        scores.append(("m", layer, mean_interval(dense, groups, scale="share").low))
+        found = mean_interval(dense, groups, scale="share")
+        scores.append(("m", layer, found.value, found.low, N_GROUPS))
         for s in SPARSITIES:
             for seed in SEEDS:
                 codes = np.where(rng.random(len(groups)) < 0.9, dense, rng.random(len(groups)) < rates)
@@ -95,7 +96,8 @@ def probes(kind: str, rng: np.random.Generator) -> tuple[pd.DataFrame, pd.DataFr
                 rows.append(("m", layer, CODES, s, seed, N_GROUPS, d.value, d.se, d.df, p_value(d)))
     names = ["encoder", "layer", "comparison", "sparsity", "seed", "n_groups"]
     names += ["difference", "difference_se", "difference_df", "difference_p"]
-    return pd.DataFrame(scores, columns=["encoder", "layer", "score_low"]), pd.DataFrame(rows, columns=names)
+    columns = ["encoder", "layer", "score", "score_low", "n_groups"]
+    return pd.DataFrame(scores, columns=columns), pd.DataFrame(rows, columns=names)
 
 
 def disentanglement(kind: str, rng: np.random.Generator) -> pd.DataFrame:

@@ -145,7 +145,9 @@ def test_probing_kept(rows, holds, measured):
 
 def test_a_probe_at_chance_has_nothing_to_keep():
     tables = differences((3, 0.95, *KEPT), (6, 0.95, *LOST))
-    low = pd.DataFrame({"encoder": "ast", "layer": [3, 6], "score": [0.4, 0.2], "score_low": [0.3, 0.05]})
+    low = pd.DataFrame(
+        {"encoder": "ast", "layer": [3, 6], "score": [0.4, 0.2], "score_low": [0.3, 0.05], "n_groups": 5}
+    )
     tables["layer_probing"] = low
     found = verdict(tables, "probing_kept", chance=0.1)
     assert found.holds == "yes"
@@ -154,6 +156,18 @@ def test_a_probe_at_chance_has_nothing_to_keep():
     )
     assert verdict(tables, "probing_kept", chance=0.35).holds == "not tested"
     assert verdict({}, "probing_kept").holds == "not tested"
+
+
+def test_of_many_layers_at_chance_none_passes_by_luck():
+    rows = [(layer, 0.95, *KEPT) for layer in range(6)]
+    table = pd.DataFrame(
+        {"encoder": "ast", "layer": range(6), "score": 0.1, "score_low": 0.05, "n_groups": 5}
+    )
+    table.loc[0, ["score", "score_low"]] = 0.16, 0.101  # alone it would be above chance
+    found = verdict(differences(*rows) | {"layer_probing": table}, "probing_kept", chance=0.1)
+    assert (found.holds, found.measured.startswith("at chance")) == ("not tested", True)
+    alone = verdict(differences(rows[0]) | {"layer_probing": table}, "probing_kept", chance=0.1)
+    assert alone.holds == "yes"
 
 
 def test_seeds_share_clips_so_their_mean_is_no_surer_than_one():
@@ -336,7 +350,7 @@ def test_the_same_selection_for_all_beside_the_published_one():
     assert found.holds == "no"
     assert says(found.measured, 0.30, 0.50)
     assert numbers_in(found.measured)[-1] == 0.50  # by the published selections
-    assert found.scope == "1 layer of 1 encoder, codes of 95 % sparsity, in-sample R2, nothing held out"
+    assert "completeness on each one's own width, in-sample R2, nothing held out" in found.scope
 
 
 @pytest.mark.parametrize(

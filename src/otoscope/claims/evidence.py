@@ -237,6 +237,21 @@ def over_seeds(rows: pd.DataFrame) -> Difference:
     )
 
 
+def p_above_chance(row: Any, chance: float) -> float:
+    """Return the one-sided p of a row of layer_probing.csv being no better than `chance`.
+
+    Its interval is Student's t in log odds, from which the standard error is read back.
+    """
+    from scipy.special import logit, stdtr, stdtrit
+
+    inside = 0 < row.score_low < row.score < 1 and row.n_groups > 1
+    if not inside:
+        return 0.0 if row.score_low > chance else 1.0
+    df = float(row.n_groups) - 1
+    se = (logit(row.score) - logit(row.score_low)) / stdtrit(df, 0.975)
+    return float(stdtr(df, -(logit(row.score) - logit(chance)) / se))
+
+
 def spearman(x: np.ndarray, y: np.ndarray) -> float:
     """Return Spearman's rank correlation, ties averaged; 0 where one side is constant."""
     a, b = (pd.Series(np.asarray(v, dtype=float)).rank().to_numpy() for v in (x, y))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from math import factorial
 from typing import Any
 
@@ -75,11 +76,11 @@ def probing_kept(tables: Tables, rules: Rules) -> Found:
     table = evidence.needed(tables, "comparisons", *columns)
     table = table[(table.comparison == CODES) & (table.sparsity <= UP_TO + 1e-6)]
     table = table.assign(difference=100 * table.difference, difference_se=100 * table.difference_se)
-    at_chance = _at_chance(tables, rules)
     found: dict[Place, dict[float, Difference]] = {}
     chances: dict[tuple, float] = {}
     nothing_to_keep, n_groups = [], []
     places, aside = evidence.standing(tables, table, lambda own: own)
+    at_chance = _at_chance(tables, rules, [place for place, _ in places])
     for place, own in places:
         if place in at_chance:
             nothing_to_keep.append(verdicts.name(place))
@@ -330,9 +331,17 @@ def _not_apart(tables: Tables, encoder: str, early: Any, late: Any) -> str:
     )
 
 
-def _at_chance(tables: Tables, rules: Rules) -> set[Place]:
-    """Return the layers whose dense probe is not shown to beat a constant answer, in any seed."""
+def _at_chance(tables: Tables, rules: Rules, places: Collection[Place]) -> set[Place]:
+    """Return those of `places` whose dense probe is not shown to beat a constant answer, in every seed.
+
+    After Holm's correction over them, or of many layers that know nothing one would pass, and keep it.
+    """
     table = tables.get("layer_probing")
-    if rules.chance is None or table is None or "score_low" not in table:
+    if rules.chance is None or table is None or not {"score", "score_low", "n_groups"} <= set(table):
         return set()
-    return {place for place, own in by_place(table) if not own.score_low.min() > rules.chance}
+    p_values = {
+        place: max(evidence.p_above_chance(row, rules.chance) for row in own.itertuples())
+        for place, own in by_place(table)
+        if place in places
+    }
+    return {place for place, shown in evidence.holm(p_values, level=LEVEL / 2).items() if not shown}
