@@ -15,7 +15,7 @@ def claims(run: RunDirectory, clips: pd.DataFrame) -> None:
     from otoscope.claims import claims as test_claims
 
     settings = run.spec.disentanglement
-    needs = ["layer_probing", "reconstruction", "sae_probing", "disentanglement"]
+    needs = ["layer_probing", "reconstruction", "sae_probing", "disentanglement", "health"]
     with run.stage("claims", after=needs) as stage:
         if not stage.needed:
             return
