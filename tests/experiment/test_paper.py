@@ -43,6 +43,7 @@ def settings(tmp_path_factory) -> list[str]:
         *(f"encoders.{i}.name={folder}" for i, folder in enumerate(models)),
         f"factors.name={factors}",
         "saes.n_latents=128",
+        "saes.seeds=[0]",
         "saes.epochs=2",
         "probing.epochs=3",
         "probing.few_latents=[1]",
@@ -143,7 +144,7 @@ def test_switches_are_the_21_differences_in_order():
 def test_only_autoencoders_share_an_epoch():
     spec = load_spec("paper", settings=["dataset.root=x"])
     assert "shared_epoch" not in spec.probing.model_dump()
-    assert spec.saes.select == "paper"
+    assert spec.saes[0].select == "paper"
     with pytest.raises(SpecError, match="shared_epoch"):
         load_spec("paper", settings=["dataset.root=x", "probing.shared_epoch=true"])
 

@@ -85,7 +85,6 @@ SMALL = {
     "name": "small",
     "dataset": {"name": "synthsing", "label": "technique", "options": {"n_singers": 5}},
     "factors": {"name": "ground_truth"},
-    "probing": {"n_bootstrap": 100},
     "disentanglement": {"alphas": [0.1, 0.02]},
 }
 
