@@ -14,6 +14,7 @@ import yaml
 
 import otoscope
 from otoscope.experiment import run
+from otoscope.results import NULLS
 
 MODULE = '''
 """A package that knows Otoscope: one encoder, one kind of autoencoder."""
@@ -182,11 +183,12 @@ def test_several_kinds_in_one_run(several):
 
 def test_nulls_share_the_measured_l0_of_the_dictionary_nearest_in_measured_sparsity(several):
     from otoscope.activations import Activations
-    from otoscope.experiment.stages.disentanglement import _untrained
+    from otoscope.experiment.stages.nulls import _untrained
     from otoscope.experiment.stages.saes import load, nearest
 
     (encoder,) = several.table("reconstruction").encoder.unique()
     folders = sorted((several.root / "saes" / encoder / "layer_02").iterdir())
+    folders = [path for path in folders if not path.name.startswith(NULLS)]
     dictionaries = load(several, encoder, 2, folders)
     measured = {d.sae.config.name: [] for d in dictionaries}
     for own in dictionaries:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ FILE = Path(__file__).parents[2] / "benchmarks" / "coverage.py"
 
 @pytest.fixture(scope="module")
 def benchmark():
+    sys.path.insert(0, str(FILE.parent))  # as where it is run from
     spec = importlib.util.spec_from_file_location("coverage_benchmark", FILE)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -43,14 +45,10 @@ def test_no_difference_is_seldom_seen(benchmark, kind, sizes):
 
 
 def test_a_killed_run_goes_on(benchmark, tmp_path, monkeypatch):
-    monkeypatch.setattr(benchmark, "MEANS", (0.5,))
-    monkeypatch.setattr(benchmark, "N_GROUPS", (4,))
     calls = []
-    monkeypatch.setitem(
-        benchmark.PARTS,
-        "scores",
-        (lambda *case, trials: calls.append(case) or {"coverage": 1.0}, ("accuracy",), 5),
-    )
+    grid = [case for case in benchmark.GRID if case[1] == 0.5 and case[3] == 4]
+    measured = lambda *case, trials: calls.append(case) or {"coverage": 1.0}  # noqa: E731
+    monkeypatch.setitem(benchmark.PARTS, "scores", (measured, ("accuracy",), grid, 5))
     first = benchmark.measure(["scores"], None, tmp_path / "coverage.csv")
     again = benchmark.measure(["scores"], None, tmp_path / "coverage.csv")
     assert len(calls) == len(first) == len(again) == 6

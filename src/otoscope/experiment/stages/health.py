@@ -94,6 +94,7 @@ def stability(run: RunDirectory, views: dict[str, Views], trained: Trained, null
                 _match_nulls(run, where, shared, nulls[encoder][layer], rows, pairs)
         if pairs:
             run.write_table("stability", _ordered("stability", pairs))
+        if latents:
             run.write_table("latent_stability", _ordered("latent_stability", latents))
 
 
@@ -135,9 +136,14 @@ def _match_nulls(
 
 
 def _stability(saes: list, rows: np.ndarray | None) -> Any:
-    """Match the latents that fire in `rows`, all without; None where fewer than two dictionaries have any."""
+    """Match the latents that fire in `rows`, all without; None where fewer than two dictionaries have any.
+
+    None too for a kind whose decoder has no atoms to compare.
+    """
     from otoscope.saes import reconstruction_metrics, stability
 
+    if any(getattr(sae, "decoder_weight", None) is None for sae in saes):
+        return None
     alive = None
     if rows is not None:
         living = [reconstruction_metrics(sae, rows).density > 0 for sae in saes]

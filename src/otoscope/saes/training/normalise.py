@@ -65,6 +65,14 @@ def with_decoder_bias(config: SAEConfig) -> SAEConfig:
     return dataclasses.replace(config, decoder_bias=True) if hasattr(config, "decoder_bias") else config  # type: ignore[call-arg]
 
 
+def can_fold(config: SAEConfig) -> bool:
+    """Whether :func:`fold` knows how to fold a normalisation into autoencoders of this config."""
+    from otoscope.saes.base import build_sae
+
+    sae = build_sae(with_decoder_bias(config), 2, seed=0)
+    return hasattr(sae, "decoder_bias") and hasattr(sae, "encoder_weight")
+
+
 def check_foldable(sae: SparseAutoencoder) -> None:
     """Raise InputError if :func:`fold` does not know how to fold a normalisation into this kind."""
     if not hasattr(sae, "decoder_bias") or not hasattr(sae, "encoder_weight"):

@@ -22,6 +22,7 @@ from otoscope.saes.training.checkpoint import Checkpoints, Position
 from otoscope.saes.training.logs import TrainingLog
 from otoscope.saes.training.normalise import (
     Normaliser,
+    can_fold,
     check_foldable,
     fit_normalisers,
     fold,
@@ -127,6 +128,8 @@ def train_saes(
     """
     options = (options or TrainingOptions()).changed(**changes)
     configs = [configs] if isinstance(configs, SAEConfig) else list(configs)
+    if options.normalise == "auto" and not all(can_fold(config) for config in configs):
+        options = options.changed(normalise="none")  # where it is asked for by name, it is refused instead
     if options.normalise != "none":
         configs = [with_decoder_bias(config) for config in configs]
     _check_bank(configs, seeds)
