@@ -119,7 +119,7 @@ def otoscope_run(installed: Path, *arguments: object) -> subprocess.CompletedPro
 
 
 def test_an_installed_package_brings_an_encoder_and_a_kind(installed, singing, tmp_path):
-    shrink = {"kind": "shrink", "n_latents": 24, "epochs": 2, "options": {"at": 0.01}}
+    shrink = {"kind": "shrink", "n_latents": 24, "epochs": 2, "seeds": [0], "options": {"at": 0.01}}
     spec = SMALL | {"encoders": [{"name": "ears", "layers": [2]}], "saes": shrink}
     (tmp_path / "spec.yaml").write_text(yaml.safe_dump(spec))
     out = tmp_path / "run"
