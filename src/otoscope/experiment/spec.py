@@ -284,7 +284,7 @@ def load_spec(recipe_or_file: str | Path, *, settings: list[str] | None = None) 
 
     Examples
     --------
-    >>> load_spec("demo", settings=["saes.epochs=10"]).saes.epochs
+    >>> load_spec("demo", settings=["saes.epochs=10"]).saes[0].epochs
     10
     """
     path = _find(recipe_or_file)

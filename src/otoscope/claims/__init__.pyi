@@ -1,0 +1,3 @@
+from .testing import claims
+
+__all__ = ["claims"]
