@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import pandas as pd
 
+from otoscope import significance
 from otoscope.results import at_nearest_sparsity, r2_column, trained_codes
 
 FEWEST_FACTORS = 3
@@ -293,13 +294,8 @@ def negative_rank_correlation(
 
 def holm(p_values: Mapping[Key, float], *, level: float) -> dict[Key, bool]:
     """Return which of several tests are significant together (Holm 1979); NaN is not, and does not count."""
-    known = {key: p for key, p in p_values.items() if not np.isnan(p)}
-    significant = dict.fromkeys(p_values, False)
-    for rank, key in enumerate(sorted(known, key=known.__getitem__)):
-        if known[key] > level / (len(known) - rank):
-            break
-        significant[key] = True
-    return significant
+    corrected = significance.holm(list(p_values.values()))
+    return {key: bool(p <= level) for key, p in zip(p_values, corrected)}
 
 
 def together(p_values: Mapping[Key, float], *, level: float = 0.025) -> dict[Key, bool]:
