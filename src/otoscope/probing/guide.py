@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -34,7 +35,7 @@ def layer_guide(
     strengths: Sequence[float] = STRENGTHS,
     n_folds: int = 5,
     seed: int = 0,
-    probes: Mapping[Hashable, Probe] | None = None,
+    probes: Mapping[Any, Probe] | None = None,
     on_done: Callable[[str], None] | None = None,
 ) -> pd.DataFrame:
     """Say which layer holds a label best, and what layers together, or frames unequally weighed, add to it.

@@ -100,8 +100,11 @@ def encoders_of_nulls(
                 yield null, own.sae.seed, partial(largest, own)
         if null == "random":
             for own in shared:
-                options = {"n_latents": own.sae.n_latents, "k": own.k, "seed": own.sae.seed}
-                yield null, own.sae.seed, partial(random_topk, **options, **moments)
+                yield (
+                    null,
+                    own.sae.seed,
+                    partial(random_topk, n_latents=own.sae.n_latents, k=own.k, seed=own.sae.seed, **moments),
+                )
         for folder in folders.get(null, []):
             sae = SparseAutoencoder.from_pretrained(folder)
             if sae.seed in [own.sae.seed for own in shared]:
