@@ -18,7 +18,7 @@ from otoscope.experiment.stages.data import view_name
 from otoscope.experiment.stages.nulls import encoders_of_nulls
 from otoscope.experiment.stages.saes import Dictionary, load, nearest, nearest_of_kinds
 from otoscope.experiment.stages.views import View, Views
-from otoscope.results import DENSE, r2_column
+from otoscope.results import DENSE, NULLS, r2_column
 
 if TYPE_CHECKING:
     from otoscope.disentanglement import Disentanglement
@@ -41,6 +41,11 @@ class Representation:
     factors: pd.DataFrame
     in_focus: bool = True
     """Whether the slower measures are taken of it: the dense layer, codes at one sparsity, nulls."""
+
+    @property
+    def is_main_code(self) -> bool:
+        """Whether it is the code of a dictionary, at the sparsity that stands for all."""
+        return self.in_focus and self.name not in (DENSE, *NULLS)
 
     @property
     def about(self) -> dict:
@@ -97,6 +102,13 @@ def disentanglement(
                     if label is not None:
                         about = {"representation": "label", "sparsity": None, "seed": 0}
                         _append(found, where | about, label, settings)
+                    if settings.fit == "held_out":
+                        known = [(item.about, results[index]) for index, item in enumerate(items)]
+                        known += [] if label is None else [(about, label)]
+                        focus = [own for item, own in zip(items, results.values()) if item.is_main_code]
+                        found["disentanglement_summary"] += _of_same(
+                            where, known, results[0], focus, settings
+                        )
                     if settings.forest:
                         _forests(found, where, items, own.measure, factors, settings)
         for name, parts in found.items():
@@ -164,6 +176,23 @@ def _append(found: dict, where: dict, result: Disentanglement, settings: Disenta
     families = family_counts(result, score=score, n=settings.top)
     for name, table in zip(TABLES, (result.factors, summary, result.latents, families)):
         _add(found[name], where, table)
+
+
+def _of_same(
+    where: dict,
+    known: list[tuple[dict, Disentanglement]],
+    dense: Disentanglement,
+    codes: list[Disentanglement],
+    settings: DisentanglementSpec,
+) -> list[pd.DataFrame]:
+    """Return a row for each representation of a layer, over one set of factors."""
+    from otoscope.disentanglement import same_factors, summarise_same
+
+    same = same_factors(dense.factors, [own.factors for own in codes], floor=settings.min_r2, n=settings.top)
+    parts: list[pd.DataFrame] = []
+    for about, result in known:
+        _add(parts, where | about, summarise_same(result, same, floor=settings.min_r2))
+    return parts
 
 
 def _add(parts: list[pd.DataFrame], where: dict, table: pd.DataFrame) -> None:

@@ -212,8 +212,15 @@ def _representations(run: Run) -> Table | None:
         *where(unequal, ("completeness, as published", lambda r: wording.number(r.completeness_unequal))),
         ("factors", lambda r: whole(r.n_factors)),
     ]
-    note = "Means over the best-predicted factors of each representation, at most ten; brackets: range over seeds. "
-    note += "A factor that is not predicted is not counted, so a null may have none (n/a). "
+    if published:
+        note = "Means over the best-predicted factors of each representation, at most ten; brackets: range over seeds. "
+        note += "A factor that is not predicted is not counted, so a null may have none (n/a). "
+    else:
+        note = "R²: means over the same factors for all of a layer, at most ten, those that the dense layer and the "
+        note += (
+            "codes together predict best; dimensions and completeness: over those of them (factors) that the "
+        )
+        note += "representation predicts at all. Brackets: range over seeds. "
     note += (LABEL_NOTE_PAPER if published else LABEL_NOTE) + seeds_note(both["seeds"])
     if unequal:
         note += (
