@@ -78,11 +78,8 @@ def encoders_of_nulls(
     folders : dict
         Null -> folders of those that were trained; of other seeds than are measured, they are passed over.
     """
-    import torch
-
     from otoscope.saes import SparseAutoencoder, codes_of
-    from otoscope.saes.nulls import random_topk, untrained
-    from otoscope.saes.selection import keep_largest
+    from otoscope.saes.nulls import random_topk
 
     settings = run.spec.disentanglement
     shared = nearest(dictionaries, settings.null_sparsity)[: settings.null_seeds]
@@ -90,14 +87,10 @@ def encoders_of_nulls(
     moments = {"mean": train.mean(axis=0), "scale": train.std(axis=0)}
     section, _ = _section_of(run.spec.saes, shared[0].sae.config.name)
 
-    def largest(own: Dictionary, x: np.ndarray) -> np.ndarray:
-        sae = untrained(own.sae.config, train, seed=own.sae.seed, normalise=section.normalise)
-        return keep_largest(torch.from_numpy(codes_of(sae, x)), round(own.l0)).numpy()
-
     for null in settings.nulls:
         if null == "untrained":
             for own in shared:
-                yield null, own.sae.seed, partial(largest, own)
+                yield null, own.sae.seed, partial(_untrained, own, train, section.normalise)
         if null == "random":
             for own in shared:
                 yield (
@@ -109,6 +102,18 @@ def encoders_of_nulls(
             sae = SparseAutoencoder.from_pretrained(folder)
             if sae.seed in [own.sae.seed for own in shared]:
                 yield null, sae.seed, partial(codes_of, sae)
+
+
+def _untrained(dictionary: Dictionary, train: np.ndarray, normalise: str, x: np.ndarray) -> np.ndarray:
+    """Return the codes of the same architecture untrained: of each row as many as `dictionary` has."""
+    import torch
+
+    from otoscope.saes import codes_of
+    from otoscope.saes.nulls import untrained
+    from otoscope.saes.selection import keep_largest
+
+    sae = untrained(dictionary.sae.config, train, seed=dictionary.sae.seed, normalise=normalise)
+    return keep_largest(torch.from_numpy(codes_of(sae, x)), round(dictionary.l0)).numpy()
 
 
 def _train(
