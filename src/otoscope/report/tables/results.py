@@ -136,8 +136,9 @@ def _guide(run: Run) -> Table | None:
     ]
     note = (
         "One layer, or all of them weighed? Weights are learnt on training groups; the best layer (bold) is chosen on "
-        "validation clips; gains are on test clips, which had no say." + UNTRUSTED_NOTE
+        "validation clips; gains are on test clips, which had no say."
     )
+    note += _untrusted(table)
     rows = rows_of(table)
     return laid_out("Which layer, and is one enough?", columns, rows, note=note, marked=lambda r: r.best)
 
