@@ -8,7 +8,7 @@ import numpy as np
 
 
 def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Return p-values corrected for being asked together (Holm 1979); NaN stays, and does not count.
+    """Return p-values [n] corrected for being asked together (Holm 1979); NaN stays, and does not count.
 
     Rejecting where the result is at most .05 is wrong about any true null in at most 5 % of families, whatever hangs
     together. A family is all that a claim could have been read off: every sparsity of every layer, say.

@@ -254,7 +254,7 @@ def p_above_chance(row: Any, chance: float) -> float:
 
 
 def spearman(x: np.ndarray, y: np.ndarray) -> float:
-    """Return Spearman's rank correlation, ties averaged; 0 where one side is constant."""
+    """Return Spearman's rank correlation of x and y [factors], ties averaged; 0 where one side is constant."""
     a, b = (pd.Series(np.asarray(v, dtype=float)).rank().to_numpy() for v in (x, y))
     a, b = a - a.mean(), b - b.mean()
     norm = np.sqrt((a**2).sum() * (b**2).sum())
@@ -281,7 +281,7 @@ def rising(values: np.ndarray, *, n_permutations: int, seed: list[int]) -> tuple
 def negative_rank_correlation(
     x: np.ndarray, y: np.ndarray, *, n_permutations: int, seed: list[int]
 ) -> tuple[float, float]:
-    """Return Spearman's correlation and how often permuted pairs are as far below 0 (one-sided p)."""
+    """Return Spearman's correlation of x and y [factors], and how often permuted pairs are as low (one-sided p)."""
     rho = spearman(x, y)
     a, b = (pd.Series(np.asarray(v, dtype=float)).rank().to_numpy() for v in (x, y))
     a, b = a - a.mean(), b - b.mean()

@@ -37,7 +37,7 @@ class Components:
         return (np.asarray(x, dtype=np.float64) - self.mean) @ self.analysis
 
     def fvu(self, x: np.ndarray, k: int | None = None) -> float:
-        """Return the fraction of variance that the first `k` components (all by default) leave unexplained in `x`.
+        """Return the fraction of variance that the first `k` components leave unexplained in ``x [rows, features]``.
 
         As for autoencoders, squared error over the squared distance of the rows from their own mean.
         """
