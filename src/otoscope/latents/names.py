@@ -1,0 +1,267 @@
+"""A short name for each latent, made of tested evidence; where there is none, it says so.
+
+A name is the condition, a label or a side of a factor's threshold, that tells best where the latent is strong. Only
+what passed the corrected test is looked at, and only where it tells clips apart well (AUC of `CLEAR` or more). A second
+condition is added where it tells them apart better still, and a group where nearly all activity is that group's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+from scipy.stats import rankdata, t
+
+from otoscope.latents.evidence import FEWEST_CLIPS, FEWEST_OF_VALUE, GROUP
+from otoscope.latents.rules import Condition, Rule, auc_in_groups, auc_of
+from otoscope.wording import count, listing, signed
+
+LEVEL = 0.05
+"""A corrected p above this is no evidence."""
+CLEAR = 0.7
+"""AUC that a name needs."""
+BETTER = 0.03
+"""Of AUC, that a second condition must add."""
+ONE_GROUPS_SHARE = 0.8
+"""Of the activity where a rule holds: from here on it is one group's."""
+FEWEST_GROUPS = 4
+"""Groups that must be there before a latent is said to be one group's."""
+_TRIED = 4
+"""Best labels and factors that are looked at."""
+_CUTS = np.linspace(0.1, 0.9, 17)
+"""Quantiles of a factor where a threshold may lie."""
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What names are made from: rows (clips or moments), and what is known of them.
+
+    Attributes
+    ----------
+    values : sparse [rows, latents]
+    labels : DataFrame [rows]
+        ``group`` and the label columns.
+    factors : DataFrame [rows, factors] or None
+    units : dict
+        Unit of each factor.
+    moments : bool
+    """
+
+    values: sparse.csc_matrix
+    labels: pd.DataFrame
+    factors: pd.DataFrame | None
+    units: dict[str, str]
+    moments: bool = False
+
+
+def name_latents(
+    ground: Ground,
+    labels: pd.DataFrame,
+    factors: pd.DataFrame,
+    *,
+    latents: np.ndarray,
+    label: str | None = None,
+) -> pd.DataFrame:
+    """Name latents by what was found of them.
+
+    Parameters
+    ----------
+    ground : Ground
+    labels, factors : DataFrame
+        From `label_evidence` and `factor_evidence`, on the rows of `ground`.
+    latents : int [tested]
+        Those that were tested.
+    label : str, optional
+        The column that factors go beyond, for the sentences.
+
+    Returns
+    -------
+    DataFrame
+        ``latent, name, rule, confidence, evidence, caveat, name_auc``, a row for each of `latents`. `confidence`, 0 to
+        1, is 2 AUC - 1 at the lower end of the AUC's 95 % interval over groups. `rule` is `Rule.to_json`.
+    """
+    labels = labels[(labels.p_corrected <= LEVEL) & (labels.auc > labels.null95)]
+    factors = factors[factors.p_corrected <= LEVEL]
+    of_labels = {int(key): own for key, own in labels.sort_values("auc", ascending=False).groupby("latent")}
+    by_rho = factors.reindex(factors.rho.abs().sort_values(ascending=False).index)
+    of_factors = {int(key): own for key, own in by_rho.groupby("latent")}
+    columns = ground.values.tocsc()
+    rows = []
+    for latent in latents:
+        values = columns[:, [latent]].toarray()[:, 0]
+        found = _Search(ground, values, of_labels.get(latent), of_factors.get(latent))
+        rows.append({"latent": latent} | _describe(found, label))
+    return pd.DataFrame(
+        rows, columns=["latent", "name", "rule", "confidence", "evidence", "caveat", "name_auc"]
+    )
+
+
+class _Search:
+    """The best rule for one latent."""
+
+    def __init__(
+        self, ground: Ground, values: np.ndarray, labels: pd.DataFrame | None, factors: pd.DataFrame | None
+    ) -> None:
+        self.ground, self.values = ground, values
+        self.labels, self.factors = labels, factors
+        self.groups = ground.labels.group.astype(str).to_numpy()
+        self.ranks = rankdata(values)
+        self.auc, self.holds = 0.5, np.zeros(len(values), bool)
+        self.rule = self._find()
+
+    def _find(self) -> Rule:
+        everywhere = np.ones(len(self.values), bool)
+        best = self._best(everywhere)
+        if best is not None and best[1].column == GROUP:
+            own = self.values[best[2]].sum()
+            if best[0] >= CLEAR and own >= ONE_GROUPS_SHARE * self.values.sum():
+                self.auc, _, self.holds = best
+                return Rule(group=str(best[1].value))
+            best = self._best(everywhere, not_of=GROUP)
+        if best is None or best[0] < CLEAR:
+            return Rule()
+        self.auc, condition, self.holds = best
+        conditions = [condition]
+        second = self._best(self.holds, not_of=condition.column)
+        if second is not None and second[0] >= self.auc + BETTER:
+            self.auc, condition, self.holds = second
+            conditions.append(condition)
+        return Rule(tuple(conditions), self._one_group(), moments=self.ground.moments)
+
+    def _best(self, within: np.ndarray, not_of: str = "") -> tuple[float, Condition, np.ndarray] | None:
+        """Return AUC, condition and where both it and `within` hold, of the condition that tells best."""
+        found = []
+        for condition in self._conditions(within, not_of):
+            holds = within & condition.holds(self.ground.labels, self.ground.factors)
+            if FEWEST_OF_VALUE <= holds.sum() <= len(holds) - FEWEST_OF_VALUE:
+                of_more = len(set(self.groups[holds])) > 1 or condition.column == GROUP
+                if of_more:
+                    found.append((auc_of(self.ranks, holds), condition, holds))
+        return max(found, key=lambda one: one[0]) if found else None
+
+    def _conditions(self, within: np.ndarray, not_of: str) -> list[Condition]:
+        found = []
+        if self.labels is not None:
+            for row in self.labels.head(_TRIED).itertuples():
+                if row.column != not_of and not (not_of and row.column == GROUP):
+                    found.append(Condition(row.column, row.value))
+        if self.factors is not None:
+            for row in self.factors.head(_TRIED).itertuples():
+                if row.factor != not_of and (condition := self._cut(row.factor, row.rho, within)):
+                    found.append(condition)
+        return found
+
+    def _cut(self, factor: str, rho: float, within: np.ndarray) -> Condition | None:
+        """Return the threshold of a factor whose two sides differ most in rank."""
+        assert self.ground.factors is not None
+        numbers = self.ground.factors[factor].to_numpy(float)
+        known = within & np.isfinite(numbers)
+        if known.sum() < FEWEST_CLIPS:
+            return None
+        numbers, ranks = numbers[known], self.ranks[known]
+        cuts = np.unique([_rounded(cut) for cut in np.quantile(numbers, _CUTS)])
+        above = numbers[:, None] > cuts if rho > 0 else numbers[:, None] < cuts
+        n = above.sum(0)
+        ok = (n >= FEWEST_OF_VALUE) & (n <= len(numbers) - FEWEST_OF_VALUE)
+        if not ok.any():
+            return None
+        centred = ranks - ranks.mean()
+        apart = np.where(ok, centred @ above / np.sqrt(np.maximum(n * (len(numbers) - n), 1)), -np.inf)
+        side = "above" if rho > 0 else "below"
+        return Condition(factor, float(cuts[apart.argmax()]), side, self.ground.units.get(factor, ""))
+
+    def _one_group(self) -> str:
+        """Return the group whose activity nearly all is, where the rule holds; empty if there is none."""
+        groups = self.groups[self.holds]
+        names, codes, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+        own = np.bincount(codes, weights=self.values[self.holds])
+        if len(names) < FEWEST_GROUPS or own.sum() <= 0 or self.ground.moments:
+            return ""
+        best = int(own.argmax())
+        return (
+            str(names[best]) if own[best] >= ONE_GROUPS_SHARE * own.sum() > sizes[best] / len(groups) else ""
+        )
+
+
+def _describe(found: _Search, label: str | None) -> dict:
+    """Return a row of the table of names."""
+    rule = found.rule
+    sentences, caveats = [], []
+    low, confidence = float("nan"), 0.0
+    if rule:
+        holds = rule.holds(found.ground.labels, found.ground.factors)
+        auc = auc_of(found.ranks, holds)
+        low, where = _lower_end(found.values, holds, found.groups, auc, alone=bool(rule.group))
+        confidence = float(np.clip(2 * low - 1, 0, 1))
+        sentences.append(f"AUC {auc:.2f} for {rule}{where}")
+        if rule.group:
+            caveats.append(f"nearly only {rule.group}: it may be the person, not the sound")
+        if not rule.conditions:
+            caveats.append("a name for one group of these clips cannot be checked on others")
+    else:
+        auc = float("nan")
+    if found.labels is not None and len(found.labels):
+        best = found.labels.iloc[0]
+        told = f"{best['column']} {best['value']}" if best["column"] != GROUP else str(best["value"])
+        sentences.append(
+            f"best label: {told}, AUC {best.auc:.2f} (chance up to {best.null95:.2f}; p {best.p_corrected:.3f})"
+        )
+        named = {str(condition.value) for condition in rule.conditions}
+        rivals = [
+            f"{row.column} {row.value}"
+            for row in found.labels.head(3).itertuples()
+            if rule and row.auc > auc - BETTER and row.value not in named and row.column != GROUP
+        ]
+        if rivals:
+            caveats.append(f"goes with {listing(rivals)} about as well")
+    if found.factors is not None and len(found.factors):
+        best = found.factors.iloc[0]
+        beyond = " within a clip" if found.ground.moments else f" beyond {label}" if label else ""
+        sentences.append(f"{best.factor}: rho {signed(best.rho)}{beyond} (p {best.p_corrected:.3f})")
+    if not sentences:
+        sentences.append("no label, group or factor goes with it beyond chance")
+    elif not rule:
+        sentences.append("too weak to name it by")
+    return {
+        "name": str(rule),
+        "rule": rule.to_json(),
+        "confidence": confidence,
+        "evidence": "; ".join(sentences),
+        "caveat": "; ".join(caveats),
+        "name_auc": auc,
+    }
+
+
+def _lower_end(
+    values: np.ndarray, holds: np.ndarray, groups: np.ndarray, auc: float, *, alone: bool
+) -> tuple[float, str]:
+    """Return the lower end of the AUC's 95 % interval over groups, and a phrase on them.
+
+    Where a rule holds in some clips of a group and not in others, AUCs of groups are averaged (t interval). Else groups
+    are the rows, each by its mean, with the error of Hanley & McNeil (1982).
+    """
+    if not alone:
+        own = auc_in_groups(values, holds, groups)
+        if len(own) >= 3:
+            error = own.std(ddof=1) / np.sqrt(len(own))
+            low = own.mean() - t.ppf(0.975, len(own) - 1) * error
+            return float(low), f" (above 0.5 in {(own > 0.5).sum()} of {count(len(own), 'group')})"
+        means = pd.DataFrame({"value": values, "holds": holds.astype(float)}).groupby(groups).mean()
+        values, holds = means.value.to_numpy(), means.holds.to_numpy() > 0.5
+        auc = auc_of(rankdata(values), holds)
+    n_with, n_without = int(holds.sum()), int((~holds).sum())
+    if min(n_with, n_without) < 2 or not np.isfinite(auc):
+        return 0.5, ""
+    q1, q2 = auc / (2 - auc), 2 * auc**2 / (1 + auc)
+    spread = auc * (1 - auc) + (n_with - 1) * (q1 - auc**2) + (n_without - 1) * (q2 - auc**2)
+    floor = 1 / (n_with + n_without)  # a perfect separation of few is not without error
+    error = np.sqrt(max(spread, floor) / (n_with * n_without))
+    where = "" if alone else f" ({count(n_with, 'group')} against {n_without})"
+    return float(auc - 1.96 * error), where
+
+
+def _rounded(value: float) -> float:
+    """Return a threshold as a name writes it: three digits."""
+    return float(f"{value:.3g}") if abs(value) < 1000 else float(round(value))
