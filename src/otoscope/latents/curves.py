@@ -120,7 +120,7 @@ def measure_courses(
                 if (np.diff(when) > 0).all():
                     curves[:, when] = np.maximum(curves[:, when], levels)
                 else:
-                    np.maximum.at(curves, (slice(None), when), levels)
+                    np.maximum.at(curves.T, when, levels.T)
         on_rows(len(places))
     curves = wanted.assign(
         start_s=moments.start_s[pairs] - moments.step_s / 2 if moments else np.zeros(0),

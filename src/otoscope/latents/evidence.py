@@ -3,7 +3,8 @@
 A latent's value in a clip is its mean code over the clip's rows. Labels: the area under the ROC curve, which is the
 chance that a clip with the label has a higher value than one without. Factors: Spearman's correlation after the ranks
 of both were centred by the label's classes and by groups, so what is left goes together among clips of one class sung
-or spoken by one person. All are tested by permutation and corrected for every latent and column that was tried.
+or spoken by one person. All are tested by permutation; p is corrected for all latents and all values of a column by the
+highest z of each draw, and by Bonferroni for the number of columns, or of kinds of factors.
 """
 
 from __future__ import annotations
@@ -106,18 +107,19 @@ def label_evidence(
         holds = labels.holds[:, own].astype(np.float64)
         n_with = holds.sum(0)
         scaled = (holds - holds.mean(0)) / (n_with * (n - n_with))
-        draws = draw(null, groups, n_draws, seed=seed + number)
+        draws = draw(null, groups, max(n_draws, 40 * len(labels.nulls)), seed=seed + number)
         found.append((own, permutation_test(rank_chunks(values, latents), scaled, draws, two_sided=False)))
     if not found:
         return pd.DataFrame(
             columns=["latent", "column", "value", "auc", "null95", "p", "p_corrected", "null"]
         )
-    highest = np.max([tested.highest for _, tested in found], axis=0)
     tables = []
     for own, tested in found:
         pairs = labels.pairs.iloc[np.tile(own, len(latents))].reset_index(drop=True)
         table = pairs.assign(auc=0.5 + tested.statistic.ravel(), null95=0.5 + tested.null95.ravel())
-        table = table.assign(p=tested.p.ravel(), p_corrected=corrected(tested.z, highest).ravel())
+        table = table.assign(
+            p=tested.p.ravel(), p_corrected=corrected(tested.z, tested.highest, n_families=len(found)).ravel()
+        )
         table.insert(0, "latent", np.repeat(latents, len(own)))
         tables.append(table.assign(null=table.column.map(labels.nulls)))
     return pd.concat(tables, ignore_index=True)
@@ -155,7 +157,7 @@ def factor_evidence(
     DataFrame
         ``latent, factor, rho, null95, p, p_corrected, null``, a row for each latent and factor.
     """
-    found: list[tuple[list[str], Tested, str]] = []
+    found: list[tuple[list[str], Tested, Null]] = []
     missing = factors.isna()
     for number, names in enumerate(_patterns(missing)):
         rows = np.flatnonzero(~missing[names[0]].to_numpy())
@@ -172,7 +174,7 @@ def factor_evidence(
         if not in_time and not alone:
             split.append((~varies, "whole groups", kinds))
         for chosen, null, centred_by in split:
-            columns = centred(ranks[:, chosen], centred_by)
+            columns = centred(ranks[:, chosen], [] if null == "whole groups" else centred_by)
             norms = np.sqrt((columns**2).sum(0))
             kept = norms > 1e-6 * len(rows)
             if not kept.any():
@@ -184,7 +186,9 @@ def factor_evidence(
             found.append((labelled, tested, null))
     if not found:
         return pd.DataFrame(columns=["latent", "factor", "rho", "null95", "p", "p_corrected", "null"])
-    highest = np.max([tested.highest for _, tested, _ in found], axis=0)
+    families: dict[Null, np.ndarray] = {}
+    for _, tested, null in found:
+        families[null] = np.maximum(families.get(null, -np.inf), tested.highest)
     tables = [
         pd.DataFrame(
             {
@@ -193,7 +197,7 @@ def factor_evidence(
                 "rho": tested.statistic.ravel(),
                 "null95": tested.null95.ravel(),
                 "p": tested.p.ravel(),
-                "p_corrected": corrected(tested.z, highest).ravel(),
+                "p_corrected": corrected(tested.z, families[null], n_families=len(families)).ravel(),
                 "null": null,
             }
         )

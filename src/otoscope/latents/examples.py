@@ -44,8 +44,8 @@ def choose_examples(
         where its name holds, then those most like the top clip). A clip stands once for a latent.
     """
     found = []
-    for latent in np.flatnonzero(np.diff(activity.starts)):
-        own = activity.of(int(latent))
+    for latent in np.flatnonzero(np.diff(activity.starts)).tolist():
+        own = activity.of(latent)
         clip, value = activity.clip[own], activity.max[own]
         order = np.argsort(-value, kind="stable")
         chosen = [("top", order[:N_TOP])]
@@ -60,7 +60,7 @@ def choose_examples(
             found.append(_rows(latent, kind, clip[places], entries, activity))
         silent = np.ones(activity.n_clips, bool)
         silent[clip] = False
-        controls = _controls(np.flatnonzero(silent), expected.get(int(latent)), similar, int(clip[order[0]]))
+        controls = _controls(np.flatnonzero(silent), expected.get(latent), similar, int(clip[order[0]]))
         found.append(_rows(latent, "control", controls, None, activity))
     columns = ["latent", "kind", "rank", "clip", "value", "mean", "peak_row"]
     if not found:

@@ -25,11 +25,11 @@ CLEAR = 0.7
 BETTER = 0.03
 """Of AUC, that a second condition must add."""
 ONE_GROUPS_SHARE = 0.8
-"""Of the activity where a rule holds: from here on it is one group's."""
+"""Of a latent's activity: from here on it is one group's."""
 FEWEST_GROUPS = 4
 """Groups that must be there before a latent is said to be one group's."""
-_TRIED = 4
-"""Best labels and factors that are looked at."""
+_TRIED, _STARTS = 4, 3
+"""Best labels and factors that are looked at, and how many of these with a second one."""
 _CUTS = np.linspace(0.1, 0.9, 17)
 """Quantiles of a factor where a threshold may lie."""
 
@@ -109,48 +109,61 @@ class _Search:
         self.groups = ground.labels.group.astype(str).to_numpy()
         self.ranks = rankdata(values)
         self.auc, self.holds = 0.5, np.zeros(len(values), bool)
+        self.one_group = self._group_of_all()
         self.rule = self._find()
 
     def _find(self) -> Rule:
         everywhere = np.ones(len(self.values), bool)
-        best = self._best(everywhere)
-        if best is not None and best[1].column == GROUP:
-            own = self.values[best[2]].sum()
-            if best[0] >= CLEAR and own >= ONE_GROUPS_SHARE * self.values.sum():
-                self.auc, _, self.holds = best
-                return Rule(group=str(best[1].value))
-            best = self._best(everywhere, not_of=GROUP)
-        if best is None or best[0] < CLEAR:
+        singles = sorted(self._options(everywhere), key=lambda one: -one[0])[:_STARTS]
+        if not singles:
             return Rule()
-        self.auc, condition, self.holds = best
-        conditions = [condition]
-        second = self._best(self.holds, not_of=condition.column)
-        if second is not None and second[0] >= self.auc + BETTER:
-            self.auc, condition, self.holds = second
-            conditions.append(condition)
-        return Rule(tuple(conditions), self._one_group(), moments=self.ground.moments)
+        pairs = [
+            (auc, (first, second), holds)
+            for _, first, within in singles
+            for auc, second, holds in self._options(within, beside=first)
+        ]
+        auc, condition, holds = singles[0]
+        chosen: tuple[Condition, ...] = (condition,)
+        if pairs:
+            best = max(pairs, key=lambda one: one[0])
+            if best[0] >= auc + BETTER:
+                auc, chosen, holds = best
+        if auc < CLEAR:
+            return Rule()
+        self.auc, self.holds = auc, holds
+        group = [str(condition.value) for condition in chosen if condition.column == GROUP]
+        others = [condition for condition in chosen if condition.column != GROUP]
+        others.sort(key=lambda condition: condition.side != "is")  # labels are read first
+        return Rule(tuple(others), group[0] if group else "", moments=self.ground.moments)
 
-    def _best(self, within: np.ndarray, not_of: str = "") -> tuple[float, Condition, np.ndarray] | None:
-        """Return AUC, condition and where both it and `within` hold, of the condition that tells best."""
+    def _options(
+        self, within: np.ndarray, *, beside: Condition | None = None
+    ) -> list[tuple[float, Condition, np.ndarray]]:
+        """Return AUC, condition and where both it and `within` hold, of all conditions that may be named."""
         found = []
-        for condition in self._conditions(within, not_of):
+        for condition in self._conditions(within):
+            if beside is not None and condition.column == beside.column:
+                continue
             holds = within & condition.holds(self.ground.labels, self.ground.factors)
             if FEWEST_OF_VALUE <= holds.sum() <= len(holds) - FEWEST_OF_VALUE:
-                of_more = len(set(self.groups[holds])) > 1 or condition.column == GROUP
-                if of_more:
+                of_more = len(set(self.groups[holds])) > 1
+                if of_more or GROUP in (condition.column, beside and beside.column):
                     found.append((auc_of(self.ranks, holds), condition, holds))
-        return max(found, key=lambda one: one[0]) if found else None
+        return found
 
-    def _conditions(self, within: np.ndarray, not_of: str) -> list[Condition]:
+    def _conditions(self, within: np.ndarray) -> list[Condition]:
         found = []
         if self.labels is not None:
-            for row in self.labels.head(_TRIED).itertuples():
-                if row.column != not_of and not (not_of and row.column == GROUP):
-                    found.append(Condition(row.column, row.value))
+            found += [
+                Condition(row.column, row.value)
+                for row in self.labels[self.labels["column"] != GROUP].head(_TRIED).itertuples()
+            ]
         if self.factors is not None:
             for row in self.factors.head(_TRIED).itertuples():
-                if row.factor != not_of and (condition := self._cut(row.factor, row.rho, within)):
+                if condition := self._cut(row.factor, row.rho, within):
                     found.append(condition)
+        if self.one_group:
+            found.append(Condition(GROUP, self.one_group))
         return found
 
     def _cut(self, factor: str, rho: float, within: np.ndarray) -> Condition | None:
@@ -169,20 +182,16 @@ class _Search:
             return None
         centred = ranks - ranks.mean()
         apart = np.where(ok, centred @ above / np.sqrt(np.maximum(n * (len(numbers) - n), 1)), -np.inf)
-        side = "above" if rho > 0 else "below"
-        return Condition(factor, float(cuts[apart.argmax()]), side, self.ground.units.get(factor, ""))
+        unit = self.ground.units.get(factor, "")
+        return Condition(factor, float(cuts[apart.argmax()]), "above" if rho > 0 else "below", unit)
 
-    def _one_group(self) -> str:
-        """Return the group whose activity nearly all is, where the rule holds; empty if there is none."""
-        groups = self.groups[self.holds]
-        names, codes, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-        own = np.bincount(codes, weights=self.values[self.holds])
-        if len(names) < FEWEST_GROUPS or own.sum() <= 0 or self.ground.moments:
+    def _group_of_all(self) -> str:
+        """Return the group whose activity nearly all is; empty if there is none."""
+        names, codes = np.unique(self.groups, return_inverse=True)
+        own = np.bincount(codes, weights=self.values)
+        if len(names) < FEWEST_GROUPS or self.ground.moments or own.max() < ONE_GROUPS_SHARE * own.sum():
             return ""
-        best = int(own.argmax())
-        return (
-            str(names[best]) if own[best] >= ONE_GROUPS_SHARE * own.sum() > sizes[best] / len(groups) else ""
-        )
+        return str(names[own.argmax()])
 
 
 def _describe(found: _Search, label: str | None) -> dict:
@@ -239,14 +248,16 @@ def _lower_end(
 ) -> tuple[float, str]:
     """Return the lower end of the AUC's 95 % interval over groups, and a phrase on them.
 
-    Where a rule holds in some clips of a group and not in others, AUCs of groups are averaged (t interval). Else groups
-    are the rows, each by its mean, with the error of Hanley & McNeil (1982).
+    Where a rule holds in some clips of a group and not in others, AUCs of groups are averaged (t interval), with one
+    more of 0.5, so that a few perfect groups are not certainty. Else groups are the rows, each by its mean, with the
+    error of Hanley & McNeil (1982).
     """
     if not alone:
         own = auc_in_groups(values, holds, groups)
         if len(own) >= 3:
-            error = own.std(ddof=1) / np.sqrt(len(own))
-            low = own.mean() - t.ppf(0.975, len(own) - 1) * error
+            careful = np.append(own, 0.5)
+            error = careful.std(ddof=1) / np.sqrt(len(careful))
+            low = careful.mean() - t.ppf(0.975, len(own)) * error
             return float(low), f" (above 0.5 in {(own > 0.5).sum()} of {count(len(own), 'group')})"
         means = pd.DataFrame({"value": values, "holds": holds.astype(float)}).groupby(groups).mean()
         values, holds = means.value.to_numpy(), means.holds.to_numpy() > 0.5

@@ -106,11 +106,16 @@ def permutation_test(
         p = (1 + (chance >= z - 1e-6).sum(0)) / (1 + n_draws)
         highest = np.maximum(highest, chance.max(axis=(1, 2), initial=-np.inf))
         parts.append((statistic, np.quantile(null, 0.95, axis=0), z, p))
-    return Tested(*(np.concatenate(part) for part in zip(*parts)), highest=highest)
+    statistic, null95, z, p = (np.concatenate(part) for part in zip(*parts))
+    return Tested(statistic, null95, z, p, highest)
 
 
-def corrected(z: np.ndarray, highest: np.ndarray) -> np.ndarray:
-    """Return the share of draws in which any latent and column reaches `z` (Westfall & Young 1993, max-T)."""
+def corrected(z: np.ndarray, highest: np.ndarray, *, n_families: int = 1) -> np.ndarray:
+    """Return p corrected for all latents and columns of a family, and for the number of families.
+
+    Within a family it is the share of draws in which any latent and column reaches `z` (Westfall & Young 1993, max-T);
+    between families Bonferroni's, so that one with heavy tails (rare labels) does not hide what another finds.
+    """
     ordered = np.sort(highest)
     above = len(ordered) - np.searchsorted(ordered, z - 1e-6, side="left")
-    return (1 + above) / (1 + len(ordered))
+    return np.minimum(n_families * (1 + above) / (1 + len(ordered)), 1.0)
