@@ -156,10 +156,11 @@ def measure_activity(
     n_on, total = np.zeros(codes.n_latents, np.int64), np.zeros(codes.n_latents)
     for places, z in codes.blocks():
         z = z.clamp(min=0)
-        on = z > 0
-        n_on += on.sum(0).numpy()
-        total += z.sum(0, dtype=torch.float64).numpy()
-        parts.append(_summed_up(z, on, places, clip_of[places]))
+        row, latent = (index.numpy() for index in torch.nonzero(z, as_tuple=True))
+        value = z.numpy()[row, latent]
+        n_on += np.bincount(latent, minlength=codes.n_latents)
+        total += np.bincount(latent, value, minlength=codes.n_latents)
+        parts.append(_summed_up(z, row, latent, value, places, clip_of[places]))
         if sampled[places].any():
             kept.append(sparse.csr_matrix(z[torch.from_numpy(sampled[places])].numpy()))
         on_rows(len(places))
@@ -189,24 +190,46 @@ def sample_of_clips(clip_of: np.ndarray, n_rows: int, *, seed: int = 0) -> np.nd
     return np.flatnonzero(np.isin(clip_of, chosen))
 
 
-def _summed_up(z: torch.Tensor, on: torch.Tensor, places: np.ndarray, clip: np.ndarray) -> tuple:
-    """Return clip, latent, max, sum, number of active rows and row of the max, where a latent is active in a block."""
+def _summed_up(
+    z: torch.Tensor,
+    row: np.ndarray,
+    latent: np.ndarray,
+    value: np.ndarray,
+    places: np.ndarray,
+    clip: np.ndarray,
+) -> tuple:
+    """Return clip, latent, max, sum, number of active rows and row of the max, where a latent is active in a block.
+
+    Parameters
+    ----------
+    z : Tensor [block, latents]
+        Codes, 0 and more.
+    row, latent, value : [active]
+        Where and what they are, if above 0.
+    places, clip : int [block]
+    """
     first = np.flatnonzero(np.diff(clip, prepend=-1))
-    ends = np.append(first[1:], len(clip))
     if len(first) == len(clip):  # a row a clip
-        run, latent = torch.nonzero(on, as_tuple=True)
-        value = z[run, latent].numpy()
-        rows = run.numpy()
-        return clip[rows], latent.numpy(), value, value, np.ones(len(value), np.int64), places[rows]
-    found = []
-    for start, end in zip(first, ends):
-        highest, where = z[start:end].max(0)
-        latent = torch.nonzero(highest, as_tuple=True)[0]
-        sums, counts = z[start:end].sum(0)[latent], on[start:end].sum(0)[latent]
-        own = np.full(len(latent), clip[start])
-        row = places[start + where[latent].numpy()]
-        found.append((own, latent.numpy(), highest[latent].numpy(), sums.numpy(), counts.numpy(), row))
-    return tuple(np.concatenate(column) for column in zip(*found))
+        return clip[row], latent, value, value, np.ones(len(value), np.int64), places[row]
+    n_latents = z.shape[1]
+    ends = np.append(first[1:], len(clip))
+    run = np.repeat(np.arange(len(first)), ends - first)
+    key = run[row] * n_latents + latent
+    size = len(first) * n_latents
+    counts, sums = np.bincount(key, minlength=size), np.bincount(key, value, minlength=size)
+    found = np.flatnonzero(counts)
+    peaks = [z[start:end].max(0) for start, end in zip(first, ends)]
+    highest = torch.stack([peak.values for peak in peaks]).numpy().ravel()[found]
+    where = torch.stack([peak.indices for peak in peaks]).numpy().ravel()[found]
+    own = found // n_latents
+    return (
+        clip[first][own],
+        found % n_latents,
+        highest,
+        sums[found],
+        counts[found],
+        places[first[own] + where],
+    )
 
 
 def _merged(columns: list[np.ndarray], n_clips: int) -> list[np.ndarray]:

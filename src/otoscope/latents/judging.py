@@ -17,7 +17,7 @@ COLUMNS = (
     "confidence",
     "auc",
     "random_auc",
-    "random_95",
+    "as_good",
     "n_holding",
     "n_rows",
     "n_groups",
@@ -29,7 +29,7 @@ def judge_names(ground: Ground, names: pd.DataFrame) -> pd.DataFrame:
 
     A name's AUC is the chance that the latent is stronger in a row where its rule holds than in one where it does not.
     A group in a name is left aside, as that group is not there. Beside it stands what the names of the other latents
-    say of this latent: their mean is what a name drawn at random reaches.
+    say of this latent: what one drawn at random reaches, and how many that say something else tell as much.
 
     Parameters
     ----------
@@ -41,9 +41,9 @@ def judge_names(ground: Ground, names: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        ``latent, name, confidence, auc, random_auc, random_95, n_holding, n_rows, n_groups``, a row for each name that
-        could be judged: rules that hold in fewer than 3 rows, or fail in fewer, are left out. NaN in random_auc where
-        there is no other name.
+        ``latent, name, confidence, auc, random_auc, as_good, n_holding, n_rows, n_groups``, a row for each name that could
+        be judged: rules that hold in fewer than 3 rows, or fail in fewer, are left out. `random_auc` is the mean over
+        the other latents' names, `as_good` the share of all other rules that reach `auc`; NaN where there is none.
     """
     texts, rules = [], []
     for text in names.rule:
@@ -68,29 +68,15 @@ def judge_names(ground: Ground, names: pd.DataFrame) -> pd.DataFrame:
     ranks = np.concatenate(list(rank_chunks(ground.values, judged.latent.to_numpy())), axis=1)
     every = 0.5 + scaled @ ranks  # [rules, judged latents]
     auc = every[own, np.arange(len(own))]
-    mean, high = _of_others(every, own, auc)
+    n_others = len(own) - 1
+    bearers = np.bincount(own, minlength=len(every))
+    mean = (bearers @ every - auc) / n_others if n_others else np.full(1, np.nan)
+    as_good = ((every >= auc).sum(0) - 1) / (len(every) - 1) if len(every) > 1 else np.full(len(own), np.nan)
     return judged[["latent", "name", "confidence"]].assign(
         auc=auc,
         random_auc=mean,
-        random_95=high,
+        as_good=as_good,
         n_holding=n_with[own],
         n_rows=holds.shape[1],
         n_groups=ground.labels.group.nunique(),
     )
-
-
-def _of_others(every: np.ndarray, own: np.ndarray, auc: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and 95th percentile of what the other latents' names reach."""
-    n = len(own)
-    if n < 2:
-        return np.full(n, np.nan), np.full(n, np.nan)
-    bearers = np.bincount(own, minlength=len(every)).astype(float)
-    mean = (bearers @ every - auc) / (n - 1)
-    high = np.empty(n)
-    for latent in range(n):
-        others = bearers.copy()
-        others[own[latent]] -= 1
-        order = np.argsort(every[:, latent])
-        reached = np.cumsum(others[order]) / (n - 1)
-        high[latent] = every[order[np.searchsorted(reached, 0.95 - 1e-9)], latent]
-    return mean, high

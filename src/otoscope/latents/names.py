@@ -8,6 +8,8 @@ condition is added where it tells them apart better still, and a group where nea
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
 
 import numpy as np
 import pandas as pd
@@ -54,6 +56,21 @@ class Ground:
     factors: pd.DataFrame | None
     units: dict[str, str]
     moments: bool = False
+
+    def holds(self, condition: Condition) -> np.ndarray:
+        """Return for which rows a condition holds; what was asked before is remembered."""
+        if condition not in self._known:
+            self._known[condition] = condition.holds(self.labels, self.factors)
+        return self._known[condition]
+
+    @cached_property
+    def _known(self) -> dict[Condition, np.ndarray]:
+        return {}
+
+    @cached_property
+    def groups(self) -> np.ndarray:
+        """The group of each row, from 0."""
+        return np.unique(self.labels.group.astype(str), return_inverse=True)[1]
 
 
 def name_latents(
@@ -106,9 +123,10 @@ class _Search:
     ) -> None:
         self.ground, self.values = ground, values
         self.labels, self.factors = labels, factors
-        self.groups = ground.labels.group.astype(str).to_numpy()
+        self.best_labels, self.best_factors = _best(labels), _best(factors)
         self.ranks = rankdata(values)
         self.auc, self.holds = 0.5, np.zeros(len(values), bool)
+        self.tables = (ground.labels, ground.factors)
         self.one_group = self._group_of_all()
         self.rule = self._find()
 
@@ -144,24 +162,20 @@ class _Search:
         for condition in self._conditions(within):
             if beside is not None and condition.column == beside.column:
                 continue
-            holds = within & condition.holds(self.ground.labels, self.ground.factors)
+            known = condition.side == "is"  # thresholds are seldom met again
+            met = self.ground.holds(condition) if known else condition.holds(*self.tables)
+            holds = within & met
             if FEWEST_OF_VALUE <= holds.sum() <= len(holds) - FEWEST_OF_VALUE:
-                of_more = len(set(self.groups[holds])) > 1
-                if of_more or GROUP in (condition.column, beside and beside.column):
+                groups = self.ground.groups[holds]
+                if groups.min() < groups.max() or GROUP in (condition.column, beside and beside.column):
                     found.append((auc_of(self.ranks, holds), condition, holds))
         return found
 
     def _conditions(self, within: np.ndarray) -> list[Condition]:
-        found = []
-        if self.labels is not None:
-            found += [
-                Condition(row.column, row.value)
-                for row in self.labels[self.labels["column"] != GROUP].head(_TRIED).itertuples()
-            ]
-        if self.factors is not None:
-            for row in self.factors.head(_TRIED).itertuples():
-                if condition := self._cut(row.factor, row.rho, within):
-                    found.append(condition)
+        found = [Condition(column, value) for column, value in self.best_labels]
+        for factor, rho in self.best_factors:
+            if condition := self._cut(factor, rho, within):
+                found.append(condition)
         if self.one_group:
             found.append(Condition(GROUP, self.one_group))
         return found
@@ -187,11 +201,19 @@ class _Search:
 
     def _group_of_all(self) -> str:
         """Return the group whose activity nearly all is; empty if there is none."""
-        names, codes = np.unique(self.groups, return_inverse=True)
-        own = np.bincount(codes, weights=self.values)
-        if len(names) < FEWEST_GROUPS or self.ground.moments or own.max() < ONE_GROUPS_SHARE * own.sum():
+        own = np.bincount(self.ground.groups, weights=self.values)
+        if len(own) < FEWEST_GROUPS or self.ground.moments or own.max() < ONE_GROUPS_SHARE * own.sum():
             return ""
-        return str(names[own.argmax()])
+        return str(self.ground.labels.group.iloc[int((self.ground.groups == own.argmax()).argmax())])
+
+
+def _best(table: pd.DataFrame | None) -> list[tuple]:
+    """Return the first labels (column, value) or factors (factor, rho) of a table in order; groups are left out."""
+    if table is None:
+        return []
+    names = ["factor", "rho"] if "rho" in table else ["column", "value"]
+    rows = zip(*(table[name].tolist() for name in names))
+    return list(islice((row for row in rows if row[0] != GROUP), _TRIED))
 
 
 def _describe(found: _Search, label: str | None) -> dict:
@@ -200,9 +222,8 @@ def _describe(found: _Search, label: str | None) -> dict:
     sentences, caveats = [], []
     low, confidence = float("nan"), 0.0
     if rule:
-        holds = rule.holds(found.ground.labels, found.ground.factors)
-        auc = auc_of(found.ranks, holds)
-        low, where = _lower_end(found.values, holds, found.groups, auc, alone=bool(rule.group))
+        auc = found.auc
+        low, where = _lower_end(found.values, found.holds, found.ground.groups, auc, alone=bool(rule.group))
         confidence = float(np.clip(2 * low - 1, 0, 1))
         sentences.append(f"AUC {auc:.2f} for {rule}{where}")
         if rule.group:

@@ -157,8 +157,8 @@ def auc_of(ranks: np.ndarray, holds: np.ndarray) -> float:
 def auc_in_groups(values: np.ndarray, holds: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """Return the area under the ROC curve inside each group that has rows where a rule holds and where not."""
     found = []
-    for group in np.unique(groups):
-        own = groups == group
+    codes = np.unique(groups, return_inverse=True)[1]
+    for own in (codes == group for group in range(codes.max() + 1)):
         if 0 < holds[own].sum() < own.sum():
             found.append(auc_of(rankdata(values[own]), holds[own]))
     return np.array(found)
