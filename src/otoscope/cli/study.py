@@ -232,6 +232,9 @@ def latents(
     layer: Annotated[
         str | None, typer.Option(help="Layer: 6, or final. Default: the one it was trained on.")
     ] = None,
+    moments: Annotated[
+        bool, typer.Option(help="Where rows are frames: measure level, pitch and spectrum at their moments.")
+    ] = True,
     permutations: Annotated[
         int, typer.Option(help="Draws of chance; no p is below one in so many.", min=20)
     ] = 200,
@@ -240,8 +243,8 @@ def latents(
     """Say of each latent when it fires, what it goes with, and what it may be called."""
     from otoscope.activations import Activations
     from otoscope.experiment import write_latents
-    from otoscope.factors import compute_factors
-    from otoscope.latents import describe_latents
+    from otoscope.factors import compute_factors, moment_factors
+    from otoscope.latents import describe_latents, sampled_rows
     from otoscope.saes import SparseAutoencoder
     from otoscope.tables import SUFFIXES
 
@@ -254,12 +257,16 @@ def latents(
         options: dict[str, Any] = {"path": factors_of} if is_file else {}
         known = compute_factors("csv" if is_file else factors_of, table, **options)
         say_notes(known.notes)
+    at_moments = None
+    if moments and "time_s" in activations.rows:
+        at_moments = moment_factors(table, activations.rows.iloc[sampled_rows(activations.rows)])
     found = describe_latents(
         loaded,
         activations,
         table,
         layer=None if layer is None else layer_of(layer),
         factors=known,
+        moments=at_moments,
         label=label,
         others=[SparseAutoencoder.from_pretrained(one) for one in other or []],
         n_draws=permutations,

@@ -1,4 +1,4 @@
-from .activity import Activity, Codes, codes_of_array, codes_of_store, measure_activity
+from .activity import Activity, Codes, codes_of_array, codes_of_store, measure_activity, sampled_rows
 from .describe import Description, describe_codes, describe_latents
 from .evidence import factor_evidence, label_evidence, labels_of
 from .judging import judge_names
@@ -23,4 +23,5 @@ __all__ = [
     "labels_of",
     "measure_activity",
     "name_latents",
+    "sampled_rows",
 ]

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import pandas as pd
 import torch
 from scipy import sparse
 
@@ -17,6 +18,8 @@ from otoscope.saes.training.rows import check_finite
 if TYPE_CHECKING:
     from otoscope.saes import SparseAutoencoder
 
+SAMPLE_ROWS = 20_000
+"""Rows from which co-firing and moments are told."""
 BLOCK_ROWS = 4096
 """Rows whose codes are in memory at a time."""
 
@@ -182,11 +185,15 @@ def measure_activity(
     )
 
 
-def sample_of_clips(clip_of: np.ndarray, n_rows: int, *, seed: int = 0) -> np.ndarray:
-    """Return the rows of randomly chosen whole clips, about `n_rows` of them, in order."""
+def sampled_rows(rows: pd.DataFrame, *, n: int = SAMPLE_ROWS, seed: int = 0) -> np.ndarray:
+    """Return the places of rows of randomly chosen whole clips, about `n` of them, in order.
+
+    From these, `describe_latents` tells which latents fire together, and what goes with moments.
+    """
+    clip_of = pd.factorize(rows.clip_id.astype(str))[0]
     size = np.bincount(clip_of)
     order = np.random.default_rng(seed).permutation(len(size))
-    chosen = order[: max(int((np.cumsum(size[order]) <= n_rows).sum()), 1)]
+    chosen = order[: max(int((np.cumsum(size[order]) <= n).sum()), 1)]
     return np.flatnonzero(np.isin(clip_of, chosen))
 
 

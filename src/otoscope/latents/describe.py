@@ -11,7 +11,7 @@ import pandas as pd
 
 from otoscope.compute import progress as progress_bar
 from otoscope.errors import InputError
-from otoscope.latents.activity import Activity, Codes, codes_of_store, measure_activity, sample_of_clips
+from otoscope.latents.activity import Activity, Codes, codes_of_store, measure_activity, sampled_rows
 from otoscope.latents.curves import measure_courses, moments_of
 from otoscope.latents.evidence import FEWEST_CLIPS, GROUP, label_columns
 from otoscope.latents.examples import choose_examples, courses_wanted
@@ -22,9 +22,6 @@ from otoscope.latents.study import Study, study_latents
 if TYPE_CHECKING:
     from otoscope.factors import Factors
     from otoscope.saes import SparseAutoencoder
-
-SAMPLE_ROWS = 16_384
-"""Rows from which co-firing and moments are told."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +79,7 @@ def describe_latents(
     factors : Factors, optional
         Of clips. Label columns of numbers are factors too.
     moments : Factors, optional
-        Of the rows themselves, where they are frames.
+        Of the rows themselves, where they are frames (`moment_factors`); those of `sampled_rows` are enough.
     label : str, optional
         Column of classes; what goes with a factor must do so among clips of one class.
     others : sequence of SparseAutoencoder
@@ -170,7 +167,7 @@ def describe_codes(
     when = moments_of(rows, clip_of, start_s)
     time_s = None if when is None else rows.time_s.to_numpy(float) - start_s[clip_of]
     with progress_bar("latents", 2 * codes.n_rows, unit="rows", show=progress) as bar:
-        sample_rows = sample_of_clips(clip_of, SAMPLE_ROWS, seed=seed)
+        sample_rows = sampled_rows(rows, seed=seed)
         activity = measure_activity(codes, clip_of, sample_rows=sample_rows, on_rows=bar.advance)
         bar.note("naming")
         study = study_latents(activity, clips, clip_of, rows, factors, moments, label, n_draws, seed)

@@ -18,6 +18,7 @@ COLUMNS = (
     "auc",
     "random_auc",
     "as_good",
+    "detection",
     "n_holding",
     "n_rows",
     "n_groups",
@@ -27,7 +28,9 @@ COLUMNS = (
 def judge_names(ground: Ground, names: pd.DataFrame) -> pd.DataFrame:
     """Check names on rows, of other groups than they were made from.
 
-    A name's AUC is the chance that the latent is stronger in a row where its rule holds than in one where it does not.
+    A name's AUC is the chance that the latent is stronger in a clip where its rule holds than in one where it does
+    not. Its detection asks the other way, from firing or not to the rule; of moments, of which a latent fires in few, this is
+    the AUC.
     A group in a name is left aside, as that group is not there. Beside it stands what the names of the other latents
     say of this latent: what one drawn at random reaches, and how many that say something else tell as much.
 
@@ -41,8 +44,8 @@ def judge_names(ground: Ground, names: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        ``latent, name, confidence, auc, random_auc, as_good, n_holding, n_rows, n_groups``, a row for each name that could
-        be judged: rules that hold in fewer than 3 rows, or fail in fewer, are left out. `random_auc` is the mean over
+        ``latent, name, confidence, auc, random_auc, as_good, detection, n_holding, n_rows, n_groups``, a row for each
+        name that could be judged: rules that hold in fewer than 3 rows, or fail in fewer, are left out. `random_auc` is the mean over
         the other latents' names, `as_good` the share of all other rules that reach `auc`; NaN where there is none.
     """
     texts, rules = [], []
@@ -65,8 +68,16 @@ def judge_names(ground: Ground, names: pd.DataFrame) -> pd.DataFrame:
     holds = np.array([masks[text] for text in known])
     n_with = holds.sum(1)
     scaled = (holds - holds.mean(1, keepdims=True)) / (n_with * (holds.shape[1] - n_with))[:, None]
-    ranks = np.concatenate(list(rank_chunks(ground.values, judged.latent.to_numpy())), axis=1)
-    every = 0.5 + scaled @ ranks  # [rules, judged latents]
+    latents = judged.latent.to_numpy()
+    fires = (ground.values.tocsc()[:, latents] > 0).astype(np.float64)
+    n_on = np.asarray(fires.sum(0)).ravel()
+    n = holds.shape[1]
+    apart = (holds - holds.mean(1, keepdims=True)) @ fires  # [rules, judged latents]
+    detects = 0.5 + 0.5 * n * apart / np.maximum(n_on * (n - n_on), 1)
+    if ground.moments:
+        every = detects
+    else:
+        every = 0.5 + scaled @ np.concatenate(list(rank_chunks(ground.values, latents)), axis=1)
     auc = every[own, np.arange(len(own))]
     n_others = len(own) - 1
     bearers = np.bincount(own, minlength=len(every))
@@ -76,7 +87,8 @@ def judge_names(ground: Ground, names: pd.DataFrame) -> pd.DataFrame:
         auc=auc,
         random_auc=mean,
         as_good=as_good,
+        detection=detects[own, np.arange(len(own))],
         n_holding=n_with[own],
-        n_rows=holds.shape[1],
+        n_rows=n,
         n_groups=ground.labels.group.nunique(),
     )

@@ -17,7 +17,7 @@ from scipy import sparse
 from scipy.stats import rankdata, t
 
 from otoscope.latents.evidence import FEWEST_CLIPS, FEWEST_OF_VALUE, GROUP
-from otoscope.latents.rules import Condition, Rule, auc_in_groups, auc_of
+from otoscope.latents.rules import Condition, Rule, auc_in_groups, auc_of, detection
 from otoscope.wording import count, listing, signed
 
 LEVEL = 0.05
@@ -66,6 +66,14 @@ class Ground:
     @cached_property
     def _known(self) -> dict[Condition, np.ndarray]:
         return {}
+
+    def strength(self, values: np.ndarray) -> np.ndarray:
+        """Return what a rule has to tell of a latent's values: their ranks or, of moments, whether it fires."""
+        return (values > 0).astype(float) if self.moments else rankdata(values)
+
+    def auc(self, strength: np.ndarray, holds: np.ndarray) -> float:
+        """Return how well a rule tells where a latent is strong or, of moments, where it fires."""
+        return detection(strength > 0, holds) if self.moments else auc_of(strength, holds)
 
     @cached_property
     def groups(self) -> np.ndarray:
@@ -124,7 +132,7 @@ class _Search:
         self.ground, self.values = ground, values
         self.labels, self.factors = labels, factors
         self.best_labels, self.best_factors = _best(labels), _best(factors)
-        self.ranks = rankdata(values)
+        self.strength = ground.strength(values)
         self.auc, self.holds = 0.5, np.zeros(len(values), bool)
         self.tables = (ground.labels, ground.factors)
         self.one_group = self._group_of_all()
@@ -168,7 +176,7 @@ class _Search:
             if FEWEST_OF_VALUE <= holds.sum() <= len(holds) - FEWEST_OF_VALUE:
                 groups = self.ground.groups[holds]
                 if groups.min() < groups.max() or GROUP in (condition.column, beside and beside.column):
-                    found.append((auc_of(self.ranks, holds), condition, holds))
+                    found.append((self.ground.auc(self.strength, holds), condition, holds))
         return found
 
     def _conditions(self, within: np.ndarray) -> list[Condition]:
@@ -187,15 +195,15 @@ class _Search:
         known = within & np.isfinite(numbers)
         if known.sum() < FEWEST_CLIPS:
             return None
-        numbers, ranks = numbers[known], self.ranks[known]
+        numbers, strength = numbers[known], self.strength[known]
         cuts = np.unique([_rounded(cut) for cut in np.quantile(numbers, _CUTS)])
         above = numbers[:, None] > cuts if rho > 0 else numbers[:, None] < cuts
         n = above.sum(0)
         ok = (n >= FEWEST_OF_VALUE) & (n <= len(numbers) - FEWEST_OF_VALUE)
         if not ok.any():
             return None
-        centred = ranks - ranks.mean()
-        apart = np.where(ok, centred @ above / np.sqrt(np.maximum(n * (len(numbers) - n), 1)), -np.inf)
+        scale = 1.0 if self.ground.moments else np.sqrt(np.maximum(n * (len(numbers) - n), 1))
+        apart = np.where(ok, (strength - strength.mean()) @ above / scale, -np.inf)
         unit = self.ground.units.get(factor, "")
         return Condition(factor, float(cuts[apart.argmax()]), "above" if rho > 0 else "below", unit)
 
@@ -223,7 +231,12 @@ def _describe(found: _Search, label: str | None) -> dict:
     low, confidence = float("nan"), 0.0
     if rule:
         auc = found.auc
-        low, where = _lower_end(found.values, found.holds, found.ground.groups, auc, alone=bool(rule.group))
+        told, by = (
+            (found.holds.astype(float), found.values > 0)
+            if found.ground.moments
+            else (found.values, found.holds)
+        )
+        low, where = _lower_end(told, by, found.ground.groups, auc, alone=bool(rule.group))
         confidence = float(np.clip(2 * low - 1, 0, 1))
         sentences.append(f"AUC {auc:.2f} for {rule}{where}")
         if rule.group:

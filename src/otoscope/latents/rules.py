@@ -154,6 +154,18 @@ def auc_of(ranks: np.ndarray, holds: np.ndarray) -> float:
     return float((ranks[holds].sum() - n_with * (n_with + 1) / 2) / (n_with * n_without))
 
 
+def detection(fires: np.ndarray, holds: np.ndarray) -> float:
+    """Return the AUC of a rule as a detector: the chance that it holds where a latent fires rather than where not.
+
+    Parameters
+    ----------
+    fires, holds : bool [rows]
+    """
+    if fires.all() or not fires.any():
+        return float("nan")
+    return float(0.5 + 0.5 * (holds[fires].mean() - holds[~fires].mean()))
+
+
 def auc_in_groups(values: np.ndarray, holds: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """Return the area under the ROC curve inside each group that has rows where a rule holds and where not."""
     found = []

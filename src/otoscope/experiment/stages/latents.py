@@ -15,6 +15,7 @@ from otoscope.experiment.stages.saes import Dictionary, Trained, load, nearest
 from otoscope.experiment.stages.views import Views
 
 if TYPE_CHECKING:
+    from otoscope.activations import Activations
     from otoscope.factors import Factors
 
 
@@ -39,6 +40,7 @@ def latents(
             if not stage.needed:
                 continue
             store = views[encoder].measure.store
+            moments = _moments(run, store, clips)
             label = run.spec.dataset.label if kind_of_label(run, clips) == "class" else None
             for layer, folders in layers.items():
                 dictionaries = load(run, encoder, layer, folders)
@@ -49,6 +51,7 @@ def latents(
                         clips,
                         layer=layer,
                         factors=factors,
+                        moments=moments,
                         label=label,
                         others=[other.sae for other in others],
                         n_draws=settings.permutations,
@@ -58,6 +61,16 @@ def latents(
                     folder = Path("latents") / encoder / array_name(layer) / own.name
                     write_latents(found, run.root / folder)
                     stage.keep(folder.as_posix())
+
+
+def _moments(run: RunDirectory, store: Activations, clips: pd.DataFrame) -> Factors | None:
+    """Return what level, pitch and spectrum are at the moments of a sample of frames; None where rows are clips."""
+    from otoscope.factors import moment_factors
+    from otoscope.latents import sampled_rows
+
+    if "time_s" not in store.rows:
+        return None
+    return moment_factors(clips, store.rows.iloc[sampled_rows(store.rows, seed=run.spec.seed)])
 
 
 def _chosen(run: RunDirectory, dictionaries: list[Dictionary]) -> list[tuple[Dictionary, list[Dictionary]]]:
