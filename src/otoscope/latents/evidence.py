@@ -168,7 +168,7 @@ def factor_evidence(
         alone = int(own.max()) + 1 == len(rows)
         ranks = rankdata(factors[names].to_numpy()[rows], axis=0)
         split: list[tuple[np.ndarray, Null, list[np.ndarray]]]
-        varies = _varies(ranks, own)
+        varies = np.ones(len(names), bool) if alone else _varies(ranks, own)
         inside: Null = "shifted in time" if in_time else "clips" if alone else "within groups"
         split = [(varies, inside, kinds if alone else [*kinds, own])]
         if not in_time and not alone:

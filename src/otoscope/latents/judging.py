@@ -29,10 +29,10 @@ def judge_names(ground: Ground, names: pd.DataFrame) -> pd.DataFrame:
     """Check names on rows, of other groups than they were made from.
 
     A name's AUC is the chance that the latent is stronger in a clip where its rule holds than in one where it does
-    not. Its detection asks the other way, from firing or not to the rule; of moments, of which a latent fires in few, this is
-    the AUC.
-    A group in a name is left aside, as that group is not there. Beside it stands what the names of the other latents
-    say of this latent: what one drawn at random reaches, and how many that say something else tell as much.
+    not. Its detection asks the other way, from firing or not to the rule; of moments, of which a latent fires in few,
+    this is the AUC. A group in a name is left aside, as that group is not there. Beside it stands what the names of the
+    other latents say of this latent: what one drawn at random reaches, and how many that say something else tell as
+    much.
 
     Parameters
     ----------
@@ -45,8 +45,9 @@ def judge_names(ground: Ground, names: pd.DataFrame) -> pd.DataFrame:
     -------
     DataFrame
         ``latent, name, confidence, auc, random_auc, as_good, detection, n_holding, n_rows, n_groups``, a row for each
-        name that could be judged: rules that hold in fewer than 3 rows, or fail in fewer, are left out. `random_auc` is the mean over
-        the other latents' names, `as_good` the share of all other rules that reach `auc`; NaN where there is none.
+        name that could be judged: rules that hold in fewer than 3 rows, or fail in fewer, are left out. `random_auc` is
+        the mean over the other latents' names, `as_good` the share of all other rules that reach `auc`; NaN where there
+        is none.
     """
     texts, rules = [], []
     for text in names.rule:

@@ -20,7 +20,7 @@ from otoscope.latents.evidence import (
     labels_of,
 )
 from otoscope.latents.judging import judge_names
-from otoscope.latents.names import Ground, name_latents
+from otoscope.latents.names import LEVEL, Ground, name_latents
 from otoscope.latents.rules import NO_MEANING, Rule
 
 FEWEST_TO_NAME = 20
@@ -201,16 +201,18 @@ def _ground(
 
 
 def _best_pairs(labels: pd.DataFrame) -> pd.DataFrame:
-    """Return the best labels of each latent."""
-    ordered = labels.sort_values(["latent", "p_corrected", "auc"], ascending=[True, True, False])
-    return ordered.groupby("latent").head(BEST_PAIRS).reset_index(drop=True)
+    """Return the best labels of each latent: those beyond chance first, then by AUC."""
+    return _surest_first(labels, "auc").groupby("latent").head(BEST_PAIRS).reset_index(drop=True)
 
 
 def _best(table: pd.DataFrame, by: str) -> pd.DataFrame:
-    """Return each latent's row of lowest p and, of those, largest `by`."""
-    size = -table[by].astype(float).abs()
-    order = table.assign(size=size).sort_values(["latent", "p_corrected", "size"])
-    return order.drop_duplicates("latent").drop(columns="size")
+    """Return each latent's best row: beyond chance, if any is, and of those the one of largest `by`."""
+    return _surest_first(table, by).drop_duplicates("latent")
+
+
+def _surest_first(table: pd.DataFrame, by: str) -> pd.DataFrame:
+    keys = table.assign(chance=table.p_corrected > LEVEL, size=-table[by].astype(float).abs())
+    return keys.sort_values(["latent", "chance", "size"]).drop(columns=["chance", "size"])
 
 
 def _with_info(factors: pd.DataFrame, info: pd.DataFrame) -> pd.DataFrame:
