@@ -113,6 +113,7 @@ def numbers(found: Description) -> dict[str, Any]:
         "confirmed": (judged.auc >= CONFIRMED).mean(),
         "n_confirmed": int((judged.auc >= CONFIRMED).sum()),
         "detection": judged.detection.mean(),
+        "n_both_ways": int(((judged.auc >= CONFIRMED) & (judged.detection >= CONFIRMED)).sum()),
         "surest_ten_auc": surest.held_out_auc.mean(),
         "confidence_tells": judged.confidence.corr(judged.auc, method="spearman"),
     }
