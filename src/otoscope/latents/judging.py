@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from otoscope.latents.evidence import rank_chunks
-from otoscope.latents.names import Ground
+from otoscope.latents.ground import Ground
 from otoscope.latents.rules import Rule
 
 FEWEST = 3

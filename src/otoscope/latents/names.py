@@ -7,17 +7,15 @@ condition is added where it tells them apart better still, and a group where nea
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
 from itertools import islice
 
 import numpy as np
 import pandas as pd
-from scipy import sparse
 from scipy.stats import rankdata, t
 
 from otoscope.latents.evidence import FEWEST_CLIPS, FEWEST_OF_VALUE, GROUP
-from otoscope.latents.rules import Condition, Rule, auc_in_groups, auc_of, detection
+from otoscope.latents.ground import Ground
+from otoscope.latents.rules import Condition, Rule, auc_in_groups, auc_of
 from otoscope.wording import count, listing, signed
 
 LEVEL = 0.05
@@ -34,51 +32,6 @@ _TRIED, _STARTS = 4, 3
 """Best labels and factors that are looked at, and how many of these with a second one."""
 _CUTS = np.linspace(0.1, 0.9, 17)
 """Quantiles of a factor where a threshold may lie."""
-
-
-@dataclass(frozen=True)
-class Ground:
-    """What names are made from: rows (clips or moments), and what is known of them.
-
-    Attributes
-    ----------
-    values : sparse [rows, latents]
-    labels : DataFrame [rows]
-        ``group`` and the label columns.
-    factors : DataFrame [rows, factors] or None
-    units : dict
-        Unit of each factor.
-    moments : bool
-    """
-
-    values: sparse.csc_matrix
-    labels: pd.DataFrame
-    factors: pd.DataFrame | None
-    units: dict[str, str]
-    moments: bool = False
-
-    def holds(self, condition: Condition) -> np.ndarray:
-        """Return for which rows a condition holds; what was asked before is remembered."""
-        if condition not in self._known:
-            self._known[condition] = condition.holds(self.labels, self.factors)
-        return self._known[condition]
-
-    @cached_property
-    def _known(self) -> dict[Condition, np.ndarray]:
-        return {}
-
-    def strength(self, values: np.ndarray) -> np.ndarray:
-        """Return what a rule has to tell of a latent's values: their ranks or, of moments, whether it fires."""
-        return (values > 0).astype(float) if self.moments else rankdata(values)
-
-    def auc(self, strength: np.ndarray, holds: np.ndarray) -> float:
-        """Return how well a rule tells where a latent is strong or, of moments, where it fires."""
-        return detection(strength > 0, holds) if self.moments else auc_of(strength, holds)
-
-    @cached_property
-    def groups(self) -> np.ndarray:
-        """The group of each row, from 0."""
-        return np.unique(self.labels.group.astype(str), return_inverse=True)[1]
 
 
 def name_latents(
@@ -159,7 +112,7 @@ class _Search:
         self.auc, self.holds = auc, holds
         group = [str(condition.value) for condition in chosen if condition.column == GROUP]
         others = [condition for condition in chosen if condition.column != GROUP]
-        others.sort(key=lambda condition: condition.side != "is")  # labels are read first
+        others.sort(key=lambda one: (one.side != "is", one.column))  # one name, however it was found
         return Rule(tuple(others), group[0] if group else "", moments=self.ground.moments)
 
     def _options(
@@ -231,12 +184,10 @@ def _describe(found: _Search, label: str | None) -> dict:
     low, confidence = float("nan"), 0.0
     if rule:
         auc = found.auc
-        told, by = (
-            (found.holds.astype(float), found.values > 0)
-            if found.ground.moments
-            else (found.values, found.holds)
-        )
-        low, where = _lower_end(told, by, found.ground.groups, auc, alone=bool(rule.group))
+        seen, asked = found.values, found.holds
+        if found.ground.moments:  # the rule is what tells, firing what is told
+            seen, asked = found.holds.astype(float), found.values > 0
+        low, where = _lower_end(seen, asked, found.ground.groups, auc, alone=bool(rule.group))
         confidence = float(np.clip(2 * low - 1, 0, 1))
         sentences.append(f"AUC {auc:.2f} for {rule}{where}")
         if rule.group:

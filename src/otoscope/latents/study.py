@@ -19,8 +19,9 @@ from otoscope.latents.evidence import (
     label_evidence,
     labels_of,
 )
+from otoscope.latents.ground import Ground
 from otoscope.latents.judging import judge_names
-from otoscope.latents.names import LEVEL, Ground, name_latents
+from otoscope.latents.names import LEVEL, name_latents
 from otoscope.latents.rules import NO_MEANING, Rule
 
 FEWEST_TO_NAME = 20
