@@ -93,3 +93,36 @@ def test_noise_has_no_clear_meaning():
     found = describe(noise(clips, 200, seed=4), clips, factors)
     assert found.about["n_tested"] == 200
     assert (found.latents.name != NO_MEANING).mean() <= 0.05
+
+
+def test_moments_are_named_and_slow_noise_is_not():
+    """Latent 0 fires in loud moments; the others, and the level, change slowly and have nothing in common."""
+    rng = np.random.default_rng(6)
+    n_clips, n_frames, n_latents = 60, 60, 100
+    ids = [f"clip{i:02d}" for i in range(n_clips)]
+    clips = pd.DataFrame({"clip_id": ids, "path": "x.wav", "start_s": 0.0, "stop_s": 1.2})
+    clips["split"] = ["test" if i % 5 == 4 else "train" for i in range(n_clips)]
+    clips["group"] = [f"singer{i % 10}" for i in range(n_clips)]
+    time_s = np.tile(0.01 + 0.02 * np.arange(n_frames), n_clips)
+    rows = pd.DataFrame({"clip_id": np.repeat(ids, n_frames), "time_s": time_s})
+    rows = rows.assign(start_s=time_s - 0.01, stop_s=time_s + 0.01)
+
+    def slow(n: int) -> np.ndarray:
+        steps = rng.normal(size=(n_clips, n_frames + 9, n))
+        course = np.stack([steps[:, i : i + n_frames] for i in range(10)]).mean(0)
+        return (course / course.std()).reshape(-1, n)
+
+    level = -30 + 5 * slow(1)[:, 0]
+    codes = np.maximum(slow(n_latents) - 1.2, 0).astype(np.float32)
+    codes[:, 0] = np.where(level > -25, level + 26, 0) * (rng.random(len(level)) < 0.9)
+    table = rows[["clip_id", "start_s", "stop_s"]].assign(level_dbfs=level)
+    info = pd.DataFrame({"name": ["level_dbfs"], "unit": ["dBFS"], "family": ["loudness"]})
+    found = describe_codes(codes_of_array(codes), rows, clips, moments=Factors(table, info), progress=False)
+    latents = found.latents.set_index("latent")
+    rule = Rule.from_json(latents.rule[0])
+    assert rule.moments
+    assert rule.conditions[0].value == pytest.approx(-25, abs=1)
+    assert latents.name[0].startswith("moments of level above \u2212")
+    assert latents.held_out_auc[0] > 0.9
+    assert (latents.name[1:] != NO_MEANING).mean() <= 0.05
+    assert set(found.factors["null"]) == {"shifted in time"}
