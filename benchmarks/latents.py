@@ -7,8 +7,8 @@ Stores and dictionaries that are in FOLDER are not made again. Every run adds it
 
 - ``latents.csv``, a row for each representation: how many latents fire, have a name, could be judged; the mean AUC of
   their names on held-out groups, of another latent's name drawn at random, the share of names with 0.7 or more there.
-- ``latents_top.csv``: the ten surest latents of each dictionary, by their own confidence, which never saw the held-out
-  groups.
+- ``latents_top.csv``: the surest latents of each dictionary, ten of different names, by their own confidence, which
+  never saw the held-out groups; `n_same` says how many latents share the name.
 
 Beside the dictionary stand its untrained twin (codes of the same width and sparsity that learnt nothing) and dense
 dimensions, each standardised and taken for two latents, its positive and its negative part.
@@ -35,6 +35,8 @@ from otoscope.saes import SparseAutoencoder, TopKConfig, build_sae, train_saes
 
 CONFIRMED = 0.7
 """Held-out AUC from which a name is said to hold: what it needed where it was made."""
+NO_SOUND = ("subset", "index")
+"""Columns that say where a recording is from (LibriSpeech's part, FSDD's take), not what is heard."""
 TOP = [
     "latent",
     "name",
@@ -42,6 +44,7 @@ TOP = [
     "name_auc",
     "held_out_auc",
     "held_out_random_auc",
+    "n_same",
     "frequency",
     "recurrence",
 ]
@@ -73,7 +76,7 @@ def study(options: argparse.Namespace, rows: str) -> None:
         clips, model, label, n_latents = oto.load_clips("synthsing"), "otoscope-mini", "technique", 512
         factors: Factors | None = Factors(*DATASETS.get("synthsing").true_factors(clips))
     else:
-        clips = oto.load_clips(options.clips, group="speaker")
+        clips = oto.load_clips(options.clips, group="speaker").drop(columns=list(NO_SOUND), errors="ignore")
         model, label, n_latents = options.whisper, ("digit" if data == "fsdd" else None), 1024
         factors = compute_factors("descriptors", clips) if data == "fsdd" else None
     store = store_of(options.work / f"{data}-{rows}", clips, model, rows, layer)
@@ -92,7 +95,9 @@ def study(options: argparse.Namespace, rows: str) -> None:
         options.out / "latents.csv",
         pd.DataFrame([where | {"codes": name} | numbers(of) for name, of in found.items()]),
     )
-    best = found["trained"].latents.sort_values("confidence", ascending=False).head(10)
+    named = found["trained"].latents.sort_values("confidence", ascending=False)
+    named = named[named.rule != ""].assign(n_same=lambda table: table.groupby("name").name.transform("size"))
+    best = named.drop_duplicates("name").head(10)
     add(options.out / "latents_top.csv", best[[*TOP, "evidence", "caveat"]].assign(**where))
 
 
