@@ -5,6 +5,7 @@ from . import (
     encoders,
     experiment,
     factors,
+    latents,
     probing,
     report,
     saes,
@@ -16,6 +17,7 @@ from .encoders import Encoder, load_encoder
 from .errors import OtoscopeError
 from .experiment import run
 from .factors import compute_factors
+from .latents import describe_latents
 from .report import write_report
 from .saes import SparseAutoencoder, TopKCoder, TopKConfig, train_saes
 
@@ -30,11 +32,13 @@ __all__ = [
     "check_clips",
     "compute_factors",
     "datasets",
+    "describe_latents",
     "disentanglement",
     "encoders",
     "experiment",
     "extract",
     "factors",
+    "latents",
     "load_clips",
     "load_encoder",
     "probing",

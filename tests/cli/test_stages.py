@@ -13,6 +13,7 @@ import soundfile
 import otoscope
 from otoscope.cli import main
 from otoscope.datasets import load_clips
+from otoscope.experiment import read_latents
 
 
 def call(*arguments, code=0) -> None:
@@ -180,3 +181,53 @@ def test_numbers_that_are_none(work, capsys):
         main(["train", str(work / "store"), "--sparsity", "high", "--out", str(work / "x")])
     assert stopped.value.code == 2
     assert "--sparsity takes numbers" in capsys.readouterr().err
+
+
+def test_latents(work, tiny_encoder, capsys):
+    asked = ["--layers", "1", "--pool", "frames", "--encoder", tiny_encoder, "--out", work / "moments"]
+    call("extract", work / "clips.csv", *asked)
+    train = [
+        "--clips",
+        work / "clips.csv",
+        "--latents",
+        24,
+        "--epochs",
+        1,
+        "--seeds",
+        "0,1",
+        "--batch-size",
+        256,
+    ]
+    call("train", work / "moments", *train, "--out", work / "frame-saes")
+    first, second = (work / "frame-saes" / "layer_01" / f"topk-24-s0.95-seed{seed}" for seed in (0, 1))
+    out = work / "latents"
+    study = ["--clips", work / "clips.csv", "--label", "technique", "--permutations", 20, "--out", out]
+    call("factors", work / "clips.csv", "--out", work / "of-clips.parquet")
+    capsys.readouterr()
+    call(
+        "latents", first, work / "moments", *study, "--other", second, "--factors", work / "of-clips.parquet"
+    )
+    assert "of 24 latents fire" in capsys.readouterr().out
+    found = read_latents(out)
+    assert found.about["sae"]["folder"] == str(first)
+    assert found.about["rows"] == "frames"
+    assert found.about["frame_step_s"] == pytest.approx(0.02, abs=1e-3)
+    assert {"f0_median_semitones", "level_change_db"} <= set(found.about["factors"])
+    alive = found.latents[found.latents.alive]
+    assert alive.recurrence.between(-1, 1).all()
+    assert set(found.examples.latent) == set(alive.latent)
+    tops = found.examples[found.examples.kind == "top"]
+    assert (tops.peak_s <= 2.4).all()  # the longest clip
+    pairs = found.curves[["clip_id", "latent"]].astype(str)
+    assert set(map(tuple, tops[["clip_id", "latent"]].astype(str).to_numpy())) <= set(
+        map(tuple, pairs.to_numpy())
+    )
+    call("latents", first, work / "moments", *study, "--no-moments")  # replaced
+    assert "level_change_db" not in read_latents(out).about["factors"]
+    (work / "else").mkdir()
+    (work / "else" / "mine.txt").touch()
+    call("latents", first, work / "moments", *study[:-1], work / "else", "--no-moments", code=2)
+    assert "holds something other than latents" in capsys.readouterr().err
+    one = next((work / "audio").rglob("*.wav"))
+    call("latents", first, work / "moments", "--clips", one, "--out", out, code=2)
+    assert "not in the clips table" in capsys.readouterr().err

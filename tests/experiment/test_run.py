@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from otoscope.errors import InputError
-from otoscope.experiment import run
+from otoscope.experiment import read_latents, run
 from otoscope.report import write_report
 from otoscope.results import BEST_LAYER, CODES, NULLS, SCHEMA
 
@@ -86,6 +86,24 @@ def test_the_tables_hold_what_was_asked(done):
     assert record["schema"] == SCHEMA
     probes = done.table("layer_probing")
     assert set(probes.metric) == {record["summary"]["metric"]} == {"accuracy"}
+
+
+def test_each_studied_layer_has_its_latents_described(done):
+    for layer in (1, 2):
+        (folder,) = (done.root / "latents" / "tiny" / f"layer_{layer:02d}").iterdir()
+        assert folder.name == "topk-32-s0.9-seed0"
+        found = read_latents(folder)
+        assert (found.about["encoder"], found.about["layer"], found.about["rows"]) == ("tiny", layer, "clips")
+        assert found.about["sae"]["folder"] == f"saes/tiny/layer_{layer:02d}/{folder.name}"
+        assert found.about["licence"] == "CC0-1.0"
+        assert found.about["health"]
+        assert list(found.latents.latent) == list(range(32))
+        assert found.latents.recurrence.notna().all()
+        assert len(found.clips) == 250
+        assert found.curves.empty
+        assert found.examples.peak_s.isna().all()
+        density = done.table("health").set_index(["layer", "sae", "seed"]).alive
+        assert found.latents.alive.sum() >= density[layer, "topk-32-s0.9", 0]
 
 
 def test_a_probe_is_scored_on_singers_it_never_heard(done):

@@ -1,4 +1,4 @@
-"""Commands that study a store: ``probe``, ``train``, ``disentangle``."""
+"""Commands that study a store: ``probe``, ``train``, ``disentangle``, ``latents``."""
 
 from __future__ import annotations
 
@@ -207,6 +207,78 @@ def disentangle(
     best = result.sort_values("r2_cv", ascending=False)
     columns = ["representation", "factor", "family", "r2_cv", "completeness", "effective_dims"]
     print(best.groupby("representation", sort=False).head(10)[columns].round(3).to_string(index=False))
+
+
+@app.command()
+def latents(
+    sae: Annotated[str, typer.Argument(help="A trained autoencoder: its folder, or a hub id.")],
+    store: StoreArgument,
+    clips: ClipsOption,
+    out: Annotated[Path, typer.Option(help="Folder for the tables; latents that lie there are replaced.")],
+    factors_of: Annotated[
+        str | None,
+        typer.Option(
+            "--factors", help="Factors of the clips: a table (otoscope factors), or a set to compute."
+        ),
+    ] = None,
+    label: Annotated[
+        str | None,
+        typer.Option(help="Column of classes: what goes with a factor must do so within a class."),
+    ] = None,
+    other: Annotated[
+        list[str] | None,
+        typer.Option(help="The same autoencoder of another seed, to see which latents recur; repeatable."),
+    ] = None,
+    layer: Annotated[
+        str | None, typer.Option(help="Layer: 6, or final. Default: the one it was trained on.")
+    ] = None,
+    moments: Annotated[
+        bool, typer.Option(help="Where rows are frames: measure level, pitch and spectrum at their moments.")
+    ] = True,
+    permutations: Annotated[
+        int, typer.Option(help="Draws of chance; no p is below one in so many.", min=20)
+    ] = 200,
+    group: GroupOption = None,
+) -> None:
+    """Say of each latent when it fires, what it goes with, and what it may be called."""
+    from otoscope.activations import Activations
+    from otoscope.experiment import write_latents
+    from otoscope.factors import compute_factors, moment_factors
+    from otoscope.latents import describe_latents, sampled_rows
+    from otoscope.saes import SparseAutoencoder
+    from otoscope.tables import SUFFIXES
+
+    activations = Activations.open(store)
+    table = read_clips(clips, group=group)
+    loaded = SparseAutoencoder.from_pretrained(sae)
+    known = None
+    if factors_of is not None:
+        is_file = Path(factors_of).suffix.lower() in SUFFIXES
+        options: dict[str, Any] = {"path": factors_of} if is_file else {}
+        known = compute_factors("csv" if is_file else factors_of, table, **options)
+        say_notes(known.notes)
+    at_moments = None
+    if moments and "time_s" in activations.rows:
+        at_moments = moment_factors(table, activations.rows.iloc[sampled_rows(activations.rows)])
+    found = describe_latents(
+        loaded,
+        activations,
+        table,
+        layer=None if layer is None else layer_of(layer),
+        factors=known,
+        moments=at_moments,
+        label=label,
+        others=[SparseAutoencoder.from_pretrained(one) for one in other or []],
+        n_draws=permutations,
+    )
+    found.about["sae"]["folder"] = sae
+    found.about["dataset"] = clips
+    write_latents(found, out)
+    named = found.latents[found.latents.rule != ""].sort_values("confidence", ascending=False)
+    print(f"{out}: {found.about['n_alive']} of {len(found.latents)} latents fire, {len(named)} have a name")
+    if len(named):
+        columns = ["latent", "name", "confidence", "name_auc", "held_out_auc", "frequency"]
+        print(named[columns].head(20).round(3).to_string(index=False))
 
 
 def _configs(kind: str, latents: int, sparsity: str | None, settings: list[str]) -> list:

@@ -1,4 +1,5 @@
 from .ablation import ablate
+from .latents_folder import read_latents, write_latents
 from .run_directory import RunDirectory
 from .runner import run
 from .spec import Spec, load_spec, recipes
@@ -8,6 +9,8 @@ __all__ = [
     "Spec",
     "ablate",
     "load_spec",
+    "read_latents",
     "recipes",
     "run",
+    "write_latents",
 ]

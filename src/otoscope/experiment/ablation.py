@@ -13,7 +13,7 @@ from otoscope.errors import OtoscopeError, SpecError
 from otoscope.experiment.protocols.switches import SWITCHES, Switch
 from otoscope.experiment.run_directory import RunDirectory
 from otoscope.experiment.runner import run
-from otoscope.experiment.spec import Spec, load_spec, resolve
+from otoscope.experiment.spec import LatentsSpec, Spec, load_spec, resolve
 from otoscope.files import write_text
 from otoscope.results import (
     DENSE,
@@ -74,6 +74,9 @@ def ablate(
 
     def made(name: str, variant: Spec) -> RunDirectory:
         say(f"-- {name}")
+        variant = variant.model_copy(
+            update={"latents": LatentsSpec(describe="none")}
+        )  # no headline is of one latent
         found = run(variant, out=out / name, reuse=folders, say=say)
         folders.append(out / name)
         return found

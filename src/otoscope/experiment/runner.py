@@ -10,7 +10,17 @@ from otoscope.errors import InputError
 from otoscope.experiment.needs import needs
 from otoscope.experiment.run_directory import RunDirectory
 from otoscope.experiment.spec import Spec, load_spec
-from otoscope.experiment.stages import claims, data, disentanglement, health, nulls, probing, saes, summary
+from otoscope.experiment.stages import (
+    claims,
+    data,
+    disentanglement,
+    health,
+    latents,
+    nulls,
+    probing,
+    saes,
+    summary,
+)
 
 
 def run(
@@ -68,6 +78,7 @@ def run(
     health.stability(directory, views, trained, null_saes)
     probing.sae_probing(directory, clips, views, trained, null_saes, best)
     disentanglement.disentanglement(directory, views, trained, null_saes, factors)
+    latents.latents(directory, clips, views, trained, factors)
     claims.claims(directory, clips)
     told = summary.summary(directory, clips, views, best, studied)
     directory.write_text("run.json", json.dumps(told, indent=2) + "\n")

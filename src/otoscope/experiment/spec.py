@@ -211,6 +211,14 @@ class DisentanglementSpec(_Section):
     """Neighbours of the Kozachenko-Leonenko entropy."""
 
 
+class LatentsSpec(_Section):
+    describe: Literal["headline", "all", "none"] = "headline"
+    """Which dictionaries' latents are described, one by one: of each studied layer the one nearest to
+    `disentanglement.null_sparsity` with its first seed; all, which takes a while and some disk; or none."""
+    permutations: int = pydantic.Field(default=200, ge=20)
+    """How often labels and factors are dealt out anew to see what chance gives."""
+
+
 class Spec(_Section):
     """A resolved experiment."""
 
@@ -228,6 +236,7 @@ class Spec(_Section):
     """One section, or a list of several: dictionaries of different kinds, or of different options of one kind."""
     factors: FactorsSpec = FactorsSpec()
     disentanglement: DisentanglementSpec = DisentanglementSpec()
+    latents: LatentsSpec = LatentsSpec()
 
     @pydantic.model_validator(mode="after")
     def _checked(self) -> Spec:

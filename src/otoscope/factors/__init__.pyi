@@ -1,4 +1,5 @@
 from .families import egemaps_families
+from .moments import moment_factors
 from .sets import FACTOR_SETS, compute_factors
 from .tables import Factors, join_factors
 
@@ -8,4 +9,5 @@ __all__ = [
     "compute_factors",
     "egemaps_families",
     "join_factors",
+    "moment_factors",
 ]

@@ -106,6 +106,22 @@ def describe(waveform: np.ndarray) -> dict[str, float]:
     }
 
 
+def frame_numbers(
+    waveform: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return level (dBFS), pitch (Hz), whether voiced, centroid (Hz) and flatness (dB) of each frame of 16 ms."""
+    level, power = _frame_levels(waveform), _power_spectrum(waveform)
+    n = min(len(level), power.shape[1])
+    level, power = level[:n], power[:, :n]
+    f0_hz, has_pitch, correlation = _pitch(waveform, n)
+    voiced = (level > level.max() + _QUIET_DB) & has_pitch & (correlation > _VOICED_CORRELATION)
+    frequency = np.arange(power.shape[0]) * SAMPLE_RATE / FRAME
+    amplitude = np.sqrt(power)
+    centroid = frequency @ amplitude / np.maximum(amplitude.sum(axis=0), _FLOOR)
+    flat = np.maximum(power[1:], _FLOOR)
+    return level, f0_hz, voiced, centroid, 10 * (np.log10(flat).mean(axis=0) - np.log10(flat.mean(axis=0)))
+
+
 def _measure_or_skip(item: tuple[str, float, float, int | None], *, skip: bool) -> tuple[np.ndarray, str]:
     try:
         return _measure_stretch(item)

@@ -78,7 +78,7 @@ def stability(
         scale = saes[0].about.get("training", {}).get("scale")
     kept = [np.flatnonzero(mask) for mask in alive] if alive is not None else None
     kept = kept or [np.arange(sae.n_latents) for sae in saes]
-    atoms = [_unit_atoms(sae, chosen, scale) for sae, chosen in zip(saes, kept)]
+    atoms = [unit_atoms(sae, chosen, scale) for sae, chosen in zip(saes, kept)]
     if not all(map(len, atoms)):
         raise InputError("an autoencoder has no living latent: there is nothing to match")
     pairs = []
@@ -119,7 +119,7 @@ def _match(between: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return linear_sum_assignment(between, maximize=True)
 
 
-def _unit_atoms(sae: SparseAutoencoder, kept: np.ndarray, scale: np.ndarray | None) -> np.ndarray:
+def unit_atoms(sae: SparseAutoencoder, kept: np.ndarray | slice, scale: np.ndarray | None) -> np.ndarray:
     """Return the decoder's rows of the `kept` latents at norm 1, [kept, n_inputs]."""
     atoms = getattr(sae, "decoder_weight", None)
     if atoms is None:

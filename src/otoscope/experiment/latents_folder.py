@@ -1,0 +1,74 @@
+"""A description of latents on disk: one folder a dictionary, ``about.json`` and a parquet file for each table."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from otoscope import files
+from otoscope.errors import InputError
+
+if TYPE_CHECKING:
+    from otoscope.latents import Description
+
+ABOUT = "about.json"
+TABLES = (
+    "latents",
+    "examples",
+    "labels",
+    "factors",
+    "neighbours",
+    "clips",
+    "activity",
+    "curves",
+    "judged",
+)
+
+
+def write_latents(described: Description, folder: str | Path) -> Path:
+    """Write a description into `folder`, whole or not at all; one that lies there is replaced.
+
+    Raises
+    ------
+    InputError
+        If the folder holds something else, or cannot be written.
+    """
+    folder = Path(folder)
+    if folder.exists() and not (folder / ABOUT).is_file() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"'{folder}' holds something other than latents; name a folder that is new or empty")
+    try:
+        if folder.is_symlink():  # taken over from another run
+            folder.unlink()
+        with files.whole_folder(folder.with_name(f"{folder.name}.new")) as draft:
+            for name in TABLES:
+                getattr(described, name).to_parquet(draft / f"{name}.parquet", index=False)
+            files.write_json(draft / ABOUT, described.about)
+        if folder.exists():
+            shutil.rmtree(folder)
+        folder.with_name(f"{folder.name}.new").rename(folder)
+    except OSError as error:
+        raise InputError(f"cannot write '{folder}' ({error.strerror or error})") from error
+    return folder
+
+
+def read_latents(folder: str | Path) -> Description:
+    """Read what `write_latents` wrote.
+
+    Raises
+    ------
+    InputError
+        If it is no such folder, or a file of it is missing.
+    """
+    import pandas as pd
+
+    from otoscope.latents import Description
+
+    folder = Path(folder)
+    if not (folder / ABOUT).is_file():
+        raise InputError(f"'{folder}' holds no described latents; make some with 'otoscope latents'")
+    missing = [name for name in TABLES if not (folder / f"{name}.parquet").is_file()]
+    if missing:
+        raise InputError(f"'{folder}' lacks {missing[0]}.parquet; make it anew with 'otoscope latents'")
+    tables = {name: pd.read_parquet(folder / f"{name}.parquet") for name in TABLES}
+    return Description(files.read_mapping(folder / ABOUT), **tables)

@@ -1,0 +1,120 @@
+"""What does each latent respond to? A described dictionary for each studied layer, and more where the spec asks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from otoscope.activations.store import array_name
+from otoscope.experiment.latents_folder import write_latents
+from otoscope.experiment.run_directory import RunDirectory, versions
+from otoscope.experiment.stages.data import kind_of_label, view_name
+from otoscope.experiment.stages.saes import Dictionary, Trained, load, nearest
+from otoscope.experiment.stages.views import Views
+
+if TYPE_CHECKING:
+    from otoscope.activations import Activations
+    from otoscope.factors import Factors
+
+
+def latents(
+    run: RunDirectory, clips: pd.DataFrame, views: dict[str, Views], trained: Trained, factors: Factors
+) -> None:
+    """Write ``latents/<encoder>/layer_NN/<dictionary>/``, one folder a described dictionary.
+
+    Rows are those that disentanglement is measured on. A layer has one description, of the dictionary nearest to
+    `disentanglement.null_sparsity` with its first seed, or one of each dictionary.
+    """
+    from otoscope.latents import describe_latents
+
+    settings = run.spec.latents
+    if settings.describe == "none":
+        return
+    for encoder, layers in trained.items():
+        needs = ["clips", "factors", "reconstruction", "health"]
+        needs += [f"saes-{encoder}", view_name(encoder, "measure")]
+        asked = [settings.model_dump(), run.spec.disentanglement.null_sparsity, run.spec.dataset.label]
+        with run.stage(f"latents-{encoder}", [*asked, run.spec.seed], after=needs) as stage:
+            if not stage.needed:
+                continue
+            store = views[encoder].measure.store
+            moments = _moments(run, store, clips)
+            label = run.spec.dataset.label if kind_of_label(run, clips) == "class" else None
+            for layer, folders in layers.items():
+                dictionaries = load(run, encoder, layer, folders)
+                for own, others in _chosen(run, dictionaries):
+                    found = describe_latents(
+                        own.sae,
+                        store,
+                        clips,
+                        layer=layer,
+                        factors=factors,
+                        moments=moments,
+                        label=label,
+                        others=[other.sae for other in others],
+                        n_draws=settings.permutations,
+                        seed=run.spec.seed,
+                    )
+                    found.about.update(_about(run, encoder, layer, own))
+                    folder = Path("latents") / encoder / array_name(layer) / own.name
+                    write_latents(found, run.root / folder)
+                    stage.keep(folder.as_posix())
+
+
+def _moments(run: RunDirectory, store: Activations, clips: pd.DataFrame) -> Factors | None:
+    """Return what level, pitch and spectrum are at the moments of a sample of frames; None where rows are clips."""
+    from otoscope.factors import moment_factors
+    from otoscope.latents import sampled_rows
+
+    if "time_s" not in store.rows:
+        return None
+    return moment_factors(clips, store.rows.iloc[sampled_rows(store.rows, seed=run.spec.seed)])
+
+
+def _chosen(run: RunDirectory, dictionaries: list[Dictionary]) -> list[tuple[Dictionary, list[Dictionary]]]:
+    """Return the dictionaries to describe, each with those of its architecture that have other seeds."""
+    if run.spec.latents.describe == "headline":
+        first, *others = nearest(dictionaries, run.spec.disentanglement.null_sparsity)
+        return [(first, others)]
+    return [
+        (own, [o for o in dictionaries if o.sae.config.name == own.sae.config.name and o is not own])
+        for own in dictionaries
+    ]
+
+
+def _about(run: RunDirectory, encoder: str, layer: int, own: Dictionary) -> dict[str, Any]:
+    """Return what a run knows of a dictionary beside its codes."""
+    health = run.table("health")
+    row = health[
+        (health.encoder == encoder)
+        & (health.layer == layer)
+        & (health.sae == own.sae.config.name)
+        & (health.seed == own.sae.seed)
+    ]
+    folder = Path("saes") / encoder / array_name(layer) / own.name
+    return {
+        "encoder": encoder,
+        "dataset": run.spec.dataset.name,
+        "licence": _licence(run.spec.dataset.name),
+        "health": None if row.empty else str(row.verdict.iloc[0]),
+        "sae": {
+            "folder": folder.as_posix(),
+            "kind": own.kind,
+            "name": own.sae.config.name,
+            "n_latents": own.sae.n_latents,
+            "k": own.k,
+            "sparsity": own.sparsity,
+            "seed": own.sae.seed,
+        },
+        "versions": versions(),
+    }
+
+
+def _licence(dataset: str) -> str | None:
+    """Return the licence of a built-in data set, None where it is not known."""
+    from otoscope.datasets import DATASETS
+
+    source = DATASETS.get(dataset).source
+    return source.licence if source is not None else None

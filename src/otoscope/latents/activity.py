@@ -1,0 +1,252 @@
+"""What each latent does in each clip: streamed over rows, kept only where it is active."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy import sparse
+
+from otoscope.errors import InputError
+from otoscope.saes.training.rows import check_finite
+
+if TYPE_CHECKING:
+    from otoscope.saes import SparseAutoencoder
+
+SAMPLE_ROWS = 20_000
+"""Rows from which co-firing and moments are told."""
+BLOCK_ROWS = 4096
+"""Rows whose codes are in memory at a time."""
+
+
+@dataclass(frozen=True)
+class Codes:
+    """Codes of rows, that can be gone through as often as needed, a block at a time.
+
+    Attributes
+    ----------
+    n_rows, n_latents : int
+    blocks : callable
+        Without arguments; yields places of rows [block] and their codes [block, latents], float32, each row once.
+    """
+
+    n_rows: int
+    n_latents: int
+    blocks: Callable[[], Iterator[tuple[np.ndarray, torch.Tensor]]]
+
+
+def codes_of_store(sae: SparseAutoencoder, store: Any, layer: int | str) -> Codes:
+    """Return the codes that `sae` gives the rows of a layer of an activations store.
+
+    Raises
+    ------
+    InputError
+        If the layer is not there or has another width. While they are read: if rows are not finite.
+    """
+    if layer not in list(store.layers):
+        raise InputError(f"the store has no layer {layer} (it has {list(store.layers)})")
+    sae.check_input(torch.empty(0, store.widths[layer]))
+    weight = next(sae.parameters())
+
+    def blocks() -> Iterator[tuple[np.ndarray, torch.Tensor]]:
+        found = store.batches([layer], batch_size=BLOCK_ROWS, seed=None, buffer_rows=BLOCK_ROWS)
+        for places, values in found:
+            rows = torch.from_numpy(np.require(values[layer], requirements="W"))
+            check_finite(rows, layer, "given", store.rows, places)
+            with torch.no_grad():
+                codes = sae.encode(rows.to(weight)).float().cpu()
+            yield places, codes
+
+    return Codes(len(store.rows), sae.n_latents, blocks)
+
+
+def codes_of_array(codes: np.ndarray) -> Codes:
+    """Return codes [rows, latents] that are in memory, to be gone through; what is not above 0 counts as silent."""
+
+    def blocks() -> Iterator[tuple[np.ndarray, torch.Tensor]]:
+        for start in range(0, len(codes), BLOCK_ROWS):
+            part = np.array(codes[start : start + BLOCK_ROWS], dtype=np.float32)
+            yield np.arange(start, start + len(part)), torch.from_numpy(part)
+
+    return Codes(len(codes), codes.shape[1], blocks)
+
+
+@dataclass(frozen=True)
+class Activity:
+    """What each latent does in each clip, an entry only where it is active, ordered by latent and clip.
+
+    Attributes
+    ----------
+    clip, latent : int [entries]
+        Place of the clip, and number of the latent.
+    max, mean, share : float [entries]
+        The highest code, the mean over all of the clip's rows, the share of them in which it is active.
+    peak_row : int [entries]
+        The row of the highest code.
+    n_clips, n_latents : int
+    frequency, mean_active : [latents]
+        The share of all rows in which a latent is active, and its mean there (NaN where it never is).
+    sample_rows : int [sampled rows]
+        Some rows, whole clips of them, whose codes are kept.
+    sample : sparse [sampled rows, latents]
+        Their codes.
+    """
+
+    clip: np.ndarray
+    latent: np.ndarray
+    max: np.ndarray
+    mean: np.ndarray
+    share: np.ndarray
+    peak_row: np.ndarray
+    n_clips: int
+    n_latents: int
+    frequency: np.ndarray
+    mean_active: np.ndarray
+    sample_rows: np.ndarray
+    sample: sparse.csr_matrix
+
+    @cached_property
+    def starts(self) -> np.ndarray:
+        """Where each latent's entries begin, and after them the end of all [latents + 1]."""
+        return np.searchsorted(self.latent, np.arange(self.n_latents + 1))
+
+    @cached_property
+    def peak(self) -> np.ndarray:
+        """The highest code of each latent; 0 where it never fires [latents]."""
+        highest = np.zeros(self.n_latents, np.float32)
+        np.maximum.at(highest, self.latent, self.max)
+        return highest
+
+    def of(self, latent: int) -> slice:
+        """Return which entries are of a latent."""
+        return slice(int(self.starts[latent]), int(self.starts[latent + 1]))
+
+    def matrix(self, values: Literal["max", "mean"] = "mean") -> sparse.csc_matrix:
+        """Return the highest or mean codes as a sparse matrix [clips, latents]."""
+        shape = (self.n_clips, self.n_latents)
+        return sparse.csc_matrix((getattr(self, values), self.clip, self.starts), shape=shape)
+
+
+def measure_activity(
+    codes: Codes,
+    clip_of: np.ndarray,
+    *,
+    sample_rows: np.ndarray | None = None,
+    on_rows: Callable[[int], None] = lambda n: None,
+) -> Activity:
+    """Go through codes once and sum up each clip.
+
+    Parameters
+    ----------
+    codes : Codes
+    clip_of : int [rows]
+        The clip of each row, from 0; rows of a clip mostly follow each other.
+    sample_rows : int [sampled rows], optional
+        Ordered; rows whose codes are to be kept.
+    on_rows : callable
+        Told how many rows were done.
+    """
+    n_clips = int(clip_of.max()) + 1
+    size = np.bincount(clip_of, minlength=n_clips)
+    sampled = np.zeros(codes.n_rows, bool)
+    sampled[[] if sample_rows is None else sample_rows] = True
+    parts, kept = [], []
+    n_on, total = np.zeros(codes.n_latents, np.int64), np.zeros(codes.n_latents)
+    for places, z in codes.blocks():
+        z = z.clamp(min=0)
+        row, latent = (index.numpy() for index in torch.nonzero(z, as_tuple=True))
+        value = z.numpy()[row, latent]
+        n_on += np.bincount(latent, minlength=codes.n_latents)
+        total += np.bincount(latent, value, minlength=codes.n_latents)
+        parts.append(_summed_up(z, row, latent, value, places, clip_of[places]))
+        if sampled[places].any():
+            kept.append(sparse.csr_matrix(z[torch.from_numpy(sampled[places])].numpy()))
+        on_rows(len(places))
+    columns = [np.concatenate(column) for column in zip(*parts)]
+    clip, latent, peak, summed, n_active, row = _merged(columns, n_clips)
+    return Activity(
+        clip=clip.astype(np.int32),
+        latent=latent.astype(np.int32),
+        max=peak,
+        mean=(summed / size[clip]).astype(np.float32),
+        share=(n_active / size[clip]).astype(np.float32),
+        peak_row=row,
+        n_clips=n_clips,
+        n_latents=codes.n_latents,
+        frequency=n_on / codes.n_rows,
+        mean_active=np.divide(total, n_on, out=np.full(codes.n_latents, np.nan), where=n_on > 0),
+        sample_rows=np.flatnonzero(sampled),
+        sample=sparse.vstack(kept, format="csr") if kept else sparse.csr_matrix((0, codes.n_latents)),
+    )
+
+
+def sampled_rows(rows: pd.DataFrame, *, n: int = SAMPLE_ROWS, seed: int = 0) -> np.ndarray:
+    """Return the places of rows of randomly chosen whole clips, about `n` of them, in order.
+
+    From these, `describe_latents` tells which latents fire together, and what goes with moments.
+    """
+    clip_of = pd.factorize(rows.clip_id.astype(str))[0]
+    size = np.bincount(clip_of)
+    order = np.random.default_rng(seed).permutation(len(size))
+    chosen = order[: max(int((np.cumsum(size[order]) <= n).sum()), 1)]
+    return np.flatnonzero(np.isin(clip_of, chosen))
+
+
+def _summed_up(
+    z: torch.Tensor,
+    row: np.ndarray,
+    latent: np.ndarray,
+    value: np.ndarray,
+    places: np.ndarray,
+    clip: np.ndarray,
+) -> tuple:
+    """Return clip, latent, max, sum, number of active rows and row of the max, where a latent is active in a block.
+
+    Parameters
+    ----------
+    z : Tensor [block, latents]
+        Codes, 0 and more.
+    row, latent, value : [active]
+        Where and what they are, if above 0.
+    places, clip : int [block]
+    """
+    first = np.flatnonzero(np.diff(clip, prepend=-1))
+    if len(first) == len(clip):  # a row a clip
+        return clip[row], latent, value, value, np.ones(len(value), np.int64), places[row]
+    n_latents = z.shape[1]
+    ends = np.append(first[1:], len(clip))
+    run = np.repeat(np.arange(len(first)), ends - first)
+    key = run[row] * n_latents + latent
+    size = len(first) * n_latents
+    counts, sums = np.bincount(key, minlength=size), np.bincount(key, value, minlength=size)
+    found = np.flatnonzero(counts)
+    peaks = [z[start:end].max(0) for start, end in zip(first, ends)]
+    highest = torch.stack([peak.values for peak in peaks]).numpy().ravel()[found]
+    where = torch.stack([peak.indices for peak in peaks]).numpy().ravel()[found]
+    own = found // n_latents
+    return (
+        clip[first][own],
+        found % n_latents,
+        highest,
+        sums[found],
+        counts[found],
+        places[first[own] + where],
+    )
+
+
+def _merged(columns: list[np.ndarray], n_clips: int) -> list[np.ndarray]:
+    """Order entries by latent and clip, and make one of those of a clip that lay in two blocks."""
+    clip, latent, peak, summed, n_active, row = columns
+    key = latent * np.int64(n_clips) + clip
+    order = np.lexsort((-peak, key))
+    clip, latent, peak, summed, n_active, row = (column[order] for column in columns)
+    first = np.flatnonzero(np.diff(key[order], prepend=-1))
+    if len(first) == len(clip):
+        return [clip, latent, peak, summed, n_active, row]
+    sums = [np.add.reduceat(column, first) for column in (summed, n_active)]
+    return [clip[first], latent[first], peak[first], *sums, row[first]]
