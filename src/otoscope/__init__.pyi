@@ -4,6 +4,7 @@ from . import (
     disentanglement,
     encoders,
     experiment,
+    explorer,
     factors,
     probing,
     report,
@@ -15,6 +16,7 @@ from .datasets import load_clips
 from .encoders import Encoder, load_encoder
 from .errors import OtoscopeError
 from .experiment import run
+from .explorer import write_explorer
 from .factors import compute_factors
 from .report import write_report
 from .saes import SparseAutoencoder, TopKCoder, TopKConfig, train_saes
@@ -33,6 +35,7 @@ __all__ = [
     "disentanglement",
     "encoders",
     "experiment",
+    "explorer",
     "extract",
     "factors",
     "load_clips",
@@ -43,6 +46,7 @@ __all__ = [
     "saes",
     "split_clips",
     "train_saes",
+    "write_explorer",
     "write_report",
 ]
 __version__: str

@@ -222,8 +222,11 @@ def _latents(codes: np.ndarray, labels: pd.DataFrame, factors: pd.DataFrame, see
         factor = factors[factors.latent == latent].sort_values("rho", key=abs).iloc[-1]
         alive, clear = bool(len(on)), best.auc > 0.75
         name = f"{best.column} {best.value}" if clear else "no clear meaning"
+        label_value = best.value
         if latent == 0:
             name = "clicks"
+        if latent == 1:  # a name that would run, were it markup
+            name, label_value = f"vowel {MARKUP}", MARKUP
         rows.append(
             {
                 "latent": latent,
@@ -237,7 +240,7 @@ def _latents(codes: np.ndarray, labels: pd.DataFrame, factors: pd.DataFrame, see
                 "evidence": f"AUC {best.auc:.2f} for {best.column} {best.value} (null 0.71)",
                 "caveat": "one group alone fires it" if group.auc > 0.9 else "",
                 "label_column": best.column,
-                "label_value": best.value,
+                "label_value": label_value,
                 "label_auc": best.auc,
                 "label_p": best.p_corrected,
                 "factor": factor.factor,

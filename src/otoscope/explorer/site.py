@@ -167,7 +167,7 @@ def _run(
 ) -> dict[str, Any]:
     from otoscope import __version__
 
-    name = (run or home.parent).resolve().name
+    name = run.resolve().name if run else str(rows[0]["dataset"] or home.resolve().parent.name)
     spec = run / "spec.yaml" if run else None
     if spec is not None and spec.is_file():
         from otoscope.files import read_mapping
@@ -195,12 +195,16 @@ def _fingerprint(dictionaries: list[Dictionary], audio: bool, first: Path) -> st
         digest.update(file.read_bytes())
     for dictionary in dictionaries:
         digest.update(dictionary.name.encode())
-        for file in sorted(dictionary.folder.iterdir()):
-            stat = file.stat()
-            digest.update(f"{file.name} {stat.st_size} {stat.st_mtime_ns}".encode())
+        for file in [dictionary.folder / "about.json", *sorted(dictionary.folder.glob("*.parquet"))]:
+            digest.update(_state(file))
     for file in sorted((first / "results").glob("*.csv")):
-        digest.update(f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}".encode())
+        digest.update(_state(file))
     return digest.hexdigest()
+
+
+def _state(file: Path) -> bytes:
+    stat = file.stat()
+    return f"{file.name} {stat.st_size} {stat.st_mtime_ns}".encode()
 
 
 def _recorded(out: Path) -> str | None:

@@ -33,13 +33,13 @@ function fixed(value, digits = 2) {
 }
 
 /**
- * A share as percent: "12 %", "0.34 %".
+ * A share as percent: "12.0 %", "0.34 %".
  * @param {number|null|undefined} share
  */
 function percent(share) {
   if (share === null || share === undefined) return MISSING;
   const value = 100 * share;
-  const text = value === 0 || value >= 99.95 ? value.toFixed(0) : value >= 9.95 ? value.toFixed(1) : String(Number(value.toPrecision(2)));
+  const text = value === 0 || value >= 99.95 ? value.toFixed(0) : value >= 0.995 ? value.toFixed(1) : String(Number(value.toPrecision(2)));
   return `${text} %`;
 }
 

@@ -6,15 +6,15 @@
  * @param {number} latent
  */
 async function latentPage(row, latent) {
-  const [table, clips, shard] = await Promise.all([
-    load(`${row.data}/table`), load("clips"), load(`${row.data}/latents-${Math.floor(latent / row.latents_a_shard)}`)]);
+  const table = await load(`${row.data}/table`);
   const i = table.latent.indexOf(latent);
+  if (i < 0) throw new Error(`this dictionary has no latent ${latent}`);
+  const [clips, shard] = await Promise.all([load("clips"), load(`${row.data}/latents-${Math.floor(latent / row.latents_a_shard)}`)]);
   const page = shard[String(latent)];
-  if (i < 0 || !page) throw new Error(`this dictionary has no latent ${latent}`);
   const most = table.max[i];
   const name = table.name.names[table.name.codes[i]];
   const kinds = { top: page.examples.filter((/** @type {any} */ e) => e.kind === "top"), control: page.examples.filter((/** @type {any} */ e) => e.kind === "control") };
-  const weaker = page.examples.filter((/** @type {any} */ e) => e.kind.startsWith("q"));
+  const weaker = page.examples.filter((/** @type {any} */ e) => e.kind.startsWith("q")).sort((/** @type {any} */ a, /** @type {any} */ b) => b.value - a.value);
   /** @type {Playable|null} */
   let first = null;
   const cards = (/** @type {any[]} */ examples) => h("ul", { class: "cards" }, ...examples.map((example) => {
@@ -29,7 +29,7 @@ async function latentPage(row, latent) {
     h("div", { class: "beside" },
       h("div", { class: "examples" },
         group("Strongest", row.rows === "frames" ? "The curve is how strongly it fires, on one scale for all clips of this page." : "This dictionary was trained on whole clips: there is one value a clip, and no curve.", kinds.top),
-        group("From strong to weak", "Clips at three quarters, half and a quarter of its ranking.", weaker),
+        group("From strong to weak", "From clips at three quarters, half and a quarter of its ranking.", weaker),
         group("Where it should fire and does not", "Clips that the evidence for its name would pick, and in which it is silent or weak.", kinds.control),
         page.examples.length ? null : h("p", { class: "card quiet none" }, "It fires in no clip.")),
       h("aside", { class: "evidence", "aria-label": "What it goes with" },

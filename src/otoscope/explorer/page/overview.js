@@ -26,8 +26,9 @@ async function overviewPage(row, asked) {
     h("div", { class: "title" },
       h("h1", { tabindex: "-1" }, run.name),
       h("p", { class: "lede" }, overviewSentence()),
+      run.dictionaries.length === 1 ? h("dl", { class: "facts" }, ...measures().map(([title, hint, value]) => h("div", { title: hint }, h("dt", {}, title), h("dd", {}, h("b", {}, value(row)))))) : null,
       run.report ? h("p", {}, h("a", { href: run.report }, "The report of this run")) : null),
-    dictionaries(row),
+    run.dictionaries.length > 1 ? dictionaries(row) : null,
     map.root,
     list,
     notice(),
@@ -36,18 +37,21 @@ async function overviewPage(row, asked) {
 
 function overviewSentence() {
   const rows = run.dictionaries;
+  if (rows.length === 1) {
+    const [row] = rows;
+    return `What each latent of ${layerName(row)} of ${row.encoder ?? "the model"} responds to (${dictionaryName(row)}), ${run.audio ? "to be heard" : "to be seen"} in ${count(run.n_clips, "clip")}.`;
+  }
   const latents = rows.reduce((/** @type {number} */ sum, /** @type {any} */ each) => sum + (each.n_alive ?? 0), 0);
   const many = rows.length === 1 ? "" : ` of ${count(rows.length, "dictionary", "dictionaries")}`;
   return `${count(latents, "latent")}${many} that fire, ${run.audio ? "to be heard" : "to be seen"} in ${count(run.n_clips, "clip")}.`;
 }
 
 /**
- * The dictionaries and their measures.
- * @param {any} current of run.dictionaries
+ * What is known of dictionaries: title, what it means, and how a row of run.dictionaries says it.
+ * @returns {[string, string, (row: any) => string][]}
  */
-function dictionaries(current) {
+function measures() {
   const rows = run.dictionaries;
-  const severalEncoders = new Set(rows.map((/** @type {any} */ row) => row.encoder)).size > 1;
   const has = (/** @type {string} */ key) => rows.some((/** @type {any} */ row) => row[key] !== null && row[key] !== undefined);
   /** @type {[string, string, (row: any) => string][]} */
   const columns = [
@@ -58,6 +62,17 @@ function dictionaries(current) {
   if (has("fvu")) columns.push(["FVU", "share of the variance that the dictionary does not give back", (row) => fixed(row.fvu, 3)]);
   if (has("score")) columns.push(["Probe", `what a probe of the codes scores${rows[0].metric ? ` (${rows[0].metric.replaceAll("_", " ")})` : ""}`, (row) => (row.metric === "accuracy" ? percent(row.score) : fixed(row.score))]);
   if (has("verdict")) columns.push(["Health", "what the check-up says of it", (row) => row.verdict ?? MISSING]);
+  return columns;
+}
+
+/**
+ * The dictionaries and their measures.
+ * @param {any} current of run.dictionaries
+ */
+function dictionaries(current) {
+  const rows = run.dictionaries;
+  const columns = measures();
+  const severalEncoders = new Set(rows.map((/** @type {any} */ row) => row.encoder)).size > 1;
   const head = h("tr", {}, h("th", { scope: "col" }, "Dictionary"), ...columns.map(([title, hint]) => h("th", { scope: "col", title: hint }, title)));
   const lines = rows.map((/** @type {any} */ row) => {
     const name = (severalEncoders ? `${row.encoder} · ` : "") + dictionaryName(row);
@@ -76,7 +91,7 @@ function notice() {
   for (const row of run.dictionaries) if (row.dataset || row.licence) sets.set(row.dataset ?? "", row.licence);
   const named = [...sets].map(([name, licence]) => `${name || "the clips"} (licence: ${licence || "not stated"})`).join(", ");
   const what = run.audio
-    ? "This folder holds copies of people's recordings. Pass it on only as their licence and the people one hears allow."
+    ? "This folder holds copies of recordings. Where people are heard in them, pass it on only as they and the licence allow."
     : "The recordings were left out of this folder; it holds pictures of them only.";
   return h("footer", { class: "notice" },
     h("p", {}, h("b", {}, what), named ? ` Data: ${named}.` : " The data set and its licence are not stated."),

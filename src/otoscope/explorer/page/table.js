@@ -22,6 +22,7 @@ const COLUMNS = [
   { key: "latent", title: "Latent", hint: "its number in the dictionary", value: (t, i) => t.latent[i] },
   { key: "name", title: "Name", hint: "made of the evidence beside it", value: () => null },
   { key: "confidence", title: "Confidence", hint: "how well the evidence holds the name, 0 to 1", value: (t, i) => t.confidence[i] },
+  { key: "held", title: "Unheard", hint: "how well the name tells where it fires in groups that were not heard when it was made (AUC); beside it, what the name of another latent does", value: (t, i) => t.held_out?.[i] ?? null },
   { key: "frequency", title: "Fires", hint: "in this share of rows", value: (t, i) => t.frequency[i] },
   { key: "auc", title: "Best label", hint: "and how well the latent tells it from the others (AUC; 0.5 is chance)", value: (t, i) => t.auc[i] },
   { key: "rho", title: "Best factor", hint: "and its rank correlation beyond the label", value: (t, i) => (t.rho[i] === null ? null : Math.abs(t.rho[i])) },
@@ -110,18 +111,19 @@ function matcher(table, query) {
  * @returns {HTMLElement}
  */
 function latentTable(row, table, view, changed) {
+  const columns = COLUMNS.filter((column) => column.key !== "held" || table.held_out);
   let order = orderOf(table, view);
   let active = 0;
   const found = h("p", { class: "found quiet", role: "status" });
   const body = h("div", { class: "rows", role: "rowgroup" });
-  const grid = h("div", { class: "grid", role: "grid", tabindex: "0", "aria-label": "Latents", "aria-rowcount": "0" });
-  const heads = COLUMNS.map((column) =>
+  const grid = h("div", { class: `grid${table.held_out ? " judged" : ""}`, role: "grid", tabindex: "0", "aria-label": "Latents", "aria-rowcount": "0" });
+  const heads = columns.map((column) =>
     h("div", { class: `cell ${column.key}`, role: "columnheader", title: column.hint },
       h("button", { type: "button", tabindex: "-1", click: () => sortBy(column.key) }, column.title)));
   grid.append(h("div", { class: "head", role: "rowgroup" }, h("div", { class: "line", role: "row", "aria-rowindex": "1" }, ...heads)), body);
 
   const sortSelect = h("select", { change: () => change({ sort: sortSelect.value }) });
-  for (const column of COLUMNS) {
+  for (const column of columns) {
     for (const down of [true, false]) sortSelect.append(h("option", { value: (down ? "-" : "") + column.key }, `${column.title}, ${down ? "down" : "up"}`));
   }
 
@@ -147,7 +149,7 @@ function latentTable(row, table, view, changed) {
     found.textContent = order.length === total ? count(total, "latent") : `${order.length.toLocaleString("en")} of ${count(total, "latent")}`;
     grid.setAttribute("aria-rowcount", String(order.length + 1));
     body.style.height = `${order.length * ROW}px`;
-    COLUMNS.forEach((column, at) => {
+    columns.forEach((column, at) => {
       const sorted = view.sort.replace("-", "") === column.key;
       if (sorted) heads[at].setAttribute("aria-sort", view.sort.startsWith("-") ? "descending" : "ascending");
       else heads[at].removeAttribute("aria-sort");
@@ -161,7 +163,7 @@ function latentTable(row, table, view, changed) {
     const first = Math.max(0, Math.floor(grid.scrollTop / ROW) - 6);
     const last = Math.min(order.length, Math.ceil((grid.scrollTop + (grid.clientHeight || 640)) / ROW) + 6);
     const lines = [];
-    for (let at = first; at < last; at++) lines.push(line(row, table, order[at], at, at === active));
+    for (let at = first; at < last; at++) lines.push(line(row, table, columns, order[at], at, at === active));
     body.replaceChildren(...(order.length ? lines : [h("p", { class: "quiet none" }, "No latent is left. Search for less, or take a filter off.")]));
     grid.setAttribute("aria-activedescendant", order.length ? `row-${active}` : "");
   }
@@ -212,28 +214,31 @@ function latentTable(row, table, view, changed) {
  * One row.
  * @param {any} row of run.dictionaries
  * @param {any} t the table
+ * @param {Column[]} columns
  * @param {number} i place in it
  * @param {number} at place in the order
  * @param {boolean} active
  */
-function line(row, t, i, at, active) {
+function line(row, t, columns, i, at, active) {
   const clear = t.confidence[i] >= CLEAR;
   const label = t.label.names[t.label.codes[i]];
   const factor = t.factor.names[t.factor.codes[i]];
-  const cells = [
-    [h("span", { class: "number" }, String(t.latent[i]))],
-    [h("a", { href: address(row, "latent", t.latent[i]), tabindex: "-1", class: clear ? "" : "unclear" }, t.name.names[t.name.codes[i]])],
-    [meter(t.confidence[i]), h("span", { class: "number" }, fixed(t.confidence[i]))],
-    [h("span", { class: "number" }, percent(t.frequency[i]))],
-    label ? [h("span", { class: "clip-text" }, label), h("span", { class: "number quiet" }, fixed(t.auc[i]))] : [MISSING],
-    factor ? [h("span", { class: "clip-text" }, factor), h("span", { class: "number quiet" }, (t.rho[i] > 0 ? "+" : "") + fixed(t.rho[i]))] : [MISSING],
-    [h("span", { class: "number" }, fixed(t.recurrence[i]))],
-  ];
+  /** @type {Object<string, (Node|string)[]>} */
+  const cells = {
+    latent: [h("span", { class: "number" }, String(t.latent[i]))],
+    name: [h("a", { href: address(row, "latent", t.latent[i]), tabindex: "-1", class: clear ? "" : "unclear" }, t.name.names[t.name.codes[i]])],
+    confidence: [meter(t.confidence[i]), h("span", { class: "number" }, fixed(t.confidence[i]))],
+    held: [h("span", { class: "number" }, fixed(t.held_out?.[i])), h("span", { class: "number quiet" }, fixed(t.held_out_random?.[i]))],
+    frequency: [h("span", { class: "number" }, percent(t.frequency[i]))],
+    auc: label ? [h("span", { class: "clip-text" }, label), h("span", { class: "number quiet" }, fixed(t.auc[i]))] : [MISSING],
+    rho: factor ? [h("span", { class: "clip-text" }, factor), h("span", { class: "number quiet" }, (t.rho[i] > 0 ? "+" : "") + fixed(t.rho[i]))] : [MISSING],
+    recurrence: [h("span", { class: "number" }, fixed(t.recurrence[i]))],
+  };
   const element = h("div", { class: `line${active ? " active" : ""}`, role: "row", id: `row-${at}`, "aria-rowindex": at + 2, "aria-selected": active ? "true" : null,
     click: (/** @type {MouseEvent} */ event) => {
       if (!(/** @type {Element} */ (event.target).closest("a"))) location.hash = address(row, "latent", t.latent[i]);
     } },
-    ...COLUMNS.map((column, c) => h("div", { class: `cell ${column.key}`, role: "gridcell" }, ...cells[c])));
+    ...columns.map(({ key }) => h("div", { class: `cell ${key}`, role: "gridcell" }, ...cells[key])));
   element.style.transform = `translateY(${at * ROW}px)`;
   return element;
 }
