@@ -41,7 +41,8 @@ def test_a_latents_page_has_its_examples_curves_and_neighbours(shard, tables):
         assert peak == pytest.approx(row.peak, rel=1e-3)
         np.testing.assert_array_equal(np.frombuffer(base64.b64decode(values), np.uint8), row["values"])
     cosines = [cosine for _, cosine, _ in page["neighbours"]]
-    assert len(cosines) == 10 and cosines == sorted(cosines, reverse=True)
+    assert len(cosines) == 10
+    assert cosines == sorted(cosines, reverse=True)
 
 
 def test_the_click_lies_under_the_curves_peak(shard):
@@ -57,7 +58,7 @@ def test_the_click_lies_under_the_curves_peak(shard):
 
 
 def test_a_clips_page_has_all_its_latents_strongest_first(shard, tables):
-    clips, page = shard("clips"), shard("d0/clips-0")["3"]
+    _clips, page = shard("clips"), shard("d0/clips-0")["3"]
     own = tables["activity"].query("clip_id == @clips['id'][3]")
     assert {row[0] for row in page["rows"]} == set(own.latent)
     maxima = [row[1] for row in page["rows"]]
@@ -70,5 +71,6 @@ def test_a_dictionary_of_clips_has_no_curves(shard):
     run = shard("run")
     assert [row["rows"] for row in run["dictionaries"]] == ["frames", "clips"]
     page = shard("d1/latents-0")["20"]
-    assert page["examples"] and all(e["curve"] is None and e["peak_s"] is None for e in page["examples"])
+    assert page["examples"]
+    assert all(e["curve"] is None and e["peak_s"] is None for e in page["examples"])
     assert shard("d1/clips-0")["0"]["curves"] == {}
