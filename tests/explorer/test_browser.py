@@ -15,6 +15,7 @@ import pytest
 from fake_latents import MARKUP, STEP_S, click_s
 
 from otoscope.explorer.shards import write_shard
+from otoscope.explorer.single import as_single_file
 
 pytestmark = pytest.mark.slow
 FRAMES = "otoscope-mini/layer_03/topk-40-s0.9-seed0"
@@ -201,6 +202,19 @@ def test_the_policy_refuses_markup_and_requests(browser, explorer):
     )
     refused = "fetch('http://127.0.0.1:9/').then(() => 'went', () => 'refused')"
     assert page.evaluate(refused) == "refused"
+    page.close()
+
+
+def test_one_file_has_all_and_plays(browser, explorer, tmp_path):
+    file = as_single_file(shutil.copytree(explorer, tmp_path / "one"))
+    shutil.rmtree(tmp_path / "one")
+    page, wrong = browser.new_page(), []
+    page.on("console", lambda message: wrong.append(message.text))
+    page.goto(f"{file.as_uri()}#/{FRAMES}/latent/0")
+    page.wait_for_selector("[data-ready]")
+    page.locator(".clip .play").first.click()
+    until(page, "player.sound.currentTime > 0.1")
+    assert wrong == []
     page.close()
 
 

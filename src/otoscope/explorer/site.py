@@ -18,6 +18,7 @@ from otoscope.explorer import tables
 from otoscope.explorer.measures import measures_of
 from otoscope.explorer.reading import Dictionary, find_dictionaries
 from otoscope.explorer.shards import figures, write_shard
+from otoscope.explorer.single import as_single_file
 from otoscope.explorer.sounds import N_BANDS, Sound, listen
 from otoscope.files import clear_drafts, whole_folder
 
@@ -35,6 +36,7 @@ def write_explorer(
     *more: str | Path,
     out: str | Path | None = None,
     audio: bool = True,
+    single_file: bool = False,
 ) -> Path:
     """Write the pages in which one hears what each latent responds to, unless they are there already.
 
@@ -49,6 +51,8 @@ def write_explorer(
     audio : bool
         Copy every shown clip as a small MP3. People's recordings go where the folder goes; without them the
         pictures stay.
+    single_file : bool
+        Also write all of it as one file beside the folder, and return that: for small runs.
 
     Returns
     -------
@@ -58,15 +62,21 @@ def write_explorer(
     Raises
     ------
     InputError
-        If there are no latents tables, one lacks a column, or `out` is a folder of something else.
+        If there are no latents tables, one lacks a column, `out` is a folder of something else, or a single file
+        would be too large.
     """
     first = Path(run) if isinstance(run, str | Path) else run.root
     places = [first, *map(Path, more)]
     out = first / "explorer" if out is None else Path(out)
     dictionaries = find_dictionaries(places)
     made_of = _fingerprint(dictionaries, audio, first)
-    if _recorded(out) == made_of:
-        return out / "index.html"
+    if _recorded(out) != made_of:
+        _replace(out, dictionaries, first, audio, made_of)
+    return as_single_file(out) if single_file else out / "index.html"
+
+
+def _replace(out: Path, dictionaries: list[Dictionary], first: Path, audio: bool, made_of: str) -> None:
+    """Write the folder beside its place, then put it there; what is no explorer is never replaced."""
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / _RECORD).is_file())):
         raise InputError(
             f"'{out}' is there already and is no explorer; name another folder with out (--out on the command line)"
@@ -77,7 +87,6 @@ def write_explorer(
         (draft / _RECORD).write_text(json.dumps({"made_of": made_of}), encoding="utf-8")
         if out.exists():
             shutil.rmtree(out)
-    return out / "index.html"
 
 
 def _write(

@@ -134,7 +134,8 @@ player.sound.addEventListener("ended", () => {
 
 /** @param {number} clip its number */
 function soundUrl(clip) {
-  return `audio/${clip}.mp3`;
+  const inside = arrived.get(`audio/${clip}`); // where all is one file
+  return inside ? `data:audio/mpeg;base64,${inside}` : `audio/${clip}.mp3`;
 }
 
 /**
