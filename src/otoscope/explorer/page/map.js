@@ -26,7 +26,7 @@ function latentMap(row, table) {
   const buttons = kinds.map(([name, label]) => h("button", { type: "button", "aria-pressed": "false", click: () => ((kind = name), draw()) }, label));
   buttons.forEach((button, at) => (button.dataset.kind = kinds[at][0]));
   const legend = h("ul", { class: "legend" }, ...groups.names.map((name, at) => h("li", {}, swatch(`--c${at}`), name)),
-    groups.others ? h("li", {}, swatch("--other"), "other labels") : null, h("li", {}, swatch("--unclear"), "no clear meaning"));
+    groups.others ? h("li", {}, swatch("--other"), "other names") : null, h("li", {}, swatch("--unclear"), "no clear name"));
 
   function draw() {
     buttons.forEach((button) => button.setAttribute("aria-pressed", String(button.dataset.kind === kind)));
@@ -107,7 +107,7 @@ function swatch(name) {
 }
 
 /**
- * Which colour each latent has: its best label's, where its name is clear and the label one of the most frequent.
+ * Which colour each latent has: its name's, where that is clear and one of the most frequent.
  * @param {any} table
  * @param {number[]} alive
  * @returns {{names: string[], of: Uint8Array, others: boolean}}
@@ -115,18 +115,18 @@ function swatch(name) {
 function colourGroups(table, alive) {
   const sizes = new Map();
   for (const i of alive) {
-    if (table.confidence[i] >= CLEAR) sizes.set(table.label.codes[i], (sizes.get(table.label.codes[i]) ?? 0) + 1);
+    if (table.confidence[i] >= CLEAR) sizes.set(table.name.codes[i], (sizes.get(table.name.codes[i]) ?? 0) + 1);
   }
-  const most = [...sizes].filter(([code]) => table.label.names[code]).sort((a, b) => b[1] - a[1]).slice(0, MOST_COLOURS).map(([code]) => code);
+  const most = [...sizes].sort((a, b) => b[1] - a[1]).slice(0, MOST_COLOURS).map(([code]) => code);
   const of = new Uint8Array(table.latent.length).fill(most.length + 1);
   let others = false;
   for (const i of alive) {
     if (!(table.confidence[i] >= CLEAR)) continue;
-    const at = most.indexOf(table.label.codes[i]);
+    const at = most.indexOf(table.name.codes[i]);
     of[i] = at < 0 ? most.length : at;
     others ||= at < 0;
   }
-  return { names: most.map((code) => table.label.names[code]), of, others };
+  return { names: most.map((code) => table.name.names[code]), of, others };
 }
 
 /** @param {any} table @param {number} width @param {number} height */

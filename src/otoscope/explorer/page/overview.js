@@ -39,7 +39,7 @@ function overviewSentence() {
   const rows = run.dictionaries;
   if (rows.length === 1) {
     const [row] = rows;
-    return `What each latent of ${layerName(row)} of ${row.encoder ?? "the model"} responds to (${dictionaryName(row)}), ${run.audio ? "to be heard" : "to be seen"} in ${count(run.n_clips, "clip")}.`;
+    return `What each latent of ${layerName(row)} of ${row.encoder ?? "the model"} responds to (${dictionaryName(row).replace(`${layerName(row)} · `, "")}), ${run.audio ? "to be heard" : "to be seen"} in ${count(run.n_clips, "clip")}.`;
   }
   const latents = rows.reduce((/** @type {number} */ sum, /** @type {any} */ each) => sum + (each.n_alive ?? 0), 0);
   const many = rows.length === 1 ? "" : ` of ${count(rows.length, "dictionary", "dictionaries")}`;

@@ -228,7 +228,7 @@ function line(row, t, columns, i, at, active) {
     latent: [h("span", { class: "number" }, String(t.latent[i]))],
     name: [h("a", { href: address(row, "latent", t.latent[i]), tabindex: "-1", class: clear ? "" : "unclear" }, t.name.names[t.name.codes[i]])],
     confidence: [meter(t.confidence[i]), h("span", { class: "number" }, fixed(t.confidence[i]))],
-    held: [h("span", { class: "number" }, fixed(t.held_out?.[i])), h("span", { class: "number quiet" }, fixed(t.held_out_random?.[i]))],
+    held: (t.held_out?.[i] ?? null) === null ? [MISSING] : [h("span", { class: "number" }, fixed(t.held_out[i])), h("span", { class: "number quiet" }, fixed(t.held_out_random?.[i]))],
     frequency: [h("span", { class: "number" }, percent(t.frequency[i]))],
     auc: label ? [h("span", { class: "clip-text" }, label), h("span", { class: "number quiet" }, fixed(t.auc[i]))] : [MISSING],
     rho: factor ? [h("span", { class: "clip-text" }, factor), h("span", { class: "number quiet" }, (t.rho[i] > 0 ? "+" : "") + fixed(t.rho[i]))] : [MISSING],
