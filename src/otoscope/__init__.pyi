@@ -4,6 +4,7 @@ from . import (
     disentanglement,
     encoders,
     experiment,
+    explorer,
     factors,
     latents,
     probing,
@@ -16,6 +17,7 @@ from .datasets import load_clips
 from .encoders import Encoder, load_encoder
 from .errors import OtoscopeError
 from .experiment import run
+from .explorer import write_explorer
 from .factors import compute_factors
 from .latents import describe_latents
 from .report import write_report
@@ -36,6 +38,7 @@ __all__ = [
     "disentanglement",
     "encoders",
     "experiment",
+    "explorer",
     "extract",
     "factors",
     "latents",
@@ -47,6 +50,7 @@ __all__ = [
     "saes",
     "split_clips",
     "train_saes",
+    "write_explorer",
     "write_report",
 ]
 __version__: str

@@ -1,0 +1,44 @@
+"""The command that opens the explorer: ``explore``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from otoscope.cli.app import app
+from otoscope.wording import count
+
+
+@app.command()
+def explore(
+    places: Annotated[
+        list[Path], typer.Argument(help="A run, or folders that otoscope latents wrote.", metavar="RUN...")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the explorer. Default: explorer in the first place.")
+    ] = None,
+    audio: Annotated[
+        bool, typer.Option("--audio/--no-audio", help="Copy the recordings as small MP3s, or leave them out.")
+    ] = True,
+    single_file: Annotated[
+        bool, typer.Option("--single-file", help="Also write it as one file, to pass on; for small runs.")
+    ] = False,
+    open_page: Annotated[
+        bool, typer.Option("--open/--no-open", help="Open it in the browser, or only write it.")
+    ] = True,
+) -> None:
+    """Hear what each latent responds to: write pages that open from disk, if needed, and open them."""
+    from otoscope.explorer import write_explorer
+
+    page = write_explorer(*places, out=out, audio=audio, single_file=single_file)
+    files = [page] if single_file else [file for file in page.parent.rglob("*") if file.is_file()]
+    size = sum(file.stat().st_size for file in files) / 1e6
+    print(f"Explorer: {page} ({size:.1f} MB in {count(len(files), 'file')})   <- open this one")
+    if audio:
+        print(
+            "It holds copies of the recordings: pass it on only as their licence and the people in them allow."
+        )
+    if open_page:
+        typer.launch(page.resolve().as_uri())

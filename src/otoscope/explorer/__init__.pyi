@@ -1,0 +1,3 @@
+from .site import write_explorer
+
+__all__ = ["write_explorer"]

@@ -1,0 +1,36 @@
+"""An explorer of two small dictionaries whose latents hear known bands and clicks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from fake_latents import write_clips, write_latents
+from shards import read_shard
+
+from otoscope.explorer import write_explorer
+
+FRAMES = "otoscope-mini/layer_03/topk-40-s0.9-seed0"
+POOLED = "otoscope-mini/layer_03/topk-40-s0.95-seed0"
+
+
+@pytest.fixture(scope="session")
+def latents_run(tmp_path_factory) -> Path:
+    """A folder with latents tables as a run has them: one dictionary of frames, one of clips."""
+    run = tmp_path_factory.mktemp("runs") / "tiny"
+    clips = write_clips(run / "clips")
+    write_latents(run / "latents" / FRAMES, clips)
+    write_latents(run / "latents" / POOLED, clips, sparsity=0.95, framewise=False)
+    return run
+
+
+@pytest.fixture(scope="session")
+def explorer(latents_run) -> Path:
+    """Its explorer's folder."""
+    return write_explorer(latents_run).parent
+
+
+@pytest.fixture(scope="session")
+def shard(explorer):
+    """Return what a shard of it holds."""
+    return lambda name: read_shard(explorer / "data" / f"{name}.js", name)
