@@ -167,6 +167,37 @@ def read_mapping(path: str | os.PathLike, *, error: type[OtoscopeError] = InputE
     return value
 
 
+def checked(
+    value: Any, model: Any, where: str | os.PathLike, *, error: type[OtoscopeError] = InputError
+) -> Any:
+    """Return what was read from disk as a `model`: all that we read back passes here.
+
+    Parameters
+    ----------
+    value : any
+        Plain data.
+    model : type
+        A pydantic model, a dataclass, a TypedDict, or such as ``dict[str, int]``.
+    where : path
+        Of what it was read from, for the message.
+    error : type of OtoscopeError
+        What is raised where it does not fit.
+
+    Raises
+    ------
+    OtoscopeError
+        Of the kind `error`, naming the first thing that is wrong.
+    """
+    import pydantic
+
+    try:
+        return pydantic.TypeAdapter(model).validate_python(value)
+    except pydantic.ValidationError as reason:
+        first = reason.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise error(f"{os.fspath(where)} is not what was written there: {place}: {first['msg']}") from reason
+
+
 def _parse_yaml(text: str) -> Any:
     import yaml
 
