@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import time
 from collections.abc import Iterable
+from pathlib import Path
 from typing import NamedTuple
 
 from otoscope.errors import InputError
+from otoscope.files import write_text
 
 Signature = tuple[int, int, int, int, int]
 """Of a file that stays as it is: size, times of change of its content and of its entry in ns, inode, device.
@@ -71,6 +74,21 @@ def hashes(paths: Iterable[str | os.PathLike[str]]) -> dict[str, Content]:
 
     names = list(dict.fromkeys(os.fspath(path) for path in paths))
     return {name: found for name, found in zip(names, thread_map(_content, names)) if found is not None}
+
+
+def load(path: str | os.PathLike) -> list[tuple[str, Signature]]:
+    """Return what `save` wrote; nothing where that cannot be read."""
+    import pydantic
+
+    try:
+        return pydantic.TypeAdapter(list[tuple[str, Signature]]).validate_json(Path(path).read_bytes())
+    except (OSError, ValueError):
+        return []
+
+
+def save(path: str | os.PathLike, seen: Iterable[tuple[str, Signature]]) -> None:
+    """Write down what will tell later that files did not change; see `remember`."""
+    write_text(path, json.dumps(sorted(seen)))
 
 
 _known: dict[Signature, Content] = {}

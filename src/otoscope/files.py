@@ -7,8 +7,10 @@ content or the new one, whenever the process or the machine stops.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import platform
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -128,6 +130,80 @@ def put_bytes(fs: AbstractFileSystem, path: str, content: bytes) -> None:
         with contextlib.suppress(Exception):
             fs.rm_file(draft)
         raise
+
+
+@contextlib.contextmanager
+def locked(folder: str | os.PathLike, *, shared_by: str | None = None) -> Iterator[None]:
+    """Hold a folder while it is worked on; whoever else wants it meanwhile is refused, and told who has it.
+
+    The lock is the operating system's: it ends with the process that holds it, however that ends. A process that has
+    it may take it once more. Where the system or the file system has no such locks, none is held.
+
+    Parameters
+    ----------
+    folder : path
+        Made if it is not there.
+    shared_by : str, optional
+        Several processes that name the same, such as parts of one work, may hold the folder together.
+
+    Raises
+    ------
+    OtoscopeError
+        If another process holds it.
+    """
+    place = Path(folder) / ".lock"
+    key = os.path.realpath(place)
+    if key in _held:
+        yield
+        return
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        stream = open(place, "a+")  # noqa: SIM115  it is held beyond this block
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "no such name can be"
+        raise InputError(f"cannot write to '{folder}' ({reason}); choose another folder") from error
+    with stream:
+        if not _take(stream, shared_by or ""):
+            stream.seek(0)
+            owner = stream.read().partition("\n")[0]
+            raise OtoscopeError(
+                f"'{folder}' is being worked on by another process ({owner or 'it does not say which'}); wait until "
+                "it ends, or choose another folder"
+            )
+        _held.add(key)
+        try:
+            yield
+        finally:
+            _held.discard(key)
+
+
+_held: set[str] = set()
+
+
+def try_lock(stream: Any, *, shared: bool = False) -> bool:
+    """Take a lock on an open file without waiting; where locks do not exist, go ahead without."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return True
+    try:
+        fcntl.flock(stream, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in (errno.EWOULDBLOCK, errno.EACCES)
+    return True
+
+
+def _take(stream: Any, shared_by: str) -> bool:
+    """Take a folder's lock alone, and leave a word on who has it; or join those who share it."""
+    if try_lock(stream):
+        stream.truncate(0)
+        stream.write(f"process {os.getpid()} on {platform.node()}\n{shared_by}")
+        stream.flush()
+        return not shared_by or try_lock(stream, shared=True)
+    if not shared_by or not try_lock(stream, shared=True):
+        return False
+    stream.seek(0)
+    return stream.read().partition("\n")[2] == shared_by
 
 
 def flush(path: str | os.PathLike) -> None:

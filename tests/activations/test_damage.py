@@ -130,14 +130,14 @@ def test_rows_that_are_not_those_written(store, change) -> None:
         record = store / "rows" / "00001.json"
         told = json.loads(record.read_text()) | {"table": zlib.crc32(path.read_bytes())}
         record.write_text(json.dumps(told))
-        with pytest.raises(InputError, match="its table of rows (lacks the column start_s|is not that of)"):
+        with pytest.raises(InputError, match=r"its table of rows (lacks the column start_s|is not that of)"):
             _ = Activations.open(store).rows
 
 
 def test_rows_of_another_shard(store) -> None:
     for suffix in ("parquet", "json"):
         shutil.copy(store / "rows" / f"00000.{suffix}", store / "rows" / f"00001.{suffix}")
-    with pytest.raises(InputError, match="rows/00001.json is not the record of this shard"):
+    with pytest.raises(InputError, match=r"rows/00001\.json is not the record of this shard"):
         Activations.open(store)
     shutil.copy(store / "rows" / "00000.parquet", store / "rows" / "00007.parquet")
     with pytest.raises(InputError, match=r"00007.parquet is of none of its 3 shards"):
@@ -148,9 +148,13 @@ def test_rows_of_another_shard(store) -> None:
 @pytest.mark.parametrize("text", ["", "{", "[1]", "{}", "null", "\0" * 40])
 def test_garbled_records_are_an_error_in_a_sentence(store, name, text) -> None:
     (store / name).write_text(text)
-    with pytest.raises(OtoscopeError, match=str(store)):
+
+    def use() -> None:
         opened = Activations.open(store)
         opened.rows, opened.layer(2)
+
+    with pytest.raises(OtoscopeError, match=str(store)):
+        use()
 
 
 @pytest.mark.parametrize(
@@ -165,7 +169,7 @@ def test_an_array_described_as_another(store, key, value) -> None:
     else:
         told["data_type" if key == "dtype" else key] = value
     path.write_text(json.dumps(told))
-    with pytest.raises(InputError, match="layer_02/zarr.json"):
+    with pytest.raises(InputError, match=r"layer_02/zarr\.json"):
         Activations.open(store).layer(2)
 
 
@@ -207,7 +211,7 @@ class TestRecordings:
         write(path, 0.1 * np.ones(12_345))
         os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))  # as rsync -t does
         assert path.stat().st_size == before.st_size
-        with pytest.raises(ProvenanceError, match="made from another recording 'clip3.wav' than lies at"):
+        with pytest.raises(ProvenanceError, match=r"made from another recording .clip3\.wav. than lies at"):
             otoscope.extract(clips, encoder, out=store, layers=[0, 2])
         assert len(Activations.open(store)) == 12
 
@@ -221,12 +225,12 @@ class TestRecordings:
         otoscope.extract(moved, encoder, out=store, layers=[0, 2])
         assert passes == []
         write(Path(moved.path[0]), 0.1 * np.ones(8000))
-        with pytest.raises(ProvenanceError, match="another recording 'clip0.wav'"):
+        with pytest.raises(ProvenanceError, match=r"another recording .clip0\.wav."):
             otoscope.extract(moved, encoder, out=store, layers=[0, 2])
 
     def test_a_recording_that_is_gone(self, store, clips, encoder) -> None:
         Path(clips.path[0]).unlink()
-        with pytest.raises(ProvenanceError, match="than there is now: .*clip0.wav cannot be read"):
+        with pytest.raises(ProvenanceError, match=r"than there is now: .*clip0.wav cannot be read"):
             otoscope.extract(clips, encoder, out=store, layers=[0, 2])
 
     def test_unchanged_files_are_not_read_again(self, clips, encoder, tmp_path, monkeypatch) -> None:

@@ -239,6 +239,15 @@ class Activations:
         return pd.concat([self._store.rows(record) for record in self.records], ignore_index=True)
 
 
+def is_whole(path: str | os.PathLike) -> bool:
+    """Whether a store lies here with all its shards and their files, as far as sizes tell."""
+    try:
+        Activations.open(path)
+    except InputError:
+        return False
+    return True
+
+
 def _fits(array: zarr.Array, name: str, record: ShardRecord) -> bool:
     """Whether an array's description can be that of what a shard's record says was written."""
     n_bytes = array.chunks[0] * array.shape[1] * array.dtype.itemsize if array.ndim == 2 else 0

@@ -37,7 +37,7 @@ from otoscope.activations.records import (
 )
 from otoscope.contents import Content, Signature
 from otoscope.errors import InputError, OtoscopeError, ProvenanceError
-from otoscope.files import checked, flush, put_bytes, whole_folder, write_bytes
+from otoscope.files import checked, flush, put_bytes, try_lock, whole_folder, write_bytes
 
 if TYPE_CHECKING:
     from otoscope.activations.plan import Plan, Shard
@@ -225,7 +225,7 @@ class Store:
             return
         path = f"{self.root}/rows/{shard.name}.lock"
         with self._file_errors("claiming a shard"), open(path, "a+") as stream:
-            if not _lock(stream):
+            if not try_lock(stream):
                 stream.seek(0)
                 raise OtoscopeError(
                     f"shard {shard.name} of {self.url} is being made by another process ({stream.read().strip()}); "
@@ -369,16 +369,3 @@ def _size(path: str) -> int:
         return os.stat(path).st_size
     except OSError:
         return -1
-
-
-def _lock(stream: Any) -> bool:
-    """Take an exclusive lock on an open file without waiting; where locks do not exist, go ahead without."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return True
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        return error.errno not in (errno.EWOULDBLOCK, errno.EACCES)
-    return True

@@ -15,8 +15,10 @@ from safetensors import SafetensorError
 from torch import nn
 
 from otoscope.compute import pick_device
+from otoscope.contents import content
 from otoscope.encoders.encoder import Encoder
 from otoscope.encoders.families import FAMILIES, Family
+from otoscope.encoders.load import folder_files
 from otoscope.errors import ModelError, nearest
 from otoscope.files import read_mapping
 
@@ -154,14 +156,11 @@ def _preprocessor(folder: Path, config: Mapping[str, Any], model_type: str) -> d
 
 
 def _files_hash(folder: Path) -> str:
-    """Return the SHA-256 of the weight files and the two configurations, names included."""
-    files = [*folder.glob("*.safetensors")] or [*folder.glob("pytorch_model*.bin")]
-    files += [folder / name for name in ("config.json", "preprocessor_config.json", "processor_config.json")]
+    """Return the SHA-256 of the weight files and the configurations, names included."""
     digest = hashlib.sha256()
-    for path in sorted(file for file in files if file.exists()):
+    for path in folder_files(folder):
         digest.update(path.name.encode())
-        with path.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
+        digest.update(bytes.fromhex(content(path).sha256))
     return digest.hexdigest()
 
 

@@ -180,6 +180,16 @@ def check_weights(encoder: Encoder, provenance: Mapping[str, Any]) -> None:
             )
 
 
+def folder_files(name: str | os.PathLike) -> list[Path]:
+    """Return the files of a local model that its numbers depend on; none of what has a revision, or is built in."""
+    path = Path(name).expanduser()
+    if os.fspath(name) in ENCODERS or not path.is_dir():
+        return []
+    files = [*path.glob("*.safetensors")] or [*path.glob("pytorch_model*.bin")]
+    files += [path / name for name in ("config.json", "preprocessor_config.json", "processor_config.json")]
+    return sorted(file for file in files if file.exists())
+
+
 def _hub_entries() -> list[Hub]:
     entries = (ENCODERS._own[name].target for name in ENCODERS._own)
     return [entry for entry in entries if isinstance(entry, Hub)]
