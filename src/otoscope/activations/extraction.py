@@ -160,6 +160,6 @@ def _parse_shard(text: str | None) -> tuple[int, int]:
     if text is None:
         return 0, 1
     index, _, count = str(text).partition("/")
-    if not (index.isdigit() and count.isdigit() and 1 <= int(index) <= int(count)):
+    if not (index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
         raise InputError(f"shard must be i/n with i from 1 to n, such as 1/4; got '{text}'")
     return int(index) - 1, int(count)

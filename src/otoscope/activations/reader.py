@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import warnings
 from collections.abc import Collection, Iterator, Sequence
@@ -57,6 +58,7 @@ class Activations:
                 "same extraction again to finish it, or open it with partial=True"
             )
         self.records = store.records(shards - set(without))
+        self.provenance["recordings"] = _heard(self.records)
         for shard, reason in store.wrong_files(self.records).items():
             raise damaged(self.path, shard, reason)
 
@@ -246,6 +248,12 @@ def is_whole(path: str | os.PathLike) -> bool:
     except InputError:
         return False
     return True
+
+
+def _heard(records: list[ShardRecord]) -> str:
+    """Return 16 hex digits of what the recordings held."""
+    told = repr([record.recordings for record in records])
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
 def _fits(array: zarr.Array, name: str, record: ShardRecord) -> bool:

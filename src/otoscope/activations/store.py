@@ -7,7 +7,6 @@ written; whatever a killed process left behind is written again.
 from __future__ import annotations
 
 import contextlib
-import errno
 import io
 import json
 import os
@@ -36,8 +35,8 @@ from otoscope.activations.records import (
     wrong_files,
 )
 from otoscope.contents import Content, Signature
-from otoscope.errors import InputError, OtoscopeError, ProvenanceError
-from otoscope.files import checked, flush, put_bytes, try_lock, whole_folder, write_bytes
+from otoscope.errors import FileError, InputError, OtoscopeError, ProvenanceError
+from otoscope.files import checked, flush, put_bytes, said, try_lock, whole_folder, write_bytes
 
 if TYPE_CHECKING:
     from otoscope.activations.plan import Plan, Shard
@@ -308,18 +307,14 @@ class Store:
     def _file_errors(self, doing: str) -> Iterator[None]:
         try:
             yield
-        except OtoscopeError:
-            raise
+        except OtoscopeError as error:
+            if not isinstance(error, FileError):
+                raise
+            raise FileError(f"{self.url}: {doing} failed: {error}{self._kept()}") from error
         except Exception as error:
             if self.local and not isinstance(error, OSError):
                 raise  # while a remote file system's errors may be anything
-            number = getattr(error, "errno", None)
-            if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                reason = "the disk is full; free some space"
-            elif number in (errno.EACCES, errno.EROFS, errno.EPERM):
-                reason = "the folder cannot be written to; name another, or mend its rights"
-            else:
-                reason = str(error)
+            reason = said(error) if isinstance(error, OSError) and error.errno else str(error)
             raise OtoscopeError(f"{self.url}: {doing} failed: {reason}{self._kept()}") from error
 
 

@@ -14,6 +14,7 @@ from otoscope.registry import Registry
 app = typer.Typer(
     help="Look inside the neural networks that listen: which layers know what, and in which sparse features.",
     no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     add_completion=False,
 )
@@ -25,6 +26,24 @@ SetOption = Annotated[
         "--set", metavar="KEY=VALUE", help="Change one setting of the spec, such as saes.epochs=10."
     ),
 ]
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from otoscope import __version__
+
+        print(f"otoscope {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _otoscope(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
+) -> None:
+    """Look inside the neural networks that listen: which layers know what, and in which sparse features."""
 
 
 @app.command()
