@@ -78,6 +78,8 @@ class RunDirectory:
     """What each stage so far made from what, and the inputs that no stage made."""
     stages: list[dict[str, Any]] = field(default_factory=list)
     """What ran in this process: stage, seconds, status ("made", "kept" or "taken over")."""
+    old_root: str | None = None
+    """Where the data set lay when something was last made here; it may be moved, if it holds the same."""
     _making: Stage | None = None
     _seen: set[tuple[str, contents.Signature]] = field(default_factory=set)
     _older: dict[str, list[str]] = field(default_factory=dict)
@@ -115,7 +117,8 @@ class RunDirectory:
             self._refuse_another(old)
         self._seen = set(contents.load(self.root / INPUTS))
         contents.remember(self._seen)
-        self.write_spec()
+        if self.old_root in (None, self.spec.dataset.root):  # else its clips are looked at first
+            self.write_spec()
 
     def write_spec(self) -> None:
         """Write ``spec.yaml``: the resolved spec, and the versions that the stages were made with."""
@@ -247,13 +250,19 @@ class RunDirectory:
 
     def _refuse_another(self, old: dict[str, Any]) -> None:
         new = self.spec.model_dump(mode="json")
-        for keys in (("protocol",), ("dataset", "name"), ("dataset", "root"), ("dataset", "label")):
+        for keys in (("protocol",), ("dataset", "name"), ("dataset", "label")):
             before: Any = old
             now: Any = new
             for key in keys:
                 before, now = before.get(key) if isinstance(before, dict) else None, now[key]
             if before != now:
-                raise ProvenanceError(
-                    f"'{self.root}' holds another experiment: its {'.'.join(keys)} is {before!r}, this one's {now!r}; "
-                    "choose another --out, so that nothing of it is lost"
-                )
+                raise self.another(".".join(keys), before, now)
+        dataset = old.get("dataset")
+        self.old_root = dataset.get("root") if isinstance(dataset, dict) else None
+
+    def another(self, key: str, before: Any, now: Any) -> ProvenanceError:
+        """Return the error that the directory holds another experiment."""
+        return ProvenanceError(
+            f"'{self.root}' holds another experiment: its {key} is {before!r}, this one's {now!r}; choose another "
+            "--out, so that nothing of it is lost"
+        )

@@ -47,11 +47,28 @@ def clips(run: RunDirectory) -> pd.DataFrame:
     table.attrs["notes"] = [*table.attrs.get("notes", []), *label_notes(table, spec.label, kind)]
     for note in table.attrs["notes"]:
         run.say(f"note: {note}")
+    heard = digest([clips_hash(table), run.hashes(table.path.unique())])
+    _check_moved(run, heard)
+    table.attrs["recordings"] = heard
     run.write_frame("clips", table)
-    run.fingerprints["recordings"] = digest([clips_hash(table), run.hashes(table.path.unique())])
+    run.fingerprints["recordings"] = heard
     labelled = table.drop(columns="path").to_csv(index=False)
     run.fingerprints["clips"] = digest([labelled, run.fingerprints["recordings"]])
     return table
+
+
+def _check_moved(run: RunDirectory, heard: str) -> None:
+    """Raise ProvenanceError where the data set's folder is another one, and does not hold the same recordings."""
+    now = run.spec.dataset.root
+    if run.old_root is None or run.old_root == now:
+        return
+    try:
+        before = run.frame("clips").attrs.get("recordings")
+    except (OSError, ValueError):  # of a file that is lost or damaged
+        before = None
+    if before != heard:
+        raise run.another("dataset.root", run.old_root, now)
+    run.write_spec()
 
 
 def kind_of_label(run: RunDirectory, clips: pd.DataFrame) -> LabelKind:
