@@ -159,10 +159,11 @@ def _read(file: Any, n_samples: int) -> np.ndarray:
     """Read up to `n_samples` of all channels; memory is taken for what is there, not for what a header promises."""
     parts = []
     while n_samples > 0:
-        parts.append(file.read(min(n_samples, _BLOCK), dtype="float32", always_2d=True))
-        if not len(parts[-1]):
+        wanted = min(n_samples, _BLOCK)
+        parts.append(file.read(wanted, dtype="float32", always_2d=True))
+        if len(parts[-1]) < wanted:  # what follows a hole is not what belongs there
             break
-        n_samples -= len(parts[-1])
+        n_samples -= wanted
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 

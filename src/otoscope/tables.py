@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
@@ -61,7 +62,7 @@ def read_table(
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise InputError(f"a table is a {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} file; got '{path}'")
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise InputError(f"no such table: '{path}'")
     try:
         if suffix == ".parquet":

@@ -202,7 +202,7 @@ def _place(encoder: EncoderSpec) -> tuple[str | None, Path | None]:
     entry = ENCODERS.get(encoder.name) if encoder.name in ENCODERS else None
     if isinstance(entry, Mini):
         return None, Path(str(resources.files("otoscope.encoders") / "mini"))
-    if entry is None and Path(encoder.name).expanduser().is_dir():
+    if entry is None and os.path.isdir(Path(encoder.name).expanduser()):
         return None, Path(encoder.name).expanduser()
     repo = entry.repo_id if isinstance(entry, Hub) else encoder.name
     if (entry is not None and not isinstance(entry, Hub)) or repo.count("/") != 1:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from otoscope import files
+from otoscope.encoders.load import check_encoder
 from otoscope.errors import InputError
 from otoscope.experiment.needs import needs
 from otoscope.experiment.run_directory import RunDirectory
@@ -69,7 +70,10 @@ def _run(directory: RunDirectory) -> None:
     if not directory.lenders and not (directory.root / "stages" / "layer_probing.json").exists():
         for line in needs(spec, clips, out=directory.root).lines():
             say(line)
+        for encoder in spec.encoders:  # before the factors: a model that is not there shows now
+            check_encoder(encoder.name, revision=encoder.revision)
     factors = data.factors(directory, clips)  # before the hours of extraction: a missing package shows now
+    data.check_fit(directory, clips, factors)
     views = data.activations(directory, clips)
     best, studied = probing.layer_probing(directory, clips, views)
     health.preflight(directory, views, studied)

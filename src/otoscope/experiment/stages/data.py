@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from otoscope.errors import SpecError, nearest
 from otoscope.experiment.records import digest
 from otoscope.experiment.roles import splits_of, store_plans
 from otoscope.experiment.run_directory import RunDirectory
-from otoscope.experiment.spec import EncoderSpec
+from otoscope.experiment.spec import ROW_PER_CROP, EncoderSpec
 from otoscope.experiment.stages.views import View, Views
 from otoscope.tables import SUFFIXES as TABLES
 
@@ -208,5 +209,21 @@ def factors(run: RunDirectory, table: pd.DataFrame) -> Factors:
     return Factors(run.frame("factors"), run.table("factors_info"))
 
 
+def check_fit(run: RunDirectory, table: pd.DataFrame, factors: Factors) -> None:
+    """Raise InputError where a crop to be measured has no factors, as far as the clips tell: before it is extracted."""
+    from otoscope.activations.crops import cut, parse_crop
+    from otoscope.factors import join_factors
+
+    if run.spec.extraction.pool not in ROW_PER_CROP:  # what rows there will be, the model says
+        return
+    clips = table[table.split.isin(splits_of(run.spec, "measure"))]
+    for encoder in run.spec.encoders:
+        for plan in store_plans(run.spec, encoder):
+            if "measure" in plan.roles:
+                join_factors(
+                    cut(clips, parse_crop(plan.crop)), factors, whole_clip=run.spec.factors.whole_clip
+                )
+
+
 def _slug(name: str) -> str:
-    return Path(name).name if Path(name).is_dir() else name.replace("/", "--")
+    return Path(name).name if os.path.isdir(name) else name.replace("/", "--")

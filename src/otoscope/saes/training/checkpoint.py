@@ -7,8 +7,9 @@ import time
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
+import pydantic
 from torch import Tensor
 
 from otoscope.errors import FileError, ModelError, ProvenanceError
@@ -27,7 +28,7 @@ class Position:
     block: int = 0
 
 
-class _Notes(TypedDict):
+class _Notes(pydantic.BaseModel):
     """What stands beside the tensors."""
 
     settings: dict[str, Any]
@@ -101,22 +102,22 @@ class Checkpoints:
             notes = checked(json.loads(told["otoscope"]), _Notes, self._path, error=ModelError)
         except (SafetensorError, OSError, KeyError, ValueError, RecursionError) as error:
             raise unreadable from error
-        if told.get("crc32") != str(_sum(tensors)) or len(notes["stacks"]) != len(bank.stacks):
+        if told.get("crc32") != str(_sum(tensors)) or len(notes.stacks) != len(bank.stacks):
             raise unreadable
-        changed = [key for key, value in self._settings.items() if notes["settings"].get(key) != value]
+        changed = [key for key, value in self._settings.items() if notes.settings.get(key) != value]
         if changed:
             raise ProvenanceError(
                 f"{self._path} was made with other settings ({', '.join(changed)}); go on with those, or name "
                 "another folder"
             )
-        for index, (stacked, stack_notes) in enumerate(zip(bank.stacks, notes["stacks"])):
+        for index, (stacked, stack_notes) in enumerate(zip(bank.stacks, notes.stacks)):
             prefix = f"{index}."
             own = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
             try:
                 stacked.restore(own, stack_notes)
             except (RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:
                 raise unreadable from error
-        return Position(notes["epoch"], notes["block"])
+        return Position(notes.epoch, notes.block)
 
 
 def _sum(tensors: dict[str, Tensor]) -> int:
