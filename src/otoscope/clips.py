@@ -334,7 +334,7 @@ def as_channels(values: pd.Series) -> pd.Series:
     import pandas as pd
 
     numbers = pd.to_numeric(values, errors="coerce")
-    wrong = values.notna() & ~((numbers >= 1) & (numbers == numbers.round()))
+    wrong = values.notna() & ~((numbers >= 1) & (numbers == numbers.round()) & (numbers < 2**31))
     if wrong.any():
         raise InputError(
             f"channel must be a whole number from 1, which of a recording's channels is heard; got "

@@ -308,6 +308,7 @@ def parse_yaml(text: str, where: str | os.PathLike, *, error: type[OtoscopeError
         mark = getattr(reason, "problem_mark", None)
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         what = getattr(reason, "problem", None) or "a character that cannot stand there"
+        what = "a list or mapping stands as a key" if "unhashable" in what else what
         raise error(f"{where} is not valid YAML: {what}{place}") from reason
     except RecursionError as reason:
         raise error(f"{where} is nested too deep, or holds itself") from reason

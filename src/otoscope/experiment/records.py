@@ -36,6 +36,8 @@ class StageRecord(pydantic.BaseModel):
     """SHA-256 of each file that it wrote; of an activation store, which checks its arrays itself, of its records."""
     versions: dict[str, str]
     """Of what computed it."""
+    checksum: str = ""
+    """Of all else that stands here."""
 
     @property
     def result(self) -> str:
@@ -44,15 +46,18 @@ class StageRecord(pydantic.BaseModel):
 
     def text(self) -> str:
         """Return it as its file's text."""
-        return json.dumps(self.model_dump(by_alias=True), indent=2) + "\n"
+        told = self.model_dump(by_alias=True, exclude={"checksum"})
+        return json.dumps({**told, "checksum": digest(told)}, indent=2) + "\n"
 
 
 def read_record(path: Path) -> StageRecord | None:
     """Return a stage's record; None where there is none that can be used: the stage is then made again."""
     try:
-        return files.checked(files.read_mapping(path), StageRecord, path)
+        found: StageRecord = files.checked(files.read_mapping(path), StageRecord, path)
     except InputError:
         return None
+    whole = found.checksum == digest(found.model_dump(by_alias=True, exclude={"checksum"}))
+    return found if whole else None
 
 
 def holds(root: Path, record: StageRecord | None, fingerprint: str, hashes: Hashes) -> bool:

@@ -61,11 +61,11 @@ def build(
         raise InputError(f"{path} has no factor column beside {', '.join(c for c in table.columns)}")
     if table.clip_id.isna().any():
         raise InputError(f"{path}: clip_id is empty in row {int(table.clip_id.isna().argmax()) + 1}")
+    by_stretch = {"start_s", "stop_s"} <= set(table.columns)
     for time in ("start_s", "stop_s"):
         if time in table:
-            table[time] = seconds(table[time], of=f"{path}: '{time}'")
+            table[time] = seconds(table[time], of=f"{path}: '{time}'", needed=by_stretch)
     info = _describe(names, families)
-    by_stretch = {"start_s", "stop_s"} <= set(table.columns)
     if not by_stretch:
         table = table.drop(columns=["start_s", "stop_s"], errors="ignore").assign(start_s=0.0, stop_s=0.0)
     given = Factors(table[[*KEYS, *names]].reset_index(drop=True), info)

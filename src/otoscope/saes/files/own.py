@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import json
 import os
 import re
 import zlib
@@ -45,6 +46,8 @@ class Description(pydantic.BaseModel):
     about: dict[str, Any] | None = None
     weights_crc32: int | None = None
     """Of the file of weights; None: it was written by hand."""
+    crc32: int | None = None
+    """Of all else that stands here."""
 
 
 def save_sae(sae: Any, directory: Path) -> Path:
@@ -67,6 +70,7 @@ def save_sae(sae: Any, directory: Path) -> Path:
     }
     write_tensors(directory / WEIGHTS, tensors, {"format": "pt"})
     description["weights_crc32"] = zlib.crc32((directory / WEIGHTS).read_bytes())
+    description["crc32"] = _sum(description)
     if sae.history is not None:
         write_text(directory / HISTORY, sae.history.to_csv(index=False))
     write_text(directory / CARD, model_card(sae))
@@ -118,11 +122,28 @@ def load_sae(source: str | Path, *, revision: str | None = None) -> Any:
     except RuntimeError as error:
         raise ModelError(f"{weights} does not hold what its {CONFIG} describes: {error}") from error
     check_weights(tensors, weights)
+    _check_unchanged(directory / CONFIG)
     sae.layer = description.layer
     sae.about = description.about or {}
     if (directory / HISTORY).is_file():
         sae.history = _read_history(directory / HISTORY)
     return sae.eval()
+
+
+def _sum(description: dict[str, Any]) -> int:
+    told = {key: value for key, value in description.items() if key != "crc32"}
+    return zlib.crc32(json.dumps(json.loads(json.dumps(told)), sort_keys=True).encode())
+
+
+def _check_unchanged(path: Path) -> None:
+    """Raise ModelError where ``config.json`` says something else than was written: another k gives other codes."""
+    description = read_mapping(path, error=ModelError)
+    summed = "weights_crc32" in description
+    if ("crc32" in description) != summed or (summed and description["crc32"] != _sum(description)):
+        raise ModelError(
+            f"{path} is not what was written (checksum); copy it again. If it was changed on purpose, remove its "
+            "entries 'crc32' and 'weights_crc32'"
+        )
 
 
 def _read_history(path: Path) -> Any:
