@@ -158,7 +158,7 @@ def test_mappings(tmp_path):
     [
         ("a.json", b"a: 1", "is not valid JSON"),
         ("a.yaml", b"a: [1", "is not valid YAML"),
-        ("a.json", b"\xff\xfe", "is not valid JSON"),
+        ("a.json", b"\xff\xfe", "is no text in UTF-8"),
         ("a.json", b"[1]", "must hold a mapping .*not list"),
         ("a.yaml", b"", "must hold a mapping .*not NoneType"),
         ("a.json", None, "does not exist"),

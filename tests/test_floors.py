@@ -13,7 +13,7 @@ import otoscope
 
 PACKAGE = Path(otoscope.__file__).parent
 FLOORS = [
-    {"errors", "registry", "audio", "clips", "splits", "tables", "containers", "compute"}
+    {"errors", "registry", "audio", "clips", "splits", "tables", "containers", "contents", "compute"}
     | {"files", "hub", "results", "significance", "wording"},
     {"encoders", "datasets", "factors"},
     {"saes", "activations"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -126,15 +127,22 @@ def _opened(path: str | Path) -> Iterator[tuple[Any, bool]]:
     import soundfile
 
     try:
+        if "\0" in str(path):  # it would be read as the name that ends there
+            raise AudioError(path, "no such file")
         with soundfile.SoundFile(str(path)) as file:
             counted = with_count(Path(path)) if file.format in ("MP3", "MPEG") else None
             if counted is None:
                 _check_whole(path, file)
+                _check_possible(path, file)
                 yield file, True
                 return
         with soundfile.SoundFile(counted) as file:
             yield file, False
-    except (soundfile.LibsndfileError, RuntimeError, OSError) as error:
+    except MemoryError as error:
+        raise AudioError(path, "is longer than memory holds; cut it into parts") from error
+    except (soundfile.LibsndfileError, RuntimeError, OSError, ValueError, TypeError) as error:
+        if isinstance(error, AudioError):
+            raise
         raise _unreadable(path, error) from error
 
 
@@ -143,8 +151,23 @@ def _samples(file: Any, start: int, stop: int) -> np.ndarray:
     if file.seekable():
         lead = min(start, _MP3_LEAD if file.format in ("MP3", "MPEG") else 0)
         file.seek(start - lead)
-        return file.read(stop - start + lead, dtype="float32", always_2d=True)[lead:]
-    return file.read(stop, dtype="float32", always_2d=True)[start:]
+        return _read(file, stop - start + lead)[lead:]
+    return _read(file, stop)[start:]
+
+
+def _read(file: Any, n_samples: int) -> np.ndarray:
+    """Read up to `n_samples` of all channels; memory is taken for what is there, not for what a header promises."""
+    parts = []
+    while n_samples > 0:
+        wanted = min(n_samples, _BLOCK)
+        parts.append(file.read(wanted, dtype="float32", always_2d=True))
+        if len(parts[-1]) < wanted:  # what follows a hole is not what belongs there
+            break
+        n_samples -= wanted
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+_BLOCK = 1 << 26  # samples: 25 minutes at 44.1 kHz
 
 
 _MP3_LEAD = (
@@ -172,10 +195,25 @@ def _check_whole(path: str | Path, file: Any) -> None:
         check_ogg(Path(path), file.frames, file.samplerate)
 
 
+def _check_possible(path: str | Path, file: Any) -> None:
+    """Raise AudioError where a header promises more samples than any coding can hold in that many bytes."""
+    n_bytes = os.path.getsize(path)
+    if file.frames > _SAMPLES_PER_BYTE * n_bytes:
+        raise AudioError(
+            path,
+            f"is damaged: its header promises {file.frames:,} samples, and {n_bytes:,} bytes cannot hold them",
+        )
+
+
+_SAMPLES_PER_BYTE = 65_535 // 12  # a FLAC block of silence is as long, and as short, as that
+
+
 def _unreadable(path: str | Path, error: Exception) -> AudioError:
-    if not Path(path).exists():
+    if os.path.isdir(path):
+        return AudioError(path, "is a folder, not a recording")
+    if not os.path.exists(path):
         return AudioError(path, "no such file")
-    if Path(path).stat().st_size == 0:
+    if os.path.getsize(path) == 0:
         return AudioError(path, "is an empty file (0 bytes)")
     if Path(path).suffix.lower() in (".m4a", ".mp4", ".aac"):
         return AudioError(

@@ -14,6 +14,7 @@ import numpy as np
 
 from otoscope.errors import InputError, nearest
 from otoscope.splits import draw_sides
+from otoscope.tables import seconds
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,6 +71,11 @@ def check_clips(clips: pd.DataFrame) -> pd.DataFrame:
             )
     clips = clips[[*COLUMNS, *(c for c in clips.columns if c not in COLUMNS)]].reset_index(drop=True)
     attrs = dict(clips.attrs)
+    for column in ("start_s", "stop_s"):
+        clips[column] = seconds(clips[column], of=f"'{column}' of the clips table")
+    nameless = clips[~clips["path"].astype(str).str.strip().astype(bool)]
+    if len(nameless):
+        raise InputError(f"path is empty in row {nameless.index[0] + 1} of the clips table")
     if "channel" in clips:
         clips["channel"] = as_channels(clips["channel"])
     clips = clips.astype(
@@ -80,7 +86,7 @@ def check_clips(clips: pd.DataFrame) -> pd.DataFrame:
         raise InputError(
             f"clip_id must be unique; {len(twice)} appear more than once, such as '{twice.iloc[0]}'"
         )
-    empty = clips[~((clips.stop_s > clips.start_s) & (clips.start_s >= 0))]
+    empty = clips[~((clips.stop_s > clips.start_s) & (clips.start_s >= 0) & np.isfinite(clips.stop_s))]
     if len(empty):
         row = empty.iloc[0]
         raise InputError(f"clip '{row.clip_id}' has an empty stretch: {row.start_s} s to {row.stop_s} s")
@@ -328,7 +334,7 @@ def as_channels(values: pd.Series) -> pd.Series:
     import pandas as pd
 
     numbers = pd.to_numeric(values, errors="coerce")
-    wrong = values.notna() & ~((numbers >= 1) & (numbers == numbers.round()))
+    wrong = values.notna() & ~((numbers >= 1) & (numbers == numbers.round()) & (numbers < 2**31))
     if wrong.any():
         raise InputError(
             f"channel must be a whole number from 1, which of a recording's channels is heard; got "

@@ -43,6 +43,19 @@ def pick_device(name: str | torch.device = "auto") -> torch.device:
     return device
 
 
+def free_memory(device: torch.device | None = None) -> int | None:
+    """Return the bytes that can be had without swapping, of a CUDA device its own; None where none are told."""
+    if device is not None and device.type == "cuda":
+        import torch
+
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        with open("/proc/meminfo") as stream:
+            return 1024 * next(int(line.split()[1]) for line in stream if line.startswith("MemAvailable"))
+    except (OSError, StopIteration, ValueError):
+        return None
+
+
 def cpu_count() -> int:
     """Return how many cores this process may use (a Slurm allocation or taskset counts)."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

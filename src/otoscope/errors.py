@@ -37,6 +37,10 @@ class AudioError(InputError):
         return type(self), (self.path, self.reason)  # so that it survives a trip between processes
 
 
+class FileError(OtoscopeError, OSError):
+    """A file that cannot be written: a full disk, a folder that is closed or not there, a name that cannot be."""
+
+
 class UnknownNameError(InputError):
     """A name that no registry holds; the message lists the nearest and the known ones."""
 

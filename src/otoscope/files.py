@@ -7,8 +7,10 @@ content or the new one, whenever the process or the machine stops.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import platform
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -16,11 +18,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from otoscope.errors import InputError, OtoscopeError
+from otoscope.errors import FileError, InputError, OtoscopeError
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
+LARGEST_YAML = 100_000
+"""Values that a YAML text may stand for."""
 PUTS_WHOLE = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "hf", "oci"}
 """File systems of fsspec whose objects appear whole or not at all by themselves."""
 
@@ -38,16 +42,27 @@ def whole_file(path: str | os.PathLike) -> Iterator[Path]:
     ------
     Path
         A file of the same name (writers go by the suffix) in a hidden folder beside, which is removed afterwards.
+
+    Raises
+    ------
+    FileError
+        If it cannot be written; an OSError too.
     """
     path = Path(path)
     folder = _draft_of(path)
-    folder.mkdir()
     try:
+        folder.mkdir()
         draft = folder / path.name
         yield draft
         flush(draft)
         os.replace(draft, path)
         _flush_folder(path.parent)
+    except FileError:
+        raise
+    except (OSError, ValueError) as error:
+        if isinstance(error, ValueError) and "\0" not in str(path):
+            raise
+        raise _file_error(path, error) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -130,6 +145,82 @@ def put_bytes(fs: AbstractFileSystem, path: str, content: bytes) -> None:
         raise
 
 
+@contextlib.contextmanager
+def locked(folder: str | os.PathLike, *, shared_by: str | None = None) -> Iterator[None]:
+    """Hold a folder while it is worked on; whoever else wants it meanwhile is refused, and told who has it.
+
+    The lock is the operating system's: it ends with the process that holds it, however that ends. A process that has
+    it may take it once more. Where the system or the file system has no such locks, none is held.
+
+    Parameters
+    ----------
+    folder : path
+        Made if it is not there.
+    shared_by : str, optional
+        Several processes that name the same, such as parts of one work, may hold the folder together.
+
+    Raises
+    ------
+    OtoscopeError
+        If another process holds it.
+    """
+    place = Path(folder) / ".lock"
+    key = os.path.realpath(place)
+    if key in _held:
+        yield
+        return
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        stream = open(place, "a+")  # noqa: SIM115  it is held beyond this block
+    except (OSError, ValueError) as error:
+        reason = said(error) if isinstance(error, OSError) else "no such name can be"
+        raise InputError(
+            f"cannot write to '{folder}' ({reason}); choose another folder with --out"
+        ) from error
+    with stream:
+        if not _take(stream, shared_by or ""):
+            stream.seek(0)
+            owner = stream.read().partition("\n")[0]
+            raise OtoscopeError(
+                f"'{folder}' is being worked on by another process ({owner or 'it does not say which'}); wait until "
+                "it ends, or choose another folder"
+            )
+        _held.add(key)
+        try:
+            yield
+        finally:
+            _held.discard(key)
+
+
+_held: set[str] = set()
+
+
+def try_lock(stream: Any, *, shared: bool = False) -> bool:
+    """Take a lock on an open file without waiting; where locks do not exist, go ahead without."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return True
+    try:
+        fcntl.flock(stream, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in (errno.EWOULDBLOCK, errno.EACCES)
+    return True
+
+
+def _take(stream: Any, shared_by: str) -> bool:
+    """Take a folder's lock alone, and leave a word on who has it; or join those who share it."""
+    if try_lock(stream):
+        stream.truncate(0)
+        stream.write(f"process {os.getpid()} on {platform.node()}\n{shared_by}")
+        stream.flush()
+        return not shared_by or try_lock(stream, shared=True)
+    if not shared_by or not try_lock(stream, shared=True):
+        return False
+    stream.seek(0)
+    return stream.read().partition("\n")[2] == shared_by
+
+
 def flush(path: str | os.PathLike) -> None:
     """Wait until a file's content is on the disk."""
     with open(path, "rb+") as stream:
@@ -155,25 +246,137 @@ def read_mapping(path: str | os.PathLike, *, error: type[OtoscopeError] = InputE
     is_json = path.suffix == ".json"
     try:
         text = path.read_text(encoding="utf-8")
-        value = json.loads(text) if is_json else _parse_yaml(text)
     except FileNotFoundError as reason:
         raise error(f"{path} does not exist") from reason
     except OSError as reason:
-        raise error(f"{path} cannot be read ({reason.strerror or reason})") from reason
-    except ValueError as reason:  # of the text's encoding too
-        raise error(f"{path} is not valid {'JSON' if is_json else 'YAML'}: {reason}") from reason
+        raise error(f"{path} cannot be read ({said(reason)})") from reason
+    except UnicodeDecodeError as reason:
+        raise error(f"{path} is no text in UTF-8 (byte {reason.start})") from reason
+    except ValueError as reason:
+        raise error(f"{str(path)!r} cannot be a file's name") from reason
+    value = _parse_json(text, path, error) if is_json else parse_yaml(text, path, error=error)
     if not isinstance(value, dict):
         raise error(f"{path} must hold a mapping of names to values, not {type(value).__name__}")
     return value
 
 
-def _parse_yaml(text: str) -> Any:
+def checked(
+    value: Any, model: Any, where: str | os.PathLike, *, error: type[OtoscopeError] = InputError
+) -> Any:
+    """Return what was read from disk as a `model`: all that we read back passes here.
+
+    Parameters
+    ----------
+    value : any
+        Plain data.
+    model : type
+        A pydantic model, a dataclass, a TypedDict, or such as ``dict[str, int]``.
+    where : path
+        Of what it was read from, for the message.
+    error : type of OtoscopeError
+        What is raised where it does not fit.
+
+    Raises
+    ------
+    OtoscopeError
+        Of the kind `error`, naming the first thing that is wrong.
+    """
+    import pydantic
+
+    try:
+        return pydantic.TypeAdapter(model).validate_python(value)
+    except pydantic.ValidationError as reason:
+        first = reason.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise error(f"{os.fspath(where)} is not what was written there: {place}: {first['msg']}") from reason
+
+
+def parse_yaml(text: str, where: str | os.PathLike, *, error: type[OtoscopeError] = InputError) -> Any:
+    """Return the value of a YAML text; one that says again and again what stands elsewhere is refused if it is huge.
+
+    Raises
+    ------
+    OtoscopeError
+        Of the kind `error`, with `where` in its message.
+    """
     import yaml
 
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(error) from error
+        value = yaml.safe_load(text)
+        size = _size(value, {})
+    except yaml.YAMLError as reason:
+        mark = getattr(reason, "problem_mark", None)
+        place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        what = getattr(reason, "problem", None) or "a character that cannot stand there"
+        what = "a list or mapping stands as a key" if "unhashable" in what else what
+        raise error(f"{where} is not valid YAML: {what}{place}") from reason
+    except RecursionError as reason:
+        raise error(f"{where} is nested too deep, or holds itself") from reason
+    except (
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        OverflowError,
+    ) as reason:  # a date that is none, and such
+        raise error(f"{where} is not valid YAML: a value, or a key, cannot be what it looks like") from reason
+    if size > LARGEST_YAML:
+        raise error(
+            f"{where} stands for {size:.3g} values, by aliases of aliases; {LARGEST_YAML:,} are the most"
+        )
+    return value
+
+
+def _size(value: Any, known: dict[int, int]) -> int:
+    """Return of how many values plain data consist, each counted as often as it is said."""
+    if not isinstance(value, dict | list):
+        return 1
+    if id(value) not in known:
+        parts = [*value, *value.values()] if isinstance(value, dict) else value
+        known[id(value)] = 1 + sum(_size(part, known) for part in parts)
+    return known[id(value)]
+
+
+def _parse_json(text: str, where: Path, error: type[OtoscopeError]) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as reason:
+        raise error(f"{where} is not valid JSON: {reason.msg.lower()}, line {reason.lineno}") from reason
+    except (RecursionError, ValueError) as reason:  # a number of thousands of digits
+        raise error(f"{where} is nested too deep, or holds a number too long") from reason
+
+
+def said(error: OSError) -> str:
+    """Return what to do about what the operating system reports."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return "the disk is full; free some space"
+    if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+        return "it may not be written or read; name another place, or mend its rights"
+    if error.errno == errno.ENAMETOOLONG:
+        return "the name is too long"
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        return "there is no such folder"
+    return (error.strerror or str(error)).lower()
+
+
+def check_writable(path: str | os.PathLike) -> None:
+    """Raise FileError if no file can be written at `path`, so that this shows before the work and not after it."""
+    path = Path(path)
+    try:
+        if os.path.isdir(path):
+            raise FileError(f"cannot write '{path}': it is a folder; name a file")
+        trial = _draft_of(path)
+        trial.touch()
+        trial.unlink()
+    except (OSError, ValueError) as error:
+        if isinstance(error, FileError):
+            raise
+        raise _file_error(path, error) from error
+
+
+def _file_error(path: Path, error: Exception) -> FileError:
+    reason = said(error) if isinstance(error, OSError) else "that cannot be a file's name"
+    return FileError(f"cannot write '{path}': {reason}")
 
 
 def _draft_of(path: Path) -> Path:

@@ -418,8 +418,8 @@ def read_table(path: str | Path, name: str | None = None) -> pd.DataFrame:
     try:
         # names such as "NA" or "none" are text, so pandas must not guess what is missing
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is no table: {error}") from error
+    except (ValueError, OSError) as error:  # pandas' own errors are ValueErrors
+        raise InputError(f"{path} is no table, or cannot be read") from error
     missing = [column for column in known.names if column not in table]
     if missing:
         raise InputError(
@@ -431,7 +431,7 @@ def read_table(path: str | Path, name: str | None = None) -> pd.DataFrame:
             table[column] = _cast(table[column], known.kind(str(column)) or "text")
         except ValueError as error:
             raise InputError(
-                f"{path}: column '{column}' must hold {_WORDS[known.kind(str(column))]} ({error})"
+                f"{path}: column '{column}' must hold {_WORDS[known.kind(str(column))]}; got {error}"
             ) from error
     return table
 
@@ -493,7 +493,7 @@ def at_nearest_sparsity(table: pd.DataFrame, wanted: float = HEADLINE_SPARSITY) 
 
 def layer_order(layer: Any) -> float:
     """Return the depth to sort a layer by; "final" comes last."""
-    return float(layer) if str(layer).isdigit() else math.inf
+    return float(layer) if str(layer).isdecimal() else math.inf
 
 
 _WORDS = {
@@ -513,7 +513,7 @@ def _holds(column: pd.Series, kind: Kind | None) -> bool:
     if kind == "text" or not len(column):
         return True
     if kind == "layer":
-        return all(layer == "final" or str(layer).isdigit() for layer in column)
+        return all(layer == "final" or str(layer).isdecimal() for layer in column)
     if kind == "flag":
         return all(value is True or value is False for value in column.tolist())
     known = column.dropna().infer_objects()
@@ -525,19 +525,28 @@ def _holds(column: pd.Series, kind: Kind | None) -> bool:
 
 
 def _cast(column: pd.Series, kind: Kind) -> pd.Series:
-    """Return a column of text as what it holds; ValueError if it does not."""
+    """Return a column of text as what it holds; ValueError, with the first cell that is not that, if it does not."""
+    import pandas as pd
+
     if kind == "layer":
+        strange = [text for text in column if text != "final" and not text.isdecimal()]
+        if strange:
+            raise ValueError(repr(strange[0]))
         return column.map(lambda text: text if text == "final" else int(text)).astype(object)
     if kind == "flag":
         known = {"True": True, "False": False}
         strange = [text for text in column if text not in known]
         if strange:
-            raise ValueError(f"could not convert string to flag: {strange[0]!r}")
+            raise ValueError(repr(strange[0]))
         return column.map(known).astype(bool)
     if kind == "text":
         return column
-    numbers = column.where(column != "", "nan").astype(float)
+    numbers = pd.to_numeric(column.where(column != "", "nan"), errors="coerce").astype(float)
+    strange = column[numbers.isna() & ~column.str.lower().isin(("", "nan"))]
+    if len(strange):
+        raise ValueError(repr(strange.iloc[0]))
     whole = kind == "count" and not numbers.isna().any()
-    if whole and not (numbers == numbers.round()).all():
-        raise ValueError(f"got {numbers[numbers != numbers.round()].iloc[0]:g}")
+    odd = numbers[(numbers != numbers.round()) | (numbers.abs() > 2**53)]
+    if whole and len(odd):
+        raise ValueError(f"{odd.iloc[0]:g}")
     return numbers.astype("int64") if whole else numbers

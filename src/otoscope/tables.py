@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
@@ -61,7 +62,7 @@ def read_table(
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise InputError(f"a table is a {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} file; got '{path}'")
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise InputError(f"no such table: '{path}'")
     try:
         if suffix == ".parquet":
@@ -129,14 +130,18 @@ def seconds(values: pd.Series, *, of: str, needed: bool = False) -> pd.Series:
     import pandas as pd
 
     if pd.api.types.is_numeric_dtype(values):
-        return values.astype(float)
-    found = np.full(len(values), np.nan)
+        found = values.astype(float)
+        for wrong, what in ((np.isinf(found), "is infinite"), (found.isna() & needed, "is empty")):
+            if wrong.any():
+                raise InputError(f"{of} {what} in row {int(wrong.to_numpy().argmax()) + 1}")
+        return found
+    times = np.full(len(values), np.nan)
     for row, value in enumerate(values):
         if not (value is None or value is pd.NA or value != value or str(value).strip() == ""):
-            found[row] = _seconds(str(value).strip(), of, row + 1)
+            times[row] = _seconds(str(value).strip(), of, row + 1)
         elif needed:
             raise InputError(f"{of} is empty in row {row + 1}")
-    return pd.Series(found, index=values.index)
+    return pd.Series(times, index=values.index)
 
 
 def _seconds(value: str, of: str, row: int) -> float:

@@ -140,7 +140,7 @@ def test_a_disk_that_is_too_small(tiny_encoder, tmp_path, monkeypatch):
 
 
 def test_little_memory_is_a_warning(tiny_encoder, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_free_memory", lambda: 1000)
+    monkeypatch.setattr(module, "free_memory", lambda: 1000)
     said = needs(spec(tiny_encoder), CLIPS, out=tmp_path).lines()
     assert said[-1].startswith("warning: this is more memory than is available")
     assert "memory: at least 501 MB, for the libraries and training autoencoders; 1 kB available" in said

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import platform
+import subprocess
+import sys
 
 import pandas as pd
 import pytest
+import yaml
 
-from otoscope.errors import InputError, ProvenanceError
+from otoscope.errors import InputError, OtoscopeError, ProvenanceError
+from otoscope.experiment import run as run_experiment
+from otoscope.experiment.records import versions
 from otoscope.experiment.run_directory import RunDirectory
 from otoscope.experiment.spec import load_spec
+from otoscope.files import locked
 
 
 def directory(path, *settings) -> RunDirectory:
@@ -133,3 +140,140 @@ def test_a_write_protected_folder(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(InputError, match="cannot write to"):
         directory(tmp_path / "run")
+
+
+def make_table(run: RunDirectory, name: str = "table") -> bool:
+    with run.stage(name) as stage:
+        if stage.needed:
+            run.write_table("factors_info", pd.DataFrame({"name": ["a"], "unit": "", "family": "pitch"}))
+            (run.root / "saes").mkdir(exist_ok=True)
+            (run.root / "saes" / "weights").write_bytes(b"weights")
+            stage.keep("saes")
+    return stage.needed
+
+
+@pytest.mark.parametrize("content", [b"", b"garbled\0", b"name,unit,family\n"])
+@pytest.mark.parametrize("file", ["results/factors_info.csv", "saes/weights", "stages/table.json"])
+def test_what_was_emptied_or_garbled_is_made_again(tmp_path, file, content):
+    make_table(directory(tmp_path))
+    assert not make_table(directory(tmp_path))
+    whole = (tmp_path / "results" / "factors_info.csv").read_bytes()
+    (tmp_path / file).write_bytes(content)
+    assert make_table(directory(tmp_path))
+    assert (tmp_path / "results" / "factors_info.csv").read_bytes() == whole
+    assert not make_table(directory(tmp_path))
+
+
+def test_what_reads_a_stage_that_came_out_otherwise_is_made_again(tmp_path):
+    def both(text: str) -> list[bool]:
+        run = directory(tmp_path)
+        with run.stage("first") as first:
+            if first.needed:
+                run.write_text("first.txt", text)
+        with run.stage("second", after=["first"]) as second:
+            pass
+        return [first.needed, second.needed]
+
+    assert both("a") == [True, True]
+    (tmp_path / "first.txt").unlink()
+    assert both("a") == [True, False]
+    (tmp_path / "first.txt").unlink()
+    assert both("b") == [True, True]
+
+
+def test_stages_keep_the_versions_they_were_made_with(tmp_path, monkeypatch):
+    make(directory(tmp_path), 1)
+    now = versions()
+    monkeypatch.setattr("otoscope.experiment.run_directory.versions", lambda: now | {"torch": "9.9"})
+    monkeypatch.setattr("otoscope.experiment.records.versions", lambda: now | {"torch": "9.9"})
+    run = directory(tmp_path)
+    assert not make(run, 1)
+    (line,) = run.older_versions()
+    assert line.startswith(f"note: 1 stages were made with torch {now['torch']} (now 9.9) and are kept: work")
+    run.write_spec()
+    assert yaml.safe_load((tmp_path / "spec.yaml").read_text())["versions"]["torch"] == now["torch"]
+    make_table(run)
+    run.write_spec()
+    told = yaml.safe_load((tmp_path / "spec.yaml").read_text())["versions"]["torch"]
+    assert set(told.split(", ")) in (
+        {f"{now['torch']} (work)", "9.9 (all else)"},
+        {"9.9 (table)", f"{now['torch']} (all else)"},
+    )
+    fresh = RunDirectory(tmp_path, run.spec, fresh=True)
+    fresh.open()
+    assert make(fresh, 1)
+    assert fresh.older_versions() == []
+
+
+def test_a_garbled_spec_is_an_error_in_a_sentence(tmp_path):
+    make(directory(tmp_path), 1)
+    for text in ("[1, 2]", "{", "\0", "dataset: 3\nprotocol: sound"):
+        (tmp_path / "spec.yaml").write_text(text)
+        with pytest.raises(InputError, match=str(tmp_path)):
+            directory(tmp_path)
+
+
+def test_a_runs_own_spec_can_be_run(tmp_path):
+    run = directory(tmp_path)
+    assert load_spec(tmp_path / "spec.yaml") == run.spec
+
+
+class TestLock:
+    CODE = """
+import sys, time
+from otoscope.files import locked
+with locked(sys.argv[1], shared_by=sys.argv[2] or None):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+    @pytest.fixture
+    def holder(self, tmp_path):
+        started = []
+
+        def hold(shared_by: str = "") -> subprocess.Popen:
+            command = [sys.executable, "-c", self.CODE, str(tmp_path), shared_by]
+            started.append(subprocess.Popen(command, stdout=subprocess.PIPE))
+            assert started[-1].stdout.readline() == b"held\n"
+            return started[-1]
+
+        yield hold
+        for process in started:
+            process.kill()
+            process.wait()
+
+    def test_another_process_is_refused_and_told_who_holds_it(self, tmp_path, holder):
+        process = holder()
+        with (
+            pytest.raises(
+                OtoscopeError, match=f"by another process .process {process.pid} on {platform.node()}"
+            ),
+            locked(tmp_path),
+        ):
+            pass
+
+    def test_a_lock_of_a_dead_process_is_taken_over(self, tmp_path, holder):
+        process = holder()
+        process.kill()
+        process.wait()
+        with locked(tmp_path):
+            assert f"process {os.getpid()}" in (tmp_path / ".lock").read_text()
+
+    def test_parts_of_one_work_share_it(self, tmp_path, holder):
+        holder("work a")
+        with locked(tmp_path, shared_by="work a"):
+            pass
+        for other in ("work b", None):
+            with pytest.raises(OtoscopeError, match="by another process"), locked(tmp_path, shared_by=other):
+                pass
+
+    def test_a_process_may_take_its_own_once_more(self, tmp_path):
+        with locked(tmp_path), locked(tmp_path):
+            pass
+        with locked(tmp_path):
+            pass
+
+    def test_a_run_takes_it(self, tmp_path, holder):
+        holder()
+        with pytest.raises(OtoscopeError, match="is being worked on by another process"):
+            run_experiment("demo", out=tmp_path)

@@ -15,6 +15,8 @@ from otoscope.errors import InputError, nearest
 if TYPE_CHECKING:
     import pandas as pd
 
+MOST_CROPS = 10_000_000
+"""In one store; a row of the table of crops takes some hundred bytes of memory."""
 KINDS = ("full", "first", "random", "windows")
 
 
@@ -119,6 +121,11 @@ def cut(clips: pd.DataFrame, crop: Crop) -> pd.DataFrame:
     """
     import pandas as pd
 
+    n_crops = sum(_count(crop, stop_s - start_s) for start_s, stop_s in zip(clips.start_s, clips.stop_s))
+    if n_crops > MOST_CROPS:
+        raise InputError(
+            f"crop '{crop}' makes {n_crops:.3g} crops of these clips; {MOST_CROPS:,} are the most: take a longer hop"
+        )
     rows = []
     for clip_id, path, channel, clip_start_s, clip_stop_s in zip(
         clips.clip_id, clips.path, channels(clips), clips.start_s, clips.stop_s
@@ -151,6 +158,14 @@ def _parse_numbers(kind: str, numbers: str) -> Crop:
         return Crop(kind)
     length, _, hop = numbers.partition("/")
     return Crop(kind, length_s=float(length), hop_s=float(hop or length))
+
+
+def _count(crop: Crop, duration_s: float) -> float:
+    """Return about how many crops a clip gives."""
+    spare_s = duration_s - crop.length_s
+    if spare_s <= 0 or crop.kind in ("full", "first"):
+        return 1
+    return crop.count if crop.kind == "random" else 1 + spare_s / crop.hop_s
 
 
 def _crops(crop: Crop, clip_id: str, duration_s: float) -> list[tuple[float, float]]:

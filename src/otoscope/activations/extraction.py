@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable
 
 import pandas as pd
 
+from otoscope import contents
 from otoscope.activations.crops import Crop
 from otoscope.activations.pipeline import Pipeline
-from otoscope.activations.plan import make_plan
+from otoscope.activations.plan import Plan, Shard, make_plan
 from otoscope.activations.reader import Activations
+from otoscope.activations.records import FORMAT
 from otoscope.activations.store import Store, check_same
 from otoscope.encoders.encoder import Encoder
 from otoscope.encoders.tokens import Layer
-from otoscope.errors import InputError
+from otoscope.errors import InputError, OtoscopeError, ProvenanceError
 
 
 def extract(
@@ -36,8 +39,9 @@ def extract(
     """Run the encoder over all clips and keep the pooled states of its layers.
 
     A store that is there already is completed, not made again: a killed extraction goes on at its first missing
-    shard, and ends with the same bytes. Only crops of equal length share a batch, so no crop's numbers depend on
-    its neighbours.
+    shard, and ends with the same bytes. Shards of which a file is lost are made anew. What each recording holds is
+    noted; a store whose recordings hold something else by now is refused, wherever they lie. Only crops of equal
+    length share a batch, so no crop's numbers depend on its neighbours.
 
     Parameters
     ----------
@@ -79,7 +83,7 @@ def extract(
     AudioError
         If a file cannot be used.
     ProvenanceError
-        If `out` was made with other settings.
+        If `out` was made with other settings, or from recordings that hold something else now.
     OtoscopeError
         If another process makes the same shard, or the disk is full.
 
@@ -106,12 +110,49 @@ def extract(
         )
         if not store.exists():
             store.create(plan)
-        done = store.done()
+        done = _usable(store)
         check_same(store.provenance(), plan.provenance, store.url, complete=len(done) == len(plan.shards))
-        todo = [s for s in plan.shards if s.number % mine[1] == mine[0] and s.name not in done]
+        own = [s for s in plan.shards if s.number % mine[1] == mine[0]]
+        _check_recordings(plan, store, [s for s in own if s.name in done])
+        todo = [s for s in own if s.name not in done]
         if todo:
             Pipeline(plan, encoder, store, batch_size, workers, skip_unreadable).make(todo, show=progress)
     return Activations(store, partial=shard is not None)
+
+
+def _usable(store: Store) -> set[str]:
+    """Return the shards that are complete; those of which a file is lost are taken back first, to be made anew."""
+    done = store.done()
+    if store.provenance().get("format") != FORMAT:
+        return done  # it is refused anyhow
+    lost = store.damage(done)
+    for name in lost:
+        store.withdraw(name)
+    return done - set(lost)
+
+
+def _check_recordings(plan: Plan, store: Store, shards: list[Shard]) -> None:
+    """Raise ProvenanceError where a shard was made from other recordings than lie there now."""
+    names = [shard.name for shard in shards]
+    before = store.seen(names)
+    contents.remember(before)
+    paths = {shard.name: plan.paths(shard) for shard in shards}
+    now = contents.hashes(path for own in paths.values() for path in own)
+    for record in store.records(names):
+        for (name, heard), path in zip(record.recordings, paths[record.shard]):
+            found = now.get(path)
+            if heard != (found and found.sha256):
+                raise ProvenanceError(
+                    f"{store.url} was made from another recording '{name}' than "
+                    + (f"lies at {path} now" if found else f"there is now: {path} cannot be read")
+                    + ". Name another folder to extract what is there now; the store itself can still be read"
+                )
+    known = set(before)
+    for name, own in paths.items():  # moved, or copied anew: they need not be read a third time
+        heard_now = {path: now.get(path) for path in own}
+        if any(held and held.is_settled and held[:2] not in known for held in heard_now.values()):
+            with contextlib.suppress(OtoscopeError):  # of a store that is only to be read
+                store.note_seen(name, heard_now)
 
 
 def _parse_shard(text: str | None) -> tuple[int, int]:
@@ -119,6 +160,6 @@ def _parse_shard(text: str | None) -> tuple[int, int]:
     if text is None:
         return 0, 1
     index, _, count = str(text).partition("/")
-    if not (index.isdigit() and count.isdigit() and 1 <= int(index) <= int(count)):
+    if not (index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
         raise InputError(f"shard must be i/n with i from 1 to n, such as 1/4; got '{text}'")
     return int(index) - 1, int(count)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ from otoscope.activations.pooling import Pooled, join_pieces, keeps_frames, pool
 from otoscope.activations.store import Store
 from otoscope.audio import read_audio
 from otoscope.compute import in_lanes, progress, thread_map
+from otoscope.contents import Content, content, signature
 from otoscope.encoders.encoder import Encoder
 from otoscope.encoders.tokens import Layer
 from otoscope.errors import AudioError, InputError, ModelError
@@ -78,6 +81,8 @@ class Pipeline:
         self.crops: list[Any] = list(plan.crops.itertuples())
         self.crop_of = {unit: crop for crop, unit in zip(self.crops[::-1], self.unit_of[::-1])}
         self.n_lanes = self._n_lanes()
+        self.contents: dict[str, Content | None] = {}  # of recordings, once they were decoded
+        self._reading: defaultdict[str, Lock] = defaultdict(Lock)
 
     def make(self, todo: list[Shard], *, show: bool) -> None:
         """Make the shards, in order."""
@@ -143,8 +148,10 @@ class Pipeline:
         crop = self.crop_of[unit]
         rate = self.encoder.sample_rate
         if crop.problem:
+            self._note_content(crop.path)
             return _Decoded(unit, problem=crop.problem)
         try:
+            self._note_content(crop.path)
             stop_s = min(crop.stop_s + OVERREAD_S, crop.clip_stop_s)
             waveform, _ = read_audio(
                 crop.path,
@@ -153,6 +160,7 @@ class Pipeline:
                 stop_s=stop_s,
                 channel=crop.channel or None,
             )
+            self._note_content(crop.path)
             waveform = waveform[: round((crop.stop_s - crop.start_s) * rate)]
             n_sound = len(waveform)
             early_s = crop.stop_s - crop.start_s - n_sound / rate
@@ -173,6 +181,23 @@ class Pipeline:
         size, starts = equal_pieces(len(waveform), n_pieces(self.encoder, len(waveform)))
         inputs = tuple(self.encoder.frontend(waveform[start : start + size]) for start in starts)
         return _Decoded(unit, inputs, size, starts, n_sound)
+
+    def _note_content(self, path: str) -> None:
+        """Note what a recording holds, once; AudioError if it holds something else by now.
+
+        It is called before and after each time that it is decoded, so that what was heard is what was noted.
+        """
+        with self._reading[path]:
+            try:
+                known = self.contents.get(path)
+                if known is None:
+                    self.contents[path] = content(path)
+                elif signature(path) != known.signature:
+                    raise AudioError(
+                        path, "was changed while it was listened to; extract again once it is whole"
+                    )
+            except OSError:  # decoding says more
+                self.contents[path] = None
 
     def _batches(
         self, decoded: Iterator[_Decoded], n_units: int, problems: dict[int, str]
@@ -245,7 +270,8 @@ class Pipeline:
             for crop, unit in zip(crops, units)
             if unit in problems
         }
-        self.store.write_shard(shard, arrays, rows, list(skipped.values()))
+        heard = {path: self.contents.get(path) for path in plan.paths(shard)}
+        self.store.write_shard(shard, arrays, rows, list(skipped.values()), heard)
         self.claims.release(shard)
 
     def _stored(self, layer: Layer, parts: list[np.ndarray]) -> np.ndarray:

@@ -21,12 +21,12 @@ import pandas as pd
 
 from otoscope.activations.crops import Crop, cut, parse_crop
 from otoscope.activations.pooling import check_pool, keeps_frames, rows_per_crop
+from otoscope.activations.records import FORMAT
 from otoscope.clips import check_clips, clips_hash
 from otoscope.encoders.encoder import Encoder
 from otoscope.encoders.tokens import Layer
 from otoscope.errors import AudioError, InputError
 
-FORMAT = 2
 STORE_DTYPES = ("float32", "float16")
 CHUNK_ROWS = 4096
 SHARD_BYTES = 128 * 2**20  # what a shard's rows take in memory before they are written
@@ -70,6 +70,10 @@ class Plan:
     def n_rows(self) -> int:
         """Length of the arrays; rows that no crop fills are never written."""
         return self.shards[-1].first_row + self.shards[-1].capacity
+
+    def paths(self, shard: Shard) -> list[str]:
+        """Return the recordings of a shard, in order."""
+        return list(dict.fromkeys(self.crops.path.iloc[shard.first_crop : shard.stop_crop]))
 
 
 def make_plan(

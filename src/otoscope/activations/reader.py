@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +14,10 @@ import pandas as pd
 import zarr
 
 from otoscope.activations import shuffle
+from otoscope.activations.records import COLUMNS, FORMAT, ShardRecord, damaged
 from otoscope.activations.store import Store, array_name
 from otoscope.encoders.tokens import Layer
-from otoscope.errors import InputError, nearest
+from otoscope.errors import InputError, ProvenanceError, nearest
 
 if TYPE_CHECKING:
     import xarray
@@ -30,19 +32,35 @@ class Activations:
         Folder or URL.
     provenance : dict
         What the numbers depend on.
+    records : list of ShardRecord
+        What was noted of each shard when it was written.
     """
 
-    def __init__(self, store: Store, *, partial: bool = False) -> None:
+    def __init__(self, store: Store, *, partial: bool = False, without: Collection[str] = ()) -> None:
         self._store = store
         self.path = store.url
         self.provenance: dict[str, Any] = store.provenance()
-        self._shards = sorted(store.done())
-        missing = int(self.provenance["shards"]) - len(self._shards)
-        if missing and not partial:
+        if self.provenance.get("format") != FORMAT:
+            raise ProvenanceError(
+                f"{self.path} was made by another version of Otoscope (format {self.provenance.get('format')} there, "
+                f"{FORMAT} now), which kept no checksums that this one knows: extract again, to another folder"
+            )
+        n_shards = self.provenance["shards"]
+        shards = store.done()
+        strange = sorted(shards - {f"{number:05d}" for number in range(n_shards)})
+        if strange:
+            raise damaged(
+                self.path, strange[0], f"rows/{strange[0]}.parquet is of none of its {n_shards} shards"
+            )
+        if len(shards) < n_shards and not partial:
             raise InputError(
-                f"{self.path} is not complete: {missing} of {self.provenance['shards']} shards are missing. Run the "
+                f"{self.path} is not complete: {n_shards - len(shards)} of {n_shards} shards are missing. Run the "
                 "same extraction again to finish it, or open it with partial=True"
             )
+        self.records = store.records(shards - set(without))
+        self.provenance["recordings"] = _heard(self.records)
+        for shard, reason in store.wrong_files(self.records).items():
+            raise damaged(self.path, shard, reason)
 
     @classmethod
     def open(cls, path: str | os.PathLike, *, partial: bool = False) -> Activations:
@@ -56,7 +74,8 @@ class Activations:
         Raises
         ------
         InputError
-            If there is no store, or it is not complete.
+            If there is no store, it is not complete, or a file of it is missing or has another size. What a file
+            holds is compared with its checksum when it is first read; that raises InputError too.
         """
         return cls(Store(path), partial=partial)
 
@@ -64,7 +83,7 @@ class Activations:
         return f"Activations({self.path!r}, {self.provenance['encoder']}, layers {self.layers}, {len(self.rows)} rows)"
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return sum(record.rows for record in self.records)
 
     @property
     def layers(self) -> list[Layer]:
@@ -108,7 +127,7 @@ class Activations:
         for text in self.provenance.get("left_out", []):
             path, _, reason = text.partition(": ")
             entries.append({"clip_id": "", "path": path, "reason": reason})
-        entries += [entry for shard in self._shards for entry in self._store.skipped(shard)]
+        entries += [entry for record in self.records for entry in record.skipped]
         return pd.DataFrame(entries, columns=["clip_id", "path", "reason"])
 
     def layer(self, layer: Layer, *, dtype: str = "float32") -> np.ndarray:
@@ -168,8 +187,21 @@ class Activations:
             raise InputError(
                 f"{self.path} has no layer '{layer}'{nearest(str(layer), map(str, self.layers))} (it has {self.layers})"
             )
-        array = self._group[array_name(layer)]
-        assert isinstance(array, zarr.Array)
+        name = array_name(layer)
+        try:
+            array = self._group[name]
+        except Exception as error:  # zarr's errors for what it cannot read may be anything
+            raise InputError(
+                f"{self.path} is damaged: {name}/zarr.json cannot be read as an array's. Remove the store and extract "
+                "again"
+            ) from error
+        if not isinstance(array, zarr.Array) or any(
+            not _fits(array, name, record) for record in self.records
+        ):
+            raise InputError(
+                f"{self.path} is damaged: {name}/zarr.json is not that of the array that was written. Remove the "
+                "store and extract again"
+            )
         return array
 
     @cached_property
@@ -200,13 +232,41 @@ class Activations:
 
     @cached_property
     def _group(self) -> zarr.Group:
-        return self._store.group()
+        return self._store.group(records=self.records)
 
     @cached_property
     def _rows(self) -> pd.DataFrame:
-        if not self._shards:
-            return pd.DataFrame(columns=["clip_id", "crop", "start_s", "stop_s", "array_row"])
-        return pd.concat([self._store.rows(shard) for shard in self._shards], ignore_index=True)
+        if not self.records:
+            return pd.DataFrame(columns=list(COLUMNS))
+        return pd.concat([self._store.rows(record) for record in self.records], ignore_index=True)
+
+
+def is_whole(path: str | os.PathLike) -> bool:
+    """Whether a store lies here with all its shards and their files, as far as sizes tell."""
+    try:
+        Activations.open(path)
+    except InputError:
+        return False
+    return True
+
+
+def _heard(records: list[ShardRecord]) -> str:
+    """Return 16 hex digits of what the recordings held."""
+    told = repr([record.recordings for record in records])
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+
+def _fits(array: zarr.Array, name: str, record: ShardRecord) -> bool:
+    """Whether an array's description can be that of what a shard's record says was written."""
+    n_bytes = array.chunks[0] * array.shape[1] * array.dtype.itemsize if array.ndim == 2 else 0
+    return (
+        name in record.layers
+        and array.dtype.kind == "f"
+        and array.chunks == (record.chunk_rows, *array.shape[1:])
+        and n_bytes == record.layers[name].chunk_bytes
+        and record.first_row + record.rows <= array.shape[0]
+        and not array.compressors
+    )
 
 
 def layer_rows(store: Activations, clips: pd.DataFrame) -> pd.DataFrame:

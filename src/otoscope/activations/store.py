@@ -1,29 +1,42 @@
-"""The store on disk: a Zarr v3 group with one array per layer, and a table of rows per shard.
+"""The store on disk: a Zarr v3 group with one array per layer, and for each shard a record and a table of rows.
 
-A shard exists once its rows file has been renamed into place, which is done after all of its arrays are
+A shard exists once its rows file has been renamed into place, which is done after all of its arrays and its record are
 written; whatever a killed process left behind is written again.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
+import io
 import json
 import os
 import platform
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import fsspec
 import numpy as np
 import pandas as pd
+import pydantic
 import zarr
 from fsspec.implementations.local import LocalFileSystem
 from zarr.storage import FsspecStore, LocalStore
 
-from otoscope.errors import InputError, OtoscopeError, ProvenanceError
-from otoscope.files import flush, put_bytes, whole_folder, write_bytes
+from otoscope.activations.records import (
+    FORMAT,
+    CheckedStore,
+    Provenance,
+    ShardRecord,
+    Slice,
+    check_rows,
+    damaged,
+    wrong_files,
+)
+from otoscope.contents import Content, Signature
+from otoscope.errors import FileError, InputError, OtoscopeError, ProvenanceError
+from otoscope.files import checked, flush, put_bytes, said, try_lock, whole_folder, write_bytes
 
 if TYPE_CHECKING:
     from otoscope.activations.plan import Plan, Shard
@@ -48,9 +61,17 @@ class Store:
         with self._file_errors("looking for the store"):
             return self.fs.exists(f"{self.root}/zarr.json")
 
-    def group(self, mode: str = "r") -> zarr.Group:
-        """Open the Zarr group."""
-        return zarr.open_group(self._zarr_store(self.root, read_only=mode == "r"), mode=mode, zarr_format=3)  # type: ignore[arg-type]
+    def group(self, mode: Literal["r", "r+"] = "r", *, records: Sequence[ShardRecord] = ()) -> zarr.Group:
+        """Open the Zarr group; chunks of the shards in `records` are compared with their sums when first read."""
+        inner = self._zarr_store(self.root, read_only=mode == "r")
+        place = CheckedStore(inner, records, self.url) if records else inner
+        try:
+            return zarr.open_group(place, mode=mode, zarr_format=3)
+        except Exception as error:  # zarr's errors for what it cannot read may be anything
+            raise InputError(
+                f"{self.url}/zarr.json cannot be read as a Zarr group's: the store is damaged; remove it and extract "
+                "again"
+            ) from error
 
     def provenance(self) -> dict[str, Any]:
         """Return what was recorded when the store was made."""
@@ -59,6 +80,8 @@ class Store:
         found = self.group().attrs.get(ATTRIBUTE)
         if not isinstance(found, dict):
             raise InputError(f"{self.url} is a Zarr group, but not one that Otoscope made")
+        if found.get("format") == FORMAT:  # others are refused, where they are to be used
+            checked(found, Provenance, f"{self.url}/zarr.json")
         return dict(found)
 
     def create(self, plan: Plan) -> None:
@@ -79,40 +102,115 @@ class Store:
 
     def done(self) -> set[str]:
         """Return the names of the shards that are complete."""
-        if not self.fs.exists(f"{self.root}/rows"):
-            return set()
-        files = self.fs.ls(f"{self.root}/rows", detail=False)
+        with self._file_errors("looking for shards"):
+            if not self.fs.exists(f"{self.root}/rows"):
+                return set()
+            files = self.fs.ls(f"{self.root}/rows", detail=False)
         names = {str(file).replace("\\", "/").rsplit("/", 1)[-1] for file in files}
         return {name.removesuffix(".parquet") for name in names if name.endswith(".parquet")}
 
     def write_shard(
-        self, shard: Shard, arrays: dict[Layer, np.ndarray], rows: pd.DataFrame, skipped: list[dict[str, str]]
+        self,
+        shard: Shard,
+        arrays: dict[Layer, np.ndarray],
+        rows: pd.DataFrame,
+        skipped: list[dict[str, str]],
+        heard: Mapping[str, Content | None] | None = None,
     ) -> None:
-        """Write a shard: arrays [rows, width] first, then its skipped clips, and its rows file last."""
+        """Write a shard: arrays first, then its record, and its rows file last.
+
+        Parameters
+        ----------
+        arrays : dict of layer to [rows, width]
+        rows : DataFrame [rows]
+        skipped : list of dict
+            clip_id, path and reason of what was left out.
+        heard : mapping, optional
+            What each recording held, by its path, in order of the clips.
+        """
         rows = rows.assign(array_row=np.arange(shard.first_row, shard.first_row + len(rows)))
+        table = rows.to_parquet(None, index=False)
         with self._file_errors(f"writing shard {shard.name}"):
-            group = self.group("r+")
-            for layer, values in arrays.items():
-                array = group[array_name(layer)]
-                assert isinstance(array, zarr.Array)
-                array[shard.first_row : shard.first_row + len(values)] = values
-                if self.local:
-                    self._flush(array, shard)
-            if skipped:
-                self._put(f"rows/{shard.name}.skipped.json", json.dumps(skipped, indent=1).encode())
-            self._put(f"rows/{shard.name}.parquet", rows.to_parquet(None, index=False))
+            slices, chunk_rows = {}, 1
+            with zarr.config.set({"array.write_empty_chunks": True}):  # so that a missing file is a lost one
+                group = self.group("r+")
+                for layer, values in arrays.items():
+                    array = group[array_name(layer)]
+                    assert isinstance(array, zarr.Array)
+                    chunk_rows = array.chunks[0]
+                    slices[array_name(layer)] = self._write_chunks(array, shard.first_row, values)
+            record = ShardRecord(
+                shard=shard.name,
+                first_row=shard.first_row,
+                rows=len(rows),
+                chunk_rows=chunk_rows,
+                table=zlib.crc32(table),
+                layers=slices,
+                recordings=[(Path(path).name, held and held.sha256) for path, held in (heard or {}).items()],
+                skipped=skipped,
+            )
+            self.note_seen(shard.name, heard or {})
+            self._put(f"rows/{shard.name}.json", record.model_dump_json(indent=1).encode())
+            self._put(f"rows/{shard.name}.parquet", table)
 
-    def rows(self, name: str) -> pd.DataFrame:
+    def records(self, shards: Iterable[str]) -> list[ShardRecord]:
+        """Return the records of complete shards, in the order of their names."""
+        names = sorted(shards)
+        found = self._cat([f"rows/{name}.json" for name in names])
+        return [_record(self.url, name, found[f"rows/{name}.json"]) for name in names]
+
+    def damage(self, shards: Iterable[str]) -> dict[str, str]:
+        """Return shard -> what is wrong with its record, or with its files as far as their sizes tell."""
+        names = sorted(shards)
+        contents = self._cat([f"rows/{name}.json" for name in names])
+        found, records = {}, []
+        for name in names:
+            try:
+                records.append(_record(self.url, name, contents[f"rows/{name}.json"]))
+            except InputError as error:
+                found[name] = str(error)
+        return found | self.wrong_files(records)
+
+    def wrong_files(self, records: Sequence[ShardRecord]) -> dict[str, str]:
+        """Return shard -> which of its files is missing or of another size."""
+        if self.local:
+            return wrong_files(records, lambda key: _size(f"{self.root}/{key}"))
+        sizes: dict[str, int] = {}
+        with self._file_errors("looking for the chunks"):
+            for layer in {layer for record in records for layer in record.layers}:
+                listed = self.fs.find(f"{self.root}/{layer}/c", detail=True)
+                sizes |= {str(file): int(about["size"]) for file, about in listed.items()}
+        return wrong_files(records, lambda key: sizes.get(f"{self.root}/{key}", -1))
+
+    def rows(self, record: ShardRecord) -> pd.DataFrame:
         """Return the rows of a complete shard."""
-        with self.fs.open(f"{self.root}/rows/{name}.parquet", "rb") as stream:
-            return pd.read_parquet(stream)
+        name = f"rows/{record.shard}.parquet"
+        table = self.read(name)
+        if table is None or zlib.crc32(table) != record.table:
+            raise damaged(self.url, record.shard, f"its file {name} is not what was written (checksum)")
+        return check_rows(pd.read_parquet(io.BytesIO(table)), record, self.url)
 
-    def skipped(self, name: str) -> list[dict[str, str]]:
-        """Return the clips a complete shard left out: clip_id, path, reason."""
-        path = f"{self.root}/rows/{name}.skipped.json"
-        if not self.fs.exists(path):
-            return []
-        return json.loads(self.fs.cat_file(path))
+    def read(self, name: str) -> bytes | None:
+        """Return what a file of the store holds, None if it is not there."""
+        return self._cat([name])[name]
+
+    def withdraw(self, shard: str) -> None:
+        """Take back that a shard is complete, so that it is made anew."""
+        with self._file_errors(f"withdrawing shard {shard}"):
+            self.fs.rm_file(f"{self.root}/rows/{shard}.parquet")
+
+    def note_seen(self, shard: str, heard: Mapping[str, Content | None]) -> None:
+        """Note what tells that recordings are as they were heard, so that they need not be read again to know it."""
+        seen = [(held.sha256, held.signature) for held in heard.values() if held and held.is_settled]
+        self._put(f"rows/{shard}.seen.json", json.dumps(seen).encode())
+
+    def seen(self, shards: Iterable[str]) -> list[tuple[str, Signature]]:
+        """Return what was noted of recordings: SHA-256 and signature; nothing where that cannot be read."""
+        found: list[tuple[str, Signature]] = []
+        for content in self._cat([f"rows/{name}.seen.json" for name in shards]).values():
+            with contextlib.suppress(ValueError):
+                found += pydantic.TypeAdapter(list[tuple[str, Signature]]).validate_json(content or b"[]")
+        return found
 
     @contextlib.contextmanager
     def claim(self, shard: Shard) -> Iterator[None]:
@@ -126,7 +224,7 @@ class Store:
             return
         path = f"{self.root}/rows/{shard.name}.lock"
         with self._file_errors("claiming a shard"), open(path, "a+") as stream:
-            if not _lock(stream):
+            if not try_lock(stream):
                 stream.seek(0)
                 raise OtoscopeError(
                     f"shard {shard.name} of {self.url} is being made by another process ({stream.read().strip()}); "
@@ -155,6 +253,23 @@ class Store:
             )
         group.attrs[ATTRIBUTE] = plan.provenance
 
+    def _write_chunks(self, array: zarr.Array, first_row: int, values: np.ndarray) -> Slice:
+        """Write whole chunks, filled up with zeros, wait until they are on the disk, and return what they should be."""
+        n_rows = array.chunks[0]
+        n_chunks = -(-len(values) // n_rows)
+        whole = np.zeros((n_chunks * n_rows, array.shape[1]), array.dtype.newbyteorder("<"))
+        whole[: len(values)] = values
+        if n_chunks:
+            array[first_row : first_row + len(whole)] = whole
+        sums = [
+            zlib.crc32(whole[start : start + n_rows].data.cast("B")) for start in range(0, len(whole), n_rows)
+        ]
+        if self.local:
+            first = first_row // n_rows
+            for chunk in range(first, first + n_chunks):
+                flush(Path(self.root) / array.path / "c" / str(chunk) / "0")
+        return Slice(chunk_bytes=n_rows * array.shape[1] * array.dtype.itemsize, sums=sums)
+
     def _put(self, name: str, content: bytes) -> None:
         path = f"{self.root}/{name}"
         if self.local:
@@ -163,38 +278,44 @@ class Store:
         else:
             put_bytes(self.fs, path, content)
 
-    def _flush(self, array: zarr.Array, shard: Shard) -> None:
-        """Wait until a shard's chunks are on the disk: its rows file vouches for them."""
-        first = shard.first_row // array.chunks[0]
-        for chunk in range(first, first + -(-shard.capacity // array.chunks[0])):
-            file = Path(self.root) / array.path / "c" / str(chunk) / "0"
-            if file.exists():  # a chunk of nothing but zeros is not written
-                flush(file)
+    def _cat(self, names: Iterable[str]) -> dict[str, bytes | None]:
+        """Return small files by name, None for those that are not there."""
+        paths = {f"{self.root}/{name}": name for name in names}
+        if not paths:
+            return {}
+        with self._file_errors("reading the store's records"):
+            found = self.fs.cat(list(paths), on_error="return")
+        if isinstance(found, bytes):  # of one path alone
+            found = {next(iter(paths)): found}
+        return {
+            name: got if isinstance(got := found.get(path), bytes) else None for path, name in paths.items()
+        }
 
     def _zarr_store(self, root: str, read_only: bool = False) -> LocalStore | FsspecStore:
         if self.local:
             return LocalStore(root, read_only=read_only)
         return FsspecStore.from_url(self.url, read_only=read_only)
 
+    def _kept(self) -> str:
+        """Return what to say of the shards that are complete, if any are."""
+        with contextlib.suppress(Exception):  # where the file system fails, so may this
+            if any(str(file).endswith(".parquet") for file in self.fs.ls(f"{self.root}/rows", detail=False)):
+                return ". Complete shards are kept: run the same command again to go on"
+        return ""
+
     @contextlib.contextmanager
     def _file_errors(self, doing: str) -> Iterator[None]:
         try:
             yield
-        except OtoscopeError:
-            raise
+        except OtoscopeError as error:
+            if not isinstance(error, FileError):
+                raise
+            raise FileError(f"{self.url}: {doing} failed: {error}{self._kept()}") from error
         except Exception as error:
             if self.local and not isinstance(error, OSError):
                 raise  # while a remote file system's errors may be anything
-            number = getattr(error, "errno", None)
-            if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                reason = "the disk is full; free some space"
-            elif number in (errno.EACCES, errno.EROFS, errno.EPERM):
-                reason = "the folder cannot be written to; name another, or mend its rights"
-            else:
-                reason = str(error)
-            raise OtoscopeError(
-                f"{self.url}: {doing} failed: {reason}. Complete shards are kept: run the same command again to go on"
-            ) from error
+            reason = said(error) if isinstance(error, OSError) and error.errno else str(error)
+            raise OtoscopeError(f"{self.url}: {doing} failed: {reason}{self._kept()}") from error
 
 
 def array_name(layer: Layer) -> str:
@@ -210,8 +331,8 @@ def check_same(found: dict[str, Any], wanted: dict[str, Any], url: str, *, compl
     """
     if found.get("format") != wanted["format"]:
         raise ProvenanceError(
-            f"{url} was made by another version of Otoscope (format {found.get('format')} there, "
-            f"{wanted['format']} now). It can be read, but not added to: name another folder"
+            f"{url} was made by another version of Otoscope (format {found.get('format')} there, {wanted['format']} "
+            "now): extract again, to another folder"
         )
     ignored = {"left_out", "folder"} | ({"versions"} if complete else set())
     for key in [*wanted, *(key for key in found if key not in wanted)]:
@@ -222,14 +343,24 @@ def check_same(found: dict[str, Any], wanted: dict[str, Any], url: str, *, compl
             )
 
 
-def _lock(stream: Any) -> bool:
-    """Take an exclusive lock on an open file without waiting; where locks do not exist, go ahead without."""
+def _record(url: str, name: str, content: bytes | None) -> ShardRecord:
+    """Return a shard's record; InputError where it cannot be one of this shard."""
+    place = f"rows/{name}.json"
+    if content is None:
+        raise damaged(url, name, f"its file {place} is missing")
     try:
-        import fcntl
-    except ImportError:  # Windows
-        return True
+        found = ShardRecord.model_validate_json(content)
+    except pydantic.ValidationError as error:
+        raise damaged(url, name, f"its file {place} cannot be read as a shard's record") from error
+    if found.shard != name or any(
+        len(part.sums) * found.chunk_rows < found.rows for part in found.layers.values()
+    ):
+        raise damaged(url, name, f"its file {place} is not the record of this shard")
+    return found
+
+
+def _size(path: str) -> int:
     try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        return error.errno not in (errno.EWOULDBLOCK, errno.EACCES)
-    return True
+        return os.stat(path).st_size
+    except OSError:
+        return -1

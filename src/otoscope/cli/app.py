@@ -14,6 +14,7 @@ from otoscope.registry import Registry
 app = typer.Typer(
     help="Look inside the neural networks that listen: which layers know what, and in which sparse features.",
     no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     add_completion=False,
 )
@@ -25,6 +26,24 @@ SetOption = Annotated[
         "--set", metavar="KEY=VALUE", help="Change one setting of the spec, such as saes.epochs=10."
     ),
 ]
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from otoscope import __version__
+
+        print(f"otoscope {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _otoscope(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
+) -> None:
+    """Look inside the neural networks that listen: which layers know what, and in which sparse features."""
 
 
 @app.command()
@@ -45,6 +64,9 @@ def run(
         list[Path] | None,
         typer.Option(help="Another run's directory, to take over what it made from the same inputs."),
     ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Make all anew, as after an upgrade of PyTorch.")
+    ] = False,
 ) -> None:
     """Run an experiment to its report; run it again and only what changed is made again."""
     _run(
@@ -52,6 +74,7 @@ def run(
         out,
         [*(settings or []), *(["dataset.skip_unreadable=true"] if skip_unreadable else [])],
         reuse=reuse or [],
+        fresh=fresh,
     )
 
 
@@ -134,20 +157,30 @@ def _registry(family: str) -> Registry:
 
 
 def _run(
-    recipe_or_spec: str, out: Path | None, settings: list[str] | None, *, reuse: Sequence[Path] = ()
+    recipe_or_spec: str,
+    out: Path | None,
+    settings: list[str] | None,
+    *,
+    reuse: Sequence[Path] = (),
+    fresh: bool = False,
 ) -> None:
     import time
 
+    from otoscope.experiment import load_spec
     from otoscope.experiment import run as run_experiment
+    from otoscope.files import locked
     from otoscope.report import write_report
     from otoscope.results import SCHEMA
 
     started = time.perf_counter()
-    directory = run_experiment(recipe_or_spec, out=out, settings=settings, reuse=reuse, say=print)
-    with directory.stage("report", SCHEMA, after=list(directory.fingerprints)) as stage:
-        if stage.needed:
-            write_report(directory)
-            stage.keep("report.html", "figures")
+    spec = load_spec(recipe_or_spec, settings=settings)
+    root = out if out is not None else Path("runs") / spec.name
+    with locked(root):
+        directory = run_experiment(spec, out=root, reuse=reuse, fresh=fresh, say=print)
+        with directory.stage("report", SCHEMA, after=list(directory.fingerprints)) as stage:
+            if stage.needed:
+                write_report(directory)
+                stage.keep("report.html", "figures")
     made = sum(step["status"] == "made" for step in directory.stages)
     print(
         f"Done in {time.perf_counter() - started:.0f} s ({made} of {len(directory.stages)} stages made now)."

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from otoscope.cli.app import app
+from otoscope.errors import InputError
 
 
 @app.command()
@@ -32,15 +33,27 @@ def download(
 
 @app.command()
 def validate(
-    dataset: Annotated[str, typer.Argument(help="A data set, such as vocalset (otoscope list datasets).")],
-    folder: Annotated[Path, typer.Argument(help="Where it lies.")],
+    what: Annotated[
+        str,
+        typer.Argument(
+            help="A data set, such as vocalset (otoscope list datasets), or an activation store: its folder or URL."
+        ),
+    ],
+    folder: Annotated[Path | None, typer.Argument(help="Where the data set lies.")] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Read headers only, do not decode every recording.")
     ] = False,
 ) -> None:
-    """Say what is missing or corrupt in a data set on disk; exit code 1 if anything is."""
+    """Say what is missing or corrupt in a data set or an activation store on disk; exit code 1 if anything is."""
+    from otoscope.datasets import DATASETS
     from otoscope.datasets.checks import check_dataset
 
+    if folder is None:
+        if what in DATASETS:
+            raise InputError(f"say where '{what}' lies: otoscope validate {what} DIR")
+        _validate_store(what)
+        return
+    dataset = what
     found = check_dataset(dataset, folder, decode=not quick)
     if found.counts is not None:
         print(found.counts.to_string())
@@ -52,3 +65,15 @@ def validate(
         print(f"{dataset} in '{folder}': {found.n_clips:,} clips, {len(found.problems)} problems")
         raise typer.Exit(1)
     print(f"{dataset} in '{folder}': {found.n_clips:,} clips, all is well")
+
+
+def _validate_store(place: str) -> None:
+    from otoscope.activations.checking import check_store
+
+    found = check_store(place)
+    for problem in found.problems:
+        print(f"problem: {problem}")
+    read = f"{found.n_rows:,} rows in {found.n_shards:,} shards are as they were written"
+    print(f"{place}: {read} ({found.n_bytes / 1e6:,.1f} MB read)")
+    if found.problems:
+        raise typer.Exit(1)

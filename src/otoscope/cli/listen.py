@@ -12,6 +12,7 @@ from otoscope.cli.tables import (
     ClipsArgument,
     GroupOption,
     SkipOption,
+    check_out,
     layer_of,
     read_clips,
     say_notes,
@@ -98,6 +99,7 @@ def encode(
     from otoscope.encoders.load import check_weights, load_encoder, load_recorded
     from otoscope.saes import SparseAutoencoder, encode_rows
 
+    check_out(out)
     trained = SparseAutoencoder.from_pretrained(sae)
     at = trained.layer if layer is None else layer_of(layer)
     heard = trained.about.get("activations", {})
@@ -146,6 +148,7 @@ def factors(
     """Measure physical attributes of every clip: pitch, loudness, spectral shape and more."""
     from otoscope.factors import compute_factors
 
+    check_out(out)
     table = read_clips(clips, skip_unreadable=skip_unreadable)
     found = compute_factors(name, table, skip_unreadable=skip_unreadable)
     write_table(found.table, out)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +14,7 @@ from otoscope.cli.tables import (
     ClipsOption,
     GroupOption,
     StoreArgument,
+    check_out,
     layer_of,
     numbers,
     read_clips,
@@ -20,6 +22,12 @@ from otoscope.cli.tables import (
     write_table,
 )
 from otoscope.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from otoscope.activations import Activations
+    from otoscope.encoders.tokens import Layer
 
 
 class LabelKindName(StrEnum):
@@ -59,6 +67,7 @@ def probe(
     from otoscope.clips import check_label, label_notes
     from otoscope.probing import layer_guide, probe_all, probe_row
 
+    check_out(out)
     activations = Activations.open(store)
     table = read_clips(clips, group=group, label=label)
     kind = check_label(table, label, None if label_kind is None else label_kind.value)
@@ -119,8 +128,10 @@ def train(
 
     from otoscope.activations import Activations
     from otoscope.activations.store import array_name
+    from otoscope.files import check_writable
     from otoscope.saes import reconstruction_metrics, train_saes
 
+    check_writable(out / "log" if out.exists() else out)
     activations = Activations.open(store)
     configs = _configs(kind, latents, sparsity, settings or [])
     options: dict = {}
@@ -149,13 +160,11 @@ def train(
         **options,
     )
     measured = "validation rows" if "validation_rows" in options else "the rows it was trained on"
+    kept = options.get("validation_rows", options.get("rows"))
     for sae in saes:
         assert sae.layer is not None  # of a store
         folder = sae.save_pretrained(out / array_name(sae.layer) / sae.name)
-        x = activations.layer(sae.layer)
-        metrics = reconstruction_metrics(
-            sae, x[options.get("validation_rows", options.get("rows", slice(None)))]
-        )
+        metrics = reconstruction_metrics(sae, _chunks(activations, sae.layer, kept))
         print(f"{folder}: FVU {metrics.fvu:.4f}, L0 {metrics.l0:.1f} on {measured}")
     shutil.rmtree(out / "checkpoint", ignore_errors=True)
 
@@ -185,6 +194,7 @@ def disentangle(
     from otoscope.factors import compute_factors, join_factors
     from otoscope.saes import SparseAutoencoder, codes_of
 
+    check_out(out)
     activations = Activations.open(store)
     table = read_clips(clips, group=group)
     rows = activations.labelled(table)
@@ -281,10 +291,21 @@ def latents(
         print(named[columns].head(20).round(3).to_string(index=False))
 
 
+def _chunks(activations: Activations, layer: Layer, kept: np.ndarray | None) -> Iterator[np.ndarray]:
+    """Yield a layer's rows in order, those at the places `kept`, never all at once."""
+    import numpy as np
+
+    mask = None
+    if kept is not None:
+        mask = np.zeros(len(activations), dtype=bool)
+        mask[kept] = True
+    for _, values in activations.batches([layer], batch_size=8192, seed=None, kept=mask):
+        yield values[layer]
+
+
 def _configs(kind: str, latents: int, sparsity: str | None, settings: list[str]) -> list:
     """Return a config for each sparsity, or one where the kind has none."""
-    import yaml
-
+    from otoscope.files import parse_yaml
     from otoscope.saes import make_config, make_configs
 
     options: dict = {"n_latents": latents}
@@ -292,7 +313,7 @@ def _configs(kind: str, latents: int, sparsity: str | None, settings: list[str])
         key, equals, value = setting.partition("=")
         if not equals:
             raise InputError(f"--set takes KEY=VALUE, such as l1=0.3; got '{setting}'")
-        options[key.strip()] = yaml.safe_load(value)
+        options[key.strip()] = parse_yaml(value, f"--set {key}")
     if sparsity is None:
         return make_configs(kind, [0.95], **options)
     shares = numbers(sparsity, float, "--sparsity")

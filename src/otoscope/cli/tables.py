@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from otoscope.errors import InputError
-from otoscope.files import write_bytes, write_text
+from otoscope.files import check_writable, write_bytes, write_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,22 +60,27 @@ def say_notes(notes: Iterable[str]) -> None:
         print(f"note: {note}", file=sys.stderr)
 
 
+def check_out(out: Path | None, *suffixes: str) -> None:
+    """Raise an error if no table can be written to `out`: before the work, not after it."""
+    suffixes = suffixes or (".csv", ".parquet")
+    if out is None:
+        return
+    if out.suffix not in suffixes:
+        raise InputError(f"--out must end in {' or '.join(suffixes)}; got '{out}'")
+    check_writable(out)
+
+
 def write_table(table: pd.DataFrame, out: Path) -> None:
-    try:
-        if out.suffix == ".parquet":
-            write_bytes(out, table.to_parquet(None, index=False))
-        elif out.suffix == ".csv":
-            write_text(out, table.to_csv(index=False))
-        else:
-            raise InputError(f"--out must end in .csv or .parquet; got '{out}'")
-    except OSError as error:
-        raise InputError(f"cannot write '{out}' ({error.strerror or error})") from error
+    if out.suffix == ".parquet":
+        write_bytes(out, table.to_parquet(None, index=False))
+    else:
+        write_text(out, table.to_csv(index=False))
 
 
 def layer_of(text: str) -> Layer:
     """Return a layer as it is written: ``6``, ``final``."""
     text = text.strip()
-    if text != "final" and not text.isdigit():
+    if text != "final" and not text.isdecimal():
         raise InputError(f"a layer is a number or 'final'; got '{text}'")
     return "final" if text == "final" else int(text)
 

@@ -11,6 +11,7 @@ several folders. Without one the name of each recording's folder is its ``label`
 
 from __future__ import annotations
 
+import os
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -69,7 +70,7 @@ def load(
         Naming the first recording that cannot be read.
     """
     root = Path(root)
-    if not root.is_dir():
+    if not os.path.isdir(root):
         raise InputError(f"no such folder: '{root}'")
     tables = _tables(root)
     clips = _from_tables(root, tables, group) if tables else _from_subfolders(root)
@@ -110,7 +111,7 @@ def load_table(
                 )
         beside = [path.parent / name for name in table["path"]]
         table["path"] = [
-            str(other) if not Path(name).exists() and other.exists() else name
+            str(other) if not os.path.exists(name) and os.path.exists(other) else name
             for name, other in zip(table["path"], beside)
         ]
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,15 +87,15 @@ def load_clips(source: str | Path, *, root: str | Path | None = None, **options)
     path = Path(name)
     if name in DATASETS:
         clips = _load(name, options if root is None else {"root": root, **options})
-    elif path.exists() and root is not None:
+    elif os.path.exists(path) and root is not None:
         raise InputError(f"'{name}' says where the data lie; leave root out")
-    elif path.is_dir():
+    elif os.path.isdir(path):
         clips = _load("folder", {"root": name, **options})
     elif path.suffix.lower() in TABLES:
         from otoscope.datasets.folder import load_table
 
         clips = load_table(path, **options)
-    elif path.is_file() and path.suffix.lower() in SUFFIXES:
+    elif os.path.isfile(path) and path.suffix.lower() in SUFFIXES:
         clips = _recording(path)
     else:
         raise InputError(

@@ -330,7 +330,7 @@ class Encoder:
         text = str(asked).strip()
         if text == "final":
             return "final"
-        if not text.isdigit() or int(text) > self.n_layers:
+        if not text.isdecimal() or int(text) > self.n_layers:
             raise InputError(
                 f"{self.name} has no layer '{asked}'{nearest(text, ['final', 'all'])} "
                 f"(it has 0 to {self.n_layers}, and 'final')"

@@ -7,16 +7,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import transformers
-from safetensors import SafetensorError
 from torch import nn
 
 from otoscope.compute import pick_device
+from otoscope.contents import content
 from otoscope.encoders.encoder import Encoder
 from otoscope.encoders.families import FAMILIES, Family
+from otoscope.encoders.load import folder_files
 from otoscope.errors import ModelError, nearest
 from otoscope.files import read_mapping
 
@@ -47,9 +47,21 @@ def load_folder(
     family = FAMILIES[model_type]
     settings = _preprocessor(folder, raw_config, model_type)
     place = pick_device(device)
-    config = _config(family, raw_config)
+    try:
+        config = _config(family, raw_config)
+    except Exception as error:  # transformers' checks raise what they like
+        raise ModelError(
+            f"{folder}: config.json cannot be that of a {family.model_class} ({_first_line(error)})"
+        ) from error
     model, skipped = _load_weights(folder, family, config, may_drop=as_family is not None)
-    fitting = family.fit(model, config, settings)
+    try:
+        fitting = family.fit(model, config, settings)
+    except ModelError:
+        raise
+    except Exception as error:
+        raise ModelError(
+            f"{folder}: its configurations ask for what a {family.model_class} cannot do ({_first_line(error)})"
+        ) from error
     if source is None:
         source = {"model": name, "weights_sha256": _files_hash(folder)}
     if as_family is not None:
@@ -106,8 +118,11 @@ def _load_weights(
             model, report = model_class.from_pretrained(
                 folder, config=config, output_loading_info=True, dtype="float32", local_files_only=True
             )
-    except (OSError, RuntimeError, ValueError, KeyError, SafetensorError, UnpicklingError) as error:
-        raise ModelError(f"{folder}: the weights cannot be read ({error})") from error
+    except Exception as error:  # of safetensors, pickle, or transformers on settings that cannot be
+        raise ModelError(
+            f"{folder}: the weights cannot be read, or config.json is not that of a {family.model_class} "
+            f"({_first_line(error)})"
+        ) from error
     inside = lambda key: _inside(key, family, model_class.base_model_prefix)  # noqa: E731
     missing = sorted(
         key for key in report["missing_keys"] if inside(key) and not key.endswith(NOT_USED_IN_EVAL)
@@ -154,15 +169,16 @@ def _preprocessor(folder: Path, config: Mapping[str, Any], model_type: str) -> d
 
 
 def _files_hash(folder: Path) -> str:
-    """Return the SHA-256 of the weight files and the two configurations, names included."""
-    files = [*folder.glob("*.safetensors")] or [*folder.glob("pytorch_model*.bin")]
-    files += [folder / name for name in ("config.json", "preprocessor_config.json", "processor_config.json")]
+    """Return the SHA-256 of the weight files and the configurations, names included."""
     digest = hashlib.sha256()
-    for path in sorted(file for file in files if file.exists()):
+    for path in folder_files(folder):
         digest.update(path.name.encode())
-        with path.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
+        digest.update(bytes.fromhex(content(path).sha256))
     return digest.hexdigest()
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')[:200]}"
 
 
 def _listed(what: str, names: list[str]) -> str:

@@ -32,11 +32,15 @@ class Hub:
     name: str
     repo_id: str
 
+    def fetch(self, revision: str | None) -> Path:
+        """Return the folder of its files, fetched if they are not cached."""
+        known = [entry.repo_id for entry in _hub_entries()]
+        return hub.fetch(self.repo_id, SETTINGS, one_of=WEIGHTS, revision=revision, known=known)
+
     def __call__(self, *, device: str, precision: str, revision: str | None, **options) -> Encoder:
         from otoscope.encoders.huggingface import load_folder
 
-        known = [entry.repo_id for entry in _hub_entries()]
-        folder = hub.fetch(self.repo_id, SETTINGS, one_of=WEIGHTS, revision=revision, known=known)
+        folder = self.fetch(revision)
         source = {"model": self.repo_id, "revision": folder.name}
         return load_folder(
             folder, name=self.name, source=source, device=device, precision=precision, **options
@@ -109,22 +113,41 @@ def load_encoder(
     >>> encoder.sample_rate
     16000
     """
-    text = os.fspath(name)
     options: dict[str, Any] = {"device": device, "precision": precision}
     if as_family is not None:
         options["as_family"] = as_family
-    if text in ENCODERS:
-        return ENCODERS.get(text)(revision=revision, **options)
-    path = Path(text).expanduser()
-    if path.is_dir():
-        from otoscope.encoders.huggingface import load_folder
+    found = _find(os.fspath(name), revision)
+    if not isinstance(found, Path):
+        return found(revision=revision, **options)
+    from otoscope.encoders.huggingface import load_folder
 
+    encoder = load_folder(found, name=found.resolve().name, **options)
+    encoder.folder = found.resolve()
+    return encoder
+
+
+def check_encoder(name: str | os.PathLike, *, revision: str | None = None) -> None:
+    """Raise what `load_encoder` would where there is no such model, without loading it; one of the hub is fetched."""
+    found = _find(os.fspath(name), revision)
+    if isinstance(found, Hub):
+        found.fetch(revision)
+    elif isinstance(found, Path) and not (found / "config.json").is_file():
+        raise ModelError(f"{found} is no model's folder: it holds no config.json")
+
+
+def _find(text: str, revision: str | None) -> Any:
+    """Return the folder of a model, or what makes an encoder of the name."""
+    if text in ENCODERS:
+        return ENCODERS.get(text)
+    try:
+        path = Path(text).expanduser()
+    except RuntimeError as error:
+        raise ModelError(f"{text}: there is no such user") from error
+    if os.path.isdir(path):
         if revision is not None:
             raise ModelError(f"{path} is a folder and has no revisions; leave `revision` out")
-        encoder = load_folder(path, name=path.resolve().name, **options)
-        encoder.folder = path.resolve()
-        return encoder
-    if path.exists() or path.is_absolute() or text.startswith((".", "~")) or text.count("/") != 1:
+        return path
+    if os.path.exists(path) or path.is_absolute() or text.startswith((".", "~")) or text.count("/") != 1:
         if "/" not in text and os.sep not in text:
             raise UnknownNameError(
                 f"unknown encoder '{text}'{nearest(text, ENCODERS.names())} (known: {', '.join(ENCODERS.names())}; "
@@ -132,7 +155,7 @@ def load_encoder(
             )
         raise ModelError(f"{text} is no folder; a model's folder holds config.json and its weights")
     short = {entry.repo_id: entry.name for entry in _hub_entries()}
-    return Hub(short.get(text, text.replace("/", "--")), text)(revision=revision, **options)
+    return Hub(short.get(text, text.replace("/", "--")), text)
 
 
 def load_recorded(provenance: Mapping[str, Any], *, device: str = "auto") -> Encoder:
@@ -178,6 +201,16 @@ def check_weights(encoder: Encoder, provenance: Mapping[str, Any]) -> None:
                 f"other weights of '{provenance.get('model')}' were used ({key} {provenance[key]}, here {now[key]}): "
                 "what was learnt of them means nothing on these"
             )
+
+
+def folder_files(name: str | os.PathLike) -> list[Path]:
+    """Return the files of a local model that its numbers depend on; none of what has a revision, or is built in."""
+    path = Path(name).expanduser()
+    if os.fspath(name) in ENCODERS or not os.path.isdir(path):
+        return []
+    files = [*path.glob("*.safetensors")] or [*path.glob("pytorch_model*.bin")]
+    files += [path / name for name in ("config.json", "preprocessor_config.json", "processor_config.json")]
+    return sorted(file for file in files if file.exists())
 
 
 def _hub_entries() -> list[Hub]:

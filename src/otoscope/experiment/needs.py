@@ -17,6 +17,7 @@ import pandas as pd
 
 from otoscope import hub
 from otoscope.activations.crops import cut, parse_crop
+from otoscope.compute import free_memory
 from otoscope.encoders.load import ENCODERS, SETTINGS, WEIGHTS, Hub, Mini
 from otoscope.errors import InputError
 from otoscope.experiment.roles import store_plans
@@ -148,7 +149,7 @@ def needs(spec: Spec, clips: pd.DataFrame, *, out: str | os.PathLike) -> Needs:
             f"{_size(free)} at {out}: choose another disk with --out, or halve the activations with --set "
             "extraction.dtype=float16"
         )
-    return Needs(downloads, disk, memory, free, _free_memory(), str(out), unknown)
+    return Needs(downloads, disk, memory, free, free_memory(), str(out), unknown)
 
 
 def store_sizes(spec: Spec, encoder: EncoderSpec, clips: pd.DataFrame) -> pd.DataFrame:
@@ -201,7 +202,7 @@ def _place(encoder: EncoderSpec) -> tuple[str | None, Path | None]:
     entry = ENCODERS.get(encoder.name) if encoder.name in ENCODERS else None
     if isinstance(entry, Mini):
         return None, Path(str(resources.files("otoscope.encoders") / "mini"))
-    if entry is None and Path(encoder.name).expanduser().is_dir():
+    if entry is None and os.path.isdir(Path(encoder.name).expanduser()):
         return None, Path(encoder.name).expanduser()
     repo = entry.repo_id if isinstance(entry, Hub) else encoder.name
     if (entry is not None and not isinstance(entry, Hub)) or repo.count("/") != 1:
@@ -230,15 +231,6 @@ def _weight_files(folder: Path) -> list[Path]:
 def _bytes_in(folder: Path) -> int:
     """Return the bytes below a folder, of the files that are its own."""
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file() and not file.is_symlink())
-
-
-def _free_memory() -> int | None:
-    """Return the bytes that can be had without swapping, where the system says so (Linux)."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
-    except (OSError, StopIteration, ValueError):
-        return None
 
 
 def _listed(sizes: dict[str, int]) -> str:

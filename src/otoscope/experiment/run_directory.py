@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
+import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,13 +13,25 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from otoscope import files, results
+from otoscope import contents, files, results
 from otoscope.errors import InputError, ProvenanceError
+from otoscope.experiment.records import (
+    StageRecord,
+    digest,
+    holds,
+    read_record,
+    sums_of,
+    versions,
+    versions_of,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from otoscope.experiment.spec import Spec
+
+INPUTS = "inputs.json"
+"""In a run: what tells that files are as they were hashed; it may be removed, and all is read again."""
 
 
 @dataclass
@@ -61,11 +72,17 @@ class RunDirectory:
     say: Callable[[str], None] = lambda line: None
     lenders: Sequence[Path] = ()
     """Other runs' directories: a stage that one of them made from the same inputs is taken over from there."""
+    fresh: bool = False
+    """Whether all stages are made anew."""
     fingerprints: dict[str, str] = field(default_factory=dict)
-    """Of each stage so far, and of the inputs that no stage made."""
+    """What each stage so far made from what, and the inputs that no stage made."""
     stages: list[dict[str, Any]] = field(default_factory=list)
     """What ran in this process: stage, seconds, status ("made", "kept" or "taken over")."""
+    old_root: str | None = None
+    """Where the data set lay when something was last made here; it may be moved, if it holds the same."""
     _making: Stage | None = None
+    _seen: set[tuple[str, contents.Signature]] = field(default_factory=set)
+    _older: dict[str, list[str]] = field(default_factory=dict)
 
     def open(self) -> None:
         """Make the directory, or check that it holds this experiment.
@@ -80,17 +97,35 @@ class RunDirectory:
         try:
             for folder in (self.root, self.root / "results", self.root / "stages"):
                 folder.mkdir(parents=True, exist_ok=True)
-            probe = self.root / ".writable"
+            probe = self.root / f".writable-{os.getpid()}"
             probe.touch()
             probe.unlink()
-        except OSError as error:
+        except (OSError, ValueError) as error:  # a name with a NUL
             raise InputError(
-                f"cannot write to '{self.root}' ({error.strerror}); choose another folder with --out"
+                f"cannot write to '{self.root}' ({getattr(error, 'strerror', None) or 'no such name can be'}); choose "
+                "another folder with --out"
             ) from error
         path = self.root / "spec.yaml"
         if path.exists() and any((self.root / "stages").glob("*.json")):  # else nothing was made here yet
-            self._refuse_another(files.read_mapping(path))
-        self.write_text("spec.yaml", yaml.safe_dump(self._resolved(), sort_keys=False))
+            try:
+                old = files.read_mapping(path)
+            except InputError as error:
+                raise InputError(
+                    f"{error}: it tells which experiment lies in '{self.root}'. If that is this one, remove the file "
+                    "and run again; nothing else is lost"
+                ) from error
+            self._refuse_another(old)
+        self._seen = set(contents.load(self.root / INPUTS))
+        contents.remember(self._seen)
+        if self.old_root in (None, self.spec.dataset.root):  # else its clips are looked at first
+            self.write_spec()
+
+    def write_spec(self) -> None:
+        """Write ``spec.yaml``: the resolved spec, and the versions that the stages were made with."""
+        paths = sorted((self.root / "stages").glob("*.json"))
+        records = {path.stem: record for path in paths if (record := read_record(path)) is not None}
+        told = {**self.spec.model_dump(mode="json"), "versions": versions_of(records)}
+        self.write_text("spec.yaml", yaml.safe_dump(told, sort_keys=False))
 
     @contextmanager
     def stage(self, name: str, settings: Any = None, *, after: Sequence[str] = ()) -> Iterator[Stage]:
@@ -103,23 +138,22 @@ class RunDirectory:
         settings : any
             What its results depend on, as plain data; a change makes the stage again.
         after : sequence of str
-            The stages and inputs whose results it reads; where one of them was made from something else, so is it.
+            The stages and inputs whose results it reads; where one of them holds something else, it is made again.
         """
         from otoscope import __version__
 
         inputs = [self.fingerprints[before] for before in after]
         stage = Stage(name, digest([__version__, settings, inputs]))
-        self.fingerprints[name] = stage.fingerprint
-        record = self.root / "stages" / f"{name}.json"
-        before, status = _read_record(record), "kept"
-        if not _holds(self.root, before, stage.fingerprint):
-            for file in before.get("files", []):
+        path = self.root / "stages" / f"{name}.json"
+        before, status = read_record(path), "kept"
+        if self.fresh or not holds(self.root, before, stage.fingerprint, self.hashes):
+            for file in before.files if before else []:
                 if (self.root / file).is_symlink():  # never write into the run it was taken over from
                     (self.root / file).unlink()
-            record.unlink(missing_ok=True)  # from here on, what lies there may be half old and half new
+            path.unlink(missing_ok=True)  # from here on, what lies there may be half old and half new
             before, status = self._take_over(name, stage.fingerprint), "taken over"
-        if before:
-            stage.needed, stage.outputs, seconds = False, before["outputs"], before["seconds"]
+        if before is not None:
+            stage.needed, stage.outputs, record = False, before.outputs, before
             yield stage
         else:
             started, status = time.perf_counter(), "made"
@@ -128,14 +162,40 @@ class RunDirectory:
                 yield stage
             finally:
                 self._making = outer
-            seconds = round(time.perf_counter() - started, 2)
-            done = {"fingerprint": stage.fingerprint, "schema": results.SCHEMA, "seconds": seconds}
-            done |= {"outputs": stage.outputs}
-            self.write_text(
-                record.relative_to(self.root), json.dumps(done | {"files": stage.files}, indent=2) + "\n"
+            record = StageRecord(
+                fingerprint=stage.fingerprint,
+                schema=results.SCHEMA,
+                seconds=round(time.perf_counter() - started, 2),
+                outputs=stage.outputs,
+                files=stage.files,
+                sums=sums_of(self.root, stage.files, self.hashes),
+                versions=versions(),
             )
-            self.say(f"{name}: {seconds:.1f} s")
-        self.stages.append({"stage": name, "seconds": seconds, "status": status})
+            self.write_text(path.relative_to(self.root), record.text())
+            self.say(f"{name}: {record.seconds:.1f} s")
+        self.fingerprints[name] = record.result
+        self.stages.append({"stage": name, "seconds": record.seconds, "status": status})
+        for library, version in record.versions.items():
+            if version != versions().get(library):
+                self._older.setdefault(f"{library} {version}", []).append(name)
+
+    def older_versions(self) -> list[str]:
+        """Return a line on each library that stages were kept from another version of."""
+        return [
+            f"note: {len(names)} stages were made with {made} (now {versions().get(made.split()[0])}) and are kept: "
+            f"{', '.join(names)}; --fresh makes all anew"
+            for made, names in self._older.items()
+        ]
+
+    def hashes(self, paths: Iterable[str | Path]) -> list[str | None]:
+        """Return what files hold (SHA-256), None where there is none; files that did not change are not read again."""
+        names = [str(path) for path in paths]
+        found = contents.hashes(names)
+        new = {(each.sha256, each.signature) for each in found.values() if each.is_settled} - self._seen
+        if new:
+            self._seen |= new
+            contents.save(self.root / INPUTS, self._seen)
+        return [found[name].sha256 if name in found else None for name in names]
 
     def write_table(self, name: str, table: pd.DataFrame) -> None:
         """Write ``results/<name>.csv``, one of `otoscope.results.TABLES`, whole or not at all."""
@@ -171,75 +231,38 @@ class RunDirectory:
         if self._making is not None:
             self._making.files.append(path.relative_to(self.root).as_posix())
 
-    def _take_over(self, name: str, fingerprint: str) -> dict[str, Any]:
-        """Copy a stage's tables from a lender, and link its folders; return its record, empty if nobody has it."""
-        for lender in self.lenders:
-            record = _read_record(lender / "stages" / f"{name}.json")
-            if not _holds(lender, record, fingerprint):
+    def _take_over(self, name: str, fingerprint: str) -> StageRecord | None:
+        """Copy a stage's tables from a lender, and link its folders; return its record, None if nobody has it."""
+        for lender in [] if self.fresh else self.lenders:
+            record = read_record(lender / "stages" / f"{name}.json")
+            if record is None or not holds(lender, record, fingerprint, self.hashes):
                 continue
-            for file in record["files"]:
+            for file in record.files:
                 source, target = lender / file, self.root / file
                 target.parent.mkdir(parents=True, exist_ok=True)
                 if not source.is_dir():
                     shutil.copyfile(source, target)
                 elif not target.exists():
                     target.symlink_to(source.resolve(), target_is_directory=True)
-            self.write_text(Path("stages") / f"{name}.json", json.dumps(record, indent=2) + "\n")
+            self.write_text(Path("stages") / f"{name}.json", record.text())
             return record
-        return {}
-
-    def _resolved(self) -> dict[str, Any]:
-        return {**self.spec.model_dump(mode="json"), "versions": versions()}
+        return None
 
     def _refuse_another(self, old: dict[str, Any]) -> None:
         new = self.spec.model_dump(mode="json")
-        for keys in (("protocol",), ("dataset", "name"), ("dataset", "root"), ("dataset", "label")):
+        for keys in (("protocol",), ("dataset", "name"), ("dataset", "label")):
             before: Any = old
             now: Any = new
             for key in keys:
-                before, now = (before or {}).get(key), now[key]
+                before, now = before.get(key) if isinstance(before, dict) else None, now[key]
             if before != now:
-                raise ProvenanceError(
-                    f"'{self.root}' holds another experiment: its {'.'.join(keys)} is {before!r}, this one's {now!r}; "
-                    "choose another --out, so that nothing of it is lost"
-                )
+                raise self.another(".".join(keys), before, now)
+        dataset = old.get("dataset")
+        self.old_root = dataset.get("root") if isinstance(dataset, dict) else None
 
-
-def _read_record(path: Path) -> dict[str, Any]:
-    return files.read_mapping(path) if path.exists() else {}
-
-
-def _holds(root: Path, record: dict[str, Any], fingerprint: str) -> bool:
-    """Whether a stage was made from these inputs, what it made is still there, and its tables are of today's schema."""
-    if record.get("fingerprint") != fingerprint or "files" not in record:
-        return False
-    if record.get("schema") != results.SCHEMA and any(
-        file.startswith("results/") for file in record["files"]
-    ):
-        return False
-    return all((root / file).exists() for file in record["files"])
-
-
-def digest(value: Any) -> str:
-    """Return 16 hex digits of plain data."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of what computes the numbers."""
-    import platform
-    from importlib import metadata
-
-    names = (
-        "otoscope",
-        "torch",
-        "transformers",
-        "numpy",
-        "scipy",
-        "scikit-learn",
-        "pandas",
-        "librosa",
-        "soxr",
-        "zarr",
-    )
-    return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}
+    def another(self, key: str, before: Any, now: Any) -> ProvenanceError:
+        """Return the error that the directory holds another experiment."""
+        return ProvenanceError(
+            f"'{self.root}' holds another experiment: its {key} is {before!r}, this one's {now!r}; choose another "
+            "--out, so that nothing of it is lost"
+        )

@@ -6,6 +6,8 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from otoscope import files
+from otoscope.encoders.load import check_encoder
 from otoscope.errors import InputError
 from otoscope.experiment.needs import needs
 from otoscope.experiment.run_directory import RunDirectory
@@ -29,6 +31,7 @@ def run(
     out: str | Path | None = None,
     settings: list[str] | None = None,
     reuse: Sequence[str | Path] = (),
+    fresh: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> RunDirectory:
     """Run a recipe or spec from clips to result tables.
@@ -45,6 +48,8 @@ def run(
         Changes to the spec, such as ``["saes.epochs=10"]``; not for a resolved `Spec`.
     reuse : sequence of path
         Other runs' directories: a stage that one of them made from the same inputs is taken over, not made again.
+    fresh : bool
+        Make all stages anew, whatever lies there.
     say : callable
         Takes a line on what was done.
 
@@ -61,14 +66,24 @@ def run(
     spec = (
         recipe_or_spec if isinstance(recipe_or_spec, Spec) else load_spec(recipe_or_spec, settings=settings)
     )
-    directory = RunDirectory(Path(out) if out is not None else Path("runs") / spec.name, spec, say)
-    directory.lenders = lenders = [_lender(path) for path in reuse]
+    root = Path(out) if out is not None else Path("runs") / spec.name
+    directory = RunDirectory(root, spec, say, lenders=[_lender(path) for path in reuse], fresh=fresh)
+    with files.locked(root):
+        _run(directory)
+    return directory
+
+
+def _run(directory: RunDirectory) -> None:
+    spec, say = directory.spec, directory.say
     directory.open()
     clips = data.clips(directory)
-    if not lenders and not (directory.root / "stages" / "layer_probing.json").exists():
+    if not directory.lenders and not (directory.root / "stages" / "layer_probing.json").exists():
         for line in needs(spec, clips, out=directory.root).lines():
             say(line)
+        for encoder in spec.encoders:  # before the factors: a model that is not there shows now
+            check_encoder(encoder.name, revision=encoder.revision)
     factors = data.factors(directory, clips)  # before the hours of extraction: a missing package shows now
+    data.check_fit(directory, clips, factors)
     views = data.activations(directory, clips)
     best, studied = probing.layer_probing(directory, clips, views)
     health.preflight(directory, views, studied)
@@ -81,11 +96,13 @@ def run(
     latents.latents(directory, clips, views, trained, factors)
     claims.claims(directory, clips)
     told = summary.summary(directory, clips, views, best, studied)
+    directory.write_spec()
     directory.write_text("run.json", json.dumps(told, indent=2) + "\n")
     left_out = told["summary"]["n_left_out"]
     if left_out:
         say(f"left out {left_out} recordings that could not be read; run.json and the report name them")
-    return directory
+    for line in directory.older_versions():
+        say(line)
 
 
 def _lender(path: str | Path) -> Path:

@@ -7,16 +7,17 @@ file, and ``--set key=value``.
 from __future__ import annotations
 
 import inspect
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pydantic
-import yaml
 
 from otoscope.errors import InputError, OtoscopeError, SpecError, nearest
 from otoscope.experiment import protocols
-from otoscope.files import read_mapping
+from otoscope.files import parse_yaml, read_mapping
 from otoscope.results import HEADLINE_SPARSITY, NULLS
+from otoscope.tables import SUFFIXES as TABLES
 
 if TYPE_CHECKING:
     from otoscope.saes import SAEConfig
@@ -34,7 +35,12 @@ def _null(name: str) -> str:
 
 
 class _Section(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = pydantic.ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+
+Seed = Annotated[int, pydantic.Field(ge=0, lt=2**32)]
 
 
 class DatasetSpec(_Section):
@@ -107,9 +113,9 @@ class ProbingSpec(_Section):
     """Linear: which epoch is kept."""
     guide: bool = True
     """Logistic: whether a weighted sum of all layers, and attention over them, are measured beside single layers."""
-    few_latents: list[int] = [1, 2, 4, 8, 16, 32]
+    few_latents: list[Annotated[int, pydantic.Field(ge=1)]] = [1, 2, 4, 8, 16, 32]
     """How many of its best latents a class is told apart by; [] leaves this out."""
-    regularisation: list[float] = [0.001, 0.01, 0.1, 1.0]
+    regularisation: list[Annotated[float, pydantic.Field(gt=0)]] = [0.001, 0.01, 0.1, 1.0]
     """Logistic: candidate inverse strengths C of the logistic regression, chosen by grouped cross-validation."""
     folds: int = pydantic.Field(default=5, ge=2)
     """Logistic: folds of that cross-validation."""
@@ -125,7 +131,7 @@ class SaesSpec(_Section):
     cannot be set, or `options` set it (k)."""
     options: dict[str, Any] = {}
     """Further options of the kind's own, such as ``{l1: 0.3}`` for relu."""
-    seeds: list[int] = [0, 1, 2]
+    seeds: list[Seed] = [0, 1, 2]
     """One dictionary is trained per seed; from two on, what differs between them is measured."""
     epochs: int = pydantic.Field(default=100, ge=1)
     """Passes over the training rows; the best by validation error is kept."""
@@ -165,8 +171,8 @@ class SaesSpec(_Section):
 
 class FactorsSpec(_Section):
     name: str = "auto"
-    """A factor set (``otoscope list factors``), "ground_truth" (synthsing's own), a CSV or parquet file, or "auto":
-    the ground truth where the data set has one, else "descriptors"."""
+    """A factor set (``otoscope list factors``), "ground_truth" (synthsing's own), a CSV or parquet file (relative paths
+    count from the spec's own folder), or "auto": the ground truth where the data set has one, else "descriptors"."""
     families: Literal["corrected", "paper"] = "corrected"
     """Which table of families eGeMAPS has."""
     whole_clip: bool = False
@@ -178,16 +184,16 @@ class DisentanglementSpec(_Section):
     """Which clips: all groups, folded; or the test clips alone."""
     fit: Literal["held_out", "in_sample"] = "held_out"
     """R2 of groups that were not fitted, or of the fitted rows themselves, as published."""
-    alphas: list[float] | None = None
+    alphas: list[Annotated[float, pydantic.Field(gt=0)]] | None = None
     """Held out: candidate Lasso penalties, for standardised codes and factors, chosen inside each fold; none: a grid
     from the data, extended downwards where weak penalties predict best."""
     folds: int = pydantic.Field(default=5, ge=2)
     """Held out: folds over the groups."""
-    min_r2: float = 0.1
+    min_r2: float = pydantic.Field(default=0.1, le=1)
     """Held out: factors under this R2 are not ranked."""
     alpha: float = pydantic.Field(default=0.1, gt=0)
     """In-sample: the Lasso penalty."""
-    empty_completeness: float | None = None
+    empty_completeness: float | None = pydantic.Field(default=None, ge=0, le=1)
     """In-sample: completeness of a factor that keeps no coefficient; none, or 1 as published."""
     selection: Literal["same", "published"] = "same"
     """Whose completeness is averaged: that of the factors best predicted, for dense and codes alike; or, as
@@ -203,7 +209,7 @@ class DisentanglementSpec(_Section):
     """How many factors a summary averages over."""
     nulls: list[Annotated[str, pydantic.AfterValidator(_null)]] = list(NULLS)
     """What the codes must beat, measured beside them."""
-    null_sparsity: float = HEADLINE_SPARSITY
+    null_sparsity: float = pydantic.Field(default=HEADLINE_SPARSITY, gt=0, lt=1)
     """The dictionary that is nearest to this sparsity, as measured, is the one whose width and L0 the nulls share."""
     null_seeds: int | None = pydantic.Field(default=None, ge=1)
     """With how many of the dictionary's seeds nulls are measured; none: all."""
@@ -222,11 +228,11 @@ class LatentsSpec(_Section):
 class Spec(_Section):
     """A resolved experiment."""
 
-    name: str = "run"
-    """What the run is called."""
+    name: str = pydantic.Field(default="run", pattern=r"^[^/\\\x00-\x1f]{1,100}$")
+    """What the run is called, and the folder that it lies in."""
     protocol: Literal["sound", "paper"] = "sound"
     """The rules the numbers are made by."""
-    seed: int = 0
+    seed: Seed = 0
     """Of everything that is drawn, but for the dictionaries' own seeds."""
     dataset: DatasetSpec
     encoders: list[EncoderSpec] = [EncoderSpec(name=DEFAULT_ENCODER)]
@@ -312,12 +318,20 @@ def load_spec(recipe_or_file: str | Path, *, settings: list[str] | None = None) 
     """
     path = _find(recipe_or_file)
     values = read_mapping(path, error=SpecError)
+    values.pop("versions", None)  # of a run's own spec.yaml
     values.setdefault("encoders", [{"name": DEFAULT_ENCODER}])  # so that a setting can reach into it
     for setting in settings or []:
         _set(values, setting)
     dataset = values.get("dataset")
     if isinstance(dataset, dict) and dataset.get("root") and path.parent != RECIPES:
-        dataset["root"] = str(_resolved(str(dataset["root"]), path.parent, settings))
+        dataset["root"] = _resolved("dataset.root", str(dataset["root"]), path.parent, settings)
+    factors = values.get("factors")
+    if (
+        isinstance(factors, dict)
+        and str(factors.get("name")).lower().endswith(TABLES)
+        and path.parent != RECIPES
+    ):
+        factors["name"] = _resolved("factors.name", str(factors["name"]), path.parent, settings)
     return resolve(values)
 
 
@@ -325,8 +339,9 @@ def resolve(values: dict[str, Any]) -> Spec:
     """Return the spec of a plain mapping, with the protocol's and all other defaults filled in."""
     _check_keys(values, Spec, "")
     protocol = values.get("protocol", "sound")
+    known = protocols.defaults(protocol) if isinstance(protocol, str) else {}
     try:
-        return Spec.model_validate(_merged(protocols.defaults(protocol), values))
+        return Spec.model_validate(_merged(known, values))
     except pydantic.ValidationError as error:
         single = not isinstance(values.get("saes"), list)
         raise SpecError(_readable(error).replace("saes.0.", "saes." if single else "saes.0.")) from error
@@ -342,11 +357,10 @@ def recipes() -> dict[str, str]:
 
 def _find(recipe_or_file: str | Path) -> Path:
     name = str(recipe_or_file)
-    if (RECIPES / f"{name}.yaml").exists():
+    if os.path.isfile(RECIPES / f"{name}.yaml"):
         return RECIPES / f"{name}.yaml"
-    path = Path(name)
-    if path.is_file():
-        return path
+    if os.path.isfile(name):
+        return Path(name)
     raise SpecError(
         f"no recipe and no spec file is called '{name}'{nearest(name, recipes())} (recipes: {', '.join(recipes())})"
     )
@@ -369,19 +383,23 @@ def _set(values: dict[str, Any], setting: str) -> None:
         raise SpecError(
             f"--set {setting}: name a key inside item {last}, such as {'.'.join(path)}.0.name=..."
         )
-    target[last] = yaml.safe_load(text)
+    target[last] = parse_yaml(text, f"--set {key}", error=SpecError)
 
 
 def _item(items: list, index: str, key: str) -> Any:
-    if not index.isdigit() or int(index) >= len(items):
+    if not index.isdecimal() or int(index) >= len(items):
         raise SpecError(f"--set {key}: '{index}' is no index into a list of {len(items)}")
     return items[int(index)]
 
 
-def _resolved(root: str, folder: Path, settings: list[str] | None) -> Path:
-    """A root in the file counts from the file's folder; one given with --set from where the user stands."""
-    given = any(setting.replace(" ", "").startswith("dataset.root=") for setting in settings or [])
-    return Path(root).expanduser() if given else folder / Path(root).expanduser()
+def _resolved(key: str, place: str, folder: Path, settings: list[str] | None) -> str:
+    """A path in the file counts from the file's folder; one given with --set from where the user stands."""
+    given = any(setting.replace(" ", "").startswith(f"{key}=") for setting in settings or [])
+    try:
+        path = Path(place).expanduser()
+    except RuntimeError as error:
+        raise SpecError(f"{key}: there is no such user as '{place}' names") from error
+    return str(path if given else folder / path)
 
 
 def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

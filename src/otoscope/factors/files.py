@@ -54,18 +54,18 @@ def build(
             raise InputError(f"{path} has no column '{name}'{nearest(name, table.columns)}")
         if not pd.api.types.is_numeric_dtype(table[name]):
             raise InputError(
-                f"{path}: column '{name}' is not numeric (such as '{table[name].dropna().iloc[0]}'); "
-                "name the factor columns with 'columns', or drop it"
+                f"{path}: column '{name}' is not numeric ({_example(table[name])}); name the factor columns with "
+                "'columns', or drop it"
             )
     if not names:
         raise InputError(f"{path} has no factor column beside {', '.join(c for c in table.columns)}")
     if table.clip_id.isna().any():
         raise InputError(f"{path}: clip_id is empty in row {int(table.clip_id.isna().argmax()) + 1}")
+    by_stretch = {"start_s", "stop_s"} <= set(table.columns)
     for time in ("start_s", "stop_s"):
         if time in table:
-            table[time] = seconds(table[time], of=f"{path}: '{time}'")
+            table[time] = seconds(table[time], of=f"{path}: '{time}'", needed=by_stretch)
     info = _describe(names, families)
-    by_stretch = {"start_s", "stop_s"} <= set(table.columns)
     if not by_stretch:
         table = table.drop(columns=["start_s", "stop_s"], errors="ignore").assign(start_s=0.0, stop_s=0.0)
     given = Factors(table[[*KEYS, *names]].reset_index(drop=True), info)
@@ -78,6 +78,11 @@ def build(
     absent = np.flatnonzero(~clips.clip_id.isin(given.table.clip_id))
     notes = (matched,) if len(absent) > len(clips) / 2 else ()
     return Factors(full, info, report_problems(full, {int(i): f"no row in {path}" for i in absent}), notes)
+
+
+def _example(values: pd.Series) -> str:
+    known = values.dropna()
+    return f"such as '{known.iloc[0]}'" if len(known) else "it is empty"
 
 
 def _matched(clips: pd.DataFrame, table: pd.DataFrame, path: str | Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -35,7 +36,7 @@ class ReconstructionMetrics:
 
 
 def reconstruction_metrics(
-    sae: SparseAutoencoder, x: np.ndarray | Tensor, *, chunk_rows: int = 4096
+    sae: SparseAutoencoder, x: np.ndarray | Tensor | Iterable[np.ndarray], *, chunk_rows: int = 4096
 ) -> ReconstructionMetrics:
     """Measure reconstruction and sparsity on the rows of `x`.
 
@@ -43,8 +44,8 @@ def reconstruction_metrics(
     ----------
     sae
         The autoencoder.
-    x : [rows, n_inputs]
-        Activations, as it was trained on.
+    x : [rows, n_inputs], or an iterable of such
+        Activations, as it was trained on; what does not fit into memory comes in parts.
     chunk_rows
         Rows encoded at a time.
 
@@ -61,16 +62,17 @@ def reconstruction_metrics(
     >>> reconstruction_metrics(build_sae(TopKConfig(n_latents=32, k=1), n_inputs=8), rows).l0
     1.0
     """
-    x = torch.as_tensor(x)
-    if x.ndim != 2 or len(x) == 0:
-        raise InputError(f"metrics need rows x features, got an array of shape {tuple(x.shape)}")
-    sae.check_input(x)
     weight = next(sae.parameters())
     tally = Tally(1, sae.n_latents, sae.n_inputs, weight.device)
+    is_array = isinstance(x, Tensor) or hasattr(x, "shape")
     with torch.no_grad():
-        for chunk in x.split(chunk_rows):
-            reconstruction, counts = reconstruct(sae, chunk.to(weight))
-            tally.add(chunk.to(weight.device), reconstruction, counts)
+        for part in map(torch.as_tensor, [x] if is_array else x):
+            if part.ndim != 2 or len(part) == 0:
+                raise InputError(f"metrics need rows x features, got an array of shape {tuple(part.shape)}")
+            sae.check_input(part)
+            for chunk in part.split(chunk_rows):
+                reconstruction, counts = reconstruct(sae, chunk.to(weight))
+                tally.add(chunk.to(weight.device), reconstruction, counts)
     return ReconstructionMetrics(
         mse=float(tally.mse[0]),
         fvu=float(tally.fvu[0]),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
+from numbers import Integral, Real
 from typing import Any
 
 from otoscope.errors import InputError, nearest
@@ -59,10 +61,27 @@ def make_config(kind: str, **options: Any) -> SAEConfig:
             raise InputError(
                 f"SAE kind '{kind}' has no option '{name}'{nearest(name, known)} (it has: {', '.join(known)})"
             )
-    try:
-        return config_class(**options)
-    except TypeError as error:  # a required option is missing: say which in our words
-        raise InputError(f"SAE kind '{kind}': {error}") from error
+    for field in dataclasses.fields(config_class):
+        if field.name in options:
+            _check_value(kind, field, options[field.name])
+        elif field.default is field.default_factory is dataclasses.MISSING:
+            raise InputError(f"SAE kind '{kind}' needs the option '{field.name}'")
+    return config_class(**options)
+
+
+def _check_value(kind: str, field: dataclasses.Field, value: Any) -> None:
+    """Raise InputError for a value that is not of an option's type, where that is a plain one."""
+    plain: dict[str, type] = {"int": Integral, "float": Real, "bool": bool, "str": str, "None": type(None)}
+    named = [part.strip() for part in str(field.type).split("|")]
+    if not all(name in plain for name in named):
+        return
+    fits = any(
+        isinstance(value, plain[name]) and isinstance(value, bool) <= (name == "bool") for name in named
+    )
+    if not fits or (isinstance(value, float) and not math.isfinite(value)):
+        words = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text"}
+        expected = " or ".join(words[name] for name in named if name in words)
+        raise InputError(f"SAE kind '{kind}': option '{field.name}' must be {expected}; got {value!r}")
 
 
 def make_configs(kind: str, sparsities: Sequence[float], **options: Any) -> list[SAEConfig]:

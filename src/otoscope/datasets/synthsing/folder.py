@@ -8,7 +8,8 @@ import pandas as pd
 from otoscope.audio import write_audio
 from otoscope.clips import check_clips
 from otoscope.compute import progress, thread_map
-from otoscope.datasets.synthsing.plan import SINGERS, plan_clips, voice_of
+from otoscope.datasets.dataset import Findings
+from otoscope.datasets.synthsing.plan import SINGERS, TECHNIQUES, VOWELS, plan_clips, voice_of
 from otoscope.datasets.synthsing.voice import SAMPLE_RATE, render
 from otoscope.errors import InputError
 from otoscope.files import whole_file
@@ -78,6 +79,29 @@ def load(
         technique=plan["technique"], vowel=plan["vowel"], sex=plan["sex"],
     )  # fmt: skip
     return check_clips(clips)
+
+
+def check(root: str | Path, *, decode: bool = True) -> Findings:
+    """Look at what was rendered under `root`, and write nothing."""
+    from otoscope.datasets.checks import listen
+
+    found = Findings("synthsing", Path(root))
+    recordings = sorted((Path(root) / f"synthsing-v{VERSION}").glob("seed*/*/*.wav"))
+    if not recordings:
+        found.problems.append(
+            f"no clip of synthsing lies under '{root}'; what reads the data set renders it there"
+        )
+    found.n_clips = len(recordings)
+    for folder in sorted({path.parent for path in recordings}):
+        n_files = len(list(folder.glob("*.wav")))
+        a_take = len(TECHNIQUES) * len(VOWELS)
+        if n_files % a_take:
+            found.problems.append(
+                f"{folder}: {n_files} clips; a whole singer has {a_take}, or so many of each take"
+            )
+    unreadable, found.notes = listen([str(path) for path in recordings], decode=decode)
+    found.problems += unreadable.values()
+    return found
 
 
 def _render_all(plan: pd.DataFrame, show_progress: bool) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +12,10 @@ import pandas as pd
 from otoscope.clips import LabelKind, check_label, clips_hash, label_kind, label_notes
 from otoscope.datasets import DATASETS, load_clips
 from otoscope.errors import SpecError, nearest
+from otoscope.experiment.records import digest
 from otoscope.experiment.roles import splits_of, store_plans
-from otoscope.experiment.run_directory import RunDirectory, digest
-from otoscope.experiment.spec import EncoderSpec
+from otoscope.experiment.run_directory import RunDirectory
+from otoscope.experiment.spec import ROW_PER_CROP, EncoderSpec
 from otoscope.experiment.stages.views import View, Views
 from otoscope.tables import SUFFIXES as TABLES
 
@@ -24,8 +27,8 @@ if TYPE_CHECKING:
 def clips(run: RunDirectory) -> pd.DataFrame:
     """Load the data set's clips, check the label, and write clips.parquet.
 
-    Always done, since files may have changed. "recordings" stands for the sound itself (spans, file sizes, times of
-    change), "clips" for that and all labels and splits.
+    Always done, since files may have changed. "recordings" stands for the sound itself (spans, names, and what the
+    files hold, wherever they lie), "clips" for that and all labels and splits.
     """
     spec = run.spec.dataset
     loader = DATASETS.get(spec.name).options
@@ -45,11 +48,28 @@ def clips(run: RunDirectory) -> pd.DataFrame:
     table.attrs["notes"] = [*table.attrs.get("notes", []), *label_notes(table, spec.label, kind)]
     for note in table.attrs["notes"]:
         run.say(f"note: {note}")
+    heard = digest([clips_hash(table), run.hashes(table.path.unique())])
+    _check_moved(run, heard)
+    table.attrs["recordings"] = heard
     run.write_frame("clips", table)
-    stats = [Path(path).stat() for path in table.path.unique()]
-    run.fingerprints["recordings"] = digest([clips_hash(table), [(s.st_size, s.st_mtime_ns) for s in stats]])
-    run.fingerprints["clips"] = digest([table.to_csv(index=False), run.fingerprints["recordings"]])
+    run.fingerprints["recordings"] = heard
+    labelled = table.drop(columns="path").to_csv(index=False)
+    run.fingerprints["clips"] = digest([labelled, run.fingerprints["recordings"]])
     return table
+
+
+def _check_moved(run: RunDirectory, heard: str) -> None:
+    """Raise ProvenanceError where the data set's folder is another one, and does not hold the same recordings."""
+    now = run.spec.dataset.root
+    if run.old_root is None or run.old_root == now:
+        return
+    try:
+        before = run.frame("clips").attrs.get("recordings")
+    except (OSError, ValueError):  # of a file that is lost or damaged
+        before = None
+    if before != heard:
+        raise run.another("dataset.root", run.old_root, now)
+    run.write_spec()
 
 
 def kind_of_label(run: RunDirectory, clips: pd.DataFrame) -> LabelKind:
@@ -87,6 +107,9 @@ def _stores(
 ) -> tuple[str, dict[str, Activations]]:
     """Return the encoder's name and role -> store; roles that cut alike share one."""
     from otoscope.activations import Activations
+    from otoscope.activations.reader import is_whole
+    from otoscope.activations.records import FORMAT
+    from otoscope.encoders.load import folder_files
 
     name = ""
     stores: dict[str, Activations] = {}
@@ -99,13 +122,24 @@ def _stores(
             "crop": plan.crop
         }
         beside = [] if plan.roles == ("measure",) else run.spec.beside
-        settings = [wanted, fixed, beside, clips_hash(clips), run.spec.dataset.skip_unreadable]
+        skip = run.spec.dataset.skip_unreadable
+        settings = [
+            FORMAT,
+            wanted,
+            run.hashes(folder_files(encoder.name)),
+            fixed,
+            beside,
+            clips_hash(clips),
+            skip,
+        ]
         with run.stage(stage_name, settings, after=["recordings"]) as stage:
             if stage.needed:
                 stage.outputs = _extract(run, clips, wanted, fixed, beside)
                 stage.keep(stage.outputs["store"])
+            elif not is_whole(run.root / stage.outputs["store"]):  # what is lost is made anew, the same
+                _extract(run, clips, wanted, fixed, beside)
         name = stage.outputs["encoder"]
-        run.fingerprints |= {view_name(name, role): stage.fingerprint for role in plan.roles}
+        run.fingerprints |= {view_name(name, role): run.fingerprints[stage_name] for role in plan.roles}
         store = Activations.open(run.root / stage.outputs["store"])
         stores |= dict.fromkeys(plan.roles, store)
     return name, stores
@@ -132,6 +166,8 @@ def _extract(
         [encoder.provenance(), settings, layers, clips_hash(clips), run.fingerprints["recordings"]]
     )
     path = run.root / "activations" / f"{encoder.name}-{made_from[:8]}"
+    if run.fresh:
+        shutil.rmtree(path, ignore_errors=True)
     store = extract(
         clips,
         encoder,
@@ -156,7 +192,7 @@ def factors(run: RunDirectory, table: pd.DataFrame) -> Factors:
     options: dict[str, Any] = {"families": run.spec.factors.families} if name == "egemaps" else {}
     clips = table[table.split.isin(splits_of(run.spec, "measure"))].reset_index(drop=True)
     skip = run.spec.dataset.skip_unreadable
-    settings = [name, options, clips_hash(clips), _file_state(name), *([skip] if skip else [])]
+    settings = [name, options, clips_hash(clips), *run.hashes([name]), *([skip] if skip else [])]
     with run.stage("factors", settings, after=["recordings"]) as stage:
         if stage.needed:
             if name == "ground_truth":
@@ -173,10 +209,21 @@ def factors(run: RunDirectory, table: pd.DataFrame) -> Factors:
     return Factors(run.frame("factors"), run.table("factors_info"))
 
 
-def _file_state(name: str) -> list | None:
-    path = Path(name)
-    return [path.stat().st_size, path.stat().st_mtime_ns] if path.is_file() else None
+def check_fit(run: RunDirectory, table: pd.DataFrame, factors: Factors) -> None:
+    """Raise InputError where a crop to be measured has no factors, as far as the clips tell: before it is extracted."""
+    from otoscope.activations.crops import cut, parse_crop
+    from otoscope.factors import join_factors
+
+    if run.spec.extraction.pool not in ROW_PER_CROP:  # what rows there will be, the model says
+        return
+    clips = table[table.split.isin(splits_of(run.spec, "measure"))]
+    for encoder in run.spec.encoders:
+        for plan in store_plans(run.spec, encoder):
+            if "measure" in plan.roles:
+                join_factors(
+                    cut(clips, parse_crop(plan.crop)), factors, whole_clip=run.spec.factors.whole_clip
+                )
 
 
 def _slug(name: str) -> str:
-    return Path(name).name if Path(name).is_dir() else name.replace("/", "--")
+    return Path(name).name if os.path.isdir(name) else name.replace("/", "--")

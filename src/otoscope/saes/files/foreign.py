@@ -12,19 +12,7 @@ from torch import Tensor
 from otoscope.errors import ModelError
 from otoscope.saes.base import SparseAutoencoder, build_sae
 from otoscope.saes.config import SAEConfig
-
-
-def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """Read a safetensors file; ModelError if it is missing or damaged."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    if not path.is_file():
-        raise ModelError(f"{path} does not exist")
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise ModelError(f"{path} is not a readable safetensors file ({error})") from error
+from otoscope.saes.files.tensors import check_weights
 
 
 def read_pickle_of_tensors(path: Path) -> dict[str, Any]:
@@ -73,6 +61,7 @@ def fill(
             expected = tuple(state[name].shape) if name in state else "nothing"
             raise ModelError(f"{about}: {name} has shape {tuple(value.shape)}, expected {expected}")
         state[name] = value.detach().to(torch.float32)
+    check_weights(state, Path(str(about.get("read_from", "the file"))))
     sae.load_state_dict(state)
     sae.layer, sae.about = layer, about
     return sae.eval()

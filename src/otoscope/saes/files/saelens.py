@@ -15,7 +15,8 @@ from otoscope.errors import InputError, ModelError
 from otoscope.files import read_mapping, whole_file, write_json
 from otoscope.saes.base import SparseAutoencoder
 from otoscope.saes.config import SAEConfig
-from otoscope.saes.files.foreign import check_options, fill, read_safetensors, take
+from otoscope.saes.files.foreign import check_options, fill, take
+from otoscope.saes.files.tensors import read_tensors
 from otoscope.saes.kinds.gated import GatedConfig
 from otoscope.saes.kinds.jumprelu import JumpReLUConfig
 from otoscope.saes.kinds.relu import ReLUConfig
@@ -68,7 +69,7 @@ def read_saelens(directory: str | Path, *, layer: int | None = None) -> SparseAu
         raise ModelError(f"{directory} reads a hook_z, whose heads its writer flattens; it cannot be read")
     if "metadata" in options:  # since version 6, what is not about the codes stands there
         check_options(options, OPTIONS, directory / CONFIG)
-    weights = _scaled(read_safetensors(directory / WEIGHTS), options, directory)
+    weights = _scaled(read_tensors(directory / WEIGHTS), options, directory)
     config, tensors = READERS[architecture](weights, options, directory / WEIGHTS)
     about = {"read_from": "SAELens", "source": options}
     return fill(config, {name: t.contiguous() for name, t in tensors.items()}, layer=layer, about=about)

@@ -8,7 +8,8 @@ from pathlib import Path
 from otoscope.errors import ModelError
 from otoscope.files import read_mapping
 from otoscope.saes.base import SparseAutoencoder
-from otoscope.saes.files.foreign import check_options, fill, read_safetensors, take
+from otoscope.saes.files.foreign import check_options, fill, take
+from otoscope.saes.files.tensors import read_tensors
 from otoscope.saes.kinds.topk_gao import GaoTopKConfig
 
 CONFIG, WEIGHTS = "cfg.json", "sae.safetensors"
@@ -39,7 +40,7 @@ def read_sparsify(directory: str | Path, *, layer: int | None = None) -> SparseA
     if options.get("activation", "topk") != "topk":
         raise ModelError(f"{directory} uses the activation '{options['activation']}'; only topk can be read")
     check_options(options, OPTIONS, directory / CONFIG)
-    tensors = read_safetensors(directory / WEIGHTS)
+    tensors = read_tensors(directory / WEIGHTS)
     weight, bias, decoder, decoder_bias = take(
         tensors, directory / WEIGHTS, "encoder.weight", "encoder.bias", "W_dec", "b_dec"
     )

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import time
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from otoscope.errors import ModelError, ProvenanceError
-from otoscope.files import clear_drafts, whole_file
+import pydantic
+from torch import Tensor
+
+from otoscope.errors import FileError, ModelError, ProvenanceError
+from otoscope.files import checked, clear_drafts, said
+from otoscope.saes.files.tensors import write_tensors
 from otoscope.saes.training.bank import Bank
 
 NAME = "checkpoint.safetensors"
@@ -21,6 +26,15 @@ class Position:
 
     epoch: int = 0
     block: int = 0
+
+
+class _Notes(pydantic.BaseModel):
+    """What stands beside the tensors."""
+
+    settings: dict[str, Any]
+    epoch: int
+    block: int
+    stacks: list[dict[str, Any]]
 
 
 class Checkpoints:
@@ -46,8 +60,6 @@ class Checkpoints:
         """Write the bank's state, if it is time to, or `now`."""
         if self._path is None or (not now and time.monotonic() - self._last < self._every_s):
             return
-        from safetensors.torch import save_file
-
         tensors = {
             f"{index}.{name}": value.detach().cpu().contiguous()
             for index, stacked in enumerate(bank.stacks)
@@ -60,10 +72,12 @@ class Checkpoints:
             "block": position.block,
             "stacks": [stacked.notes() for stacked in bank.stacks],
         }
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise FileError(f"cannot write to '{self._path.parent}': {said(error)}") from error
         clear_drafts(self._path)  # of a process that was killed while it wrote: gigabytes
-        with whole_file(self._path) as draft:
-            save_file(tensors, draft, metadata={"otoscope": json.dumps(notes)})
+        write_tensors(self._path, tensors, {"otoscope": json.dumps(notes), "crc32": str(_sum(tensors))})
         self._last = time.monotonic()
 
     def restore(self, bank: Bank) -> Position:
@@ -80,22 +94,37 @@ class Checkpoints:
             return Position()
         from safetensors import SafetensorError, safe_open
 
+        unreadable = ModelError(f"{self._path} is not a readable checkpoint; move it away to start anew")
         try:
             with safe_open(self._path, framework="pt") as file:
-                notes = json.loads((file.metadata() or {})["otoscope"])
+                told = file.metadata() or {}
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        except (SafetensorError, OSError, KeyError, ValueError) as error:
-            raise ModelError(
-                f"{self._path} is not a readable checkpoint ({error}); move it away to start anew"
-            ) from error
-        changed = [key for key, value in self._settings.items() if notes["settings"].get(key) != value]
+            notes = checked(json.loads(told["otoscope"]), _Notes, self._path, error=ModelError)
+        except (SafetensorError, OSError, KeyError, ValueError, RecursionError) as error:
+            raise unreadable from error
+        if told.get("crc32") != str(_sum(tensors)) or len(notes.stacks) != len(bank.stacks):
+            raise unreadable
+        changed = [key for key, value in self._settings.items() if notes.settings.get(key) != value]
         if changed:
             raise ProvenanceError(
                 f"{self._path} was made with other settings ({', '.join(changed)}); go on with those, or name "
                 "another folder"
             )
-        for index, (stacked, stack_notes) in enumerate(zip(bank.stacks, notes["stacks"])):
+        for index, (stacked, stack_notes) in enumerate(zip(bank.stacks, notes.stacks)):
             prefix = f"{index}."
             own = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
-            stacked.restore(own, stack_notes)
-        return Position(notes["epoch"], notes["block"])
+            try:
+                stacked.restore(own, stack_notes)
+            except (RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:
+                raise unreadable from error
+        return Position(notes.epoch, notes.block)
+
+
+def _sum(tensors: dict[str, Tensor]) -> int:
+    """Return a CRC-32 of all tensors' bytes, in the order of their names."""
+    import torch
+
+    found = 0
+    for name in sorted(tensors):
+        found = zlib.crc32(tensors[name].contiguous().reshape(-1).view(torch.uint8).numpy().data, found)
+    return found

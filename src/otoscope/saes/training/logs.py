@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pandas as pd
 
-from otoscope.files import write_text
+from otoscope.errors import FileError
+from otoscope.files import said, write_text
 
 if TYPE_CHECKING:
     from otoscope.saes.training.stack import Stack
@@ -24,7 +25,10 @@ class TrainingLog:
 
     def __enter__(self) -> Self:
         if self._directory is not None:
-            self._directory.mkdir(parents=True, exist_ok=True)
+            try:
+                self._directory.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise FileError(f"cannot write to '{self._directory}': {said(error)}") from error
             try:
                 from torch.utils.tensorboard import SummaryWriter
             except ImportError:

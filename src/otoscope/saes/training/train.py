@@ -128,13 +128,14 @@ def train_saes(
     """
     options = (options or TrainingOptions()).changed(**changes)
     configs = [configs] if isinstance(configs, SAEConfig) else list(configs)
+    _check_bank(configs, seeds)
+    place = _Place(compute.pick_device(device), TORCH_DTYPES[options.dtype], memory_gb)
+    wanted = available_layers(activations, layers, "training")
+    _check_memory(activations, wanted, configs, seeds, place.device)
     if options.normalise == "auto" and not all(can_fold(config) for config in configs):
         options = options.changed(normalise="none")  # where it is asked for by name, it is refused instead
     if options.normalise != "none":
         configs = [with_decoder_bias(config) for config in configs]
-    _check_bank(configs, seeds)
-    place = _Place(compute.pick_device(device), TORCH_DTYPES[options.precision], memory_gb)
-    wanted = available_layers(activations, layers, "training")
     train = place.source(activations, wanted, rows, "training", crop)
     held_out = None
     if validation is not None or validation_rows is not None:
@@ -304,6 +305,30 @@ def _check_bank(configs: list[SAEConfig], seeds: Sequence[int]) -> None:
         raise InputError(f"two configs are called {', '.join(twice)}; their folders would be the same")
     if len(set(seeds)) != len(seeds):
         raise InputError(f"seeds must differ, got {list(seeds)}")
+
+
+def _check_memory(
+    activations: Any,
+    layers: list[Layer],
+    configs: list[SAEConfig],
+    seeds: Sequence[int],
+    device: torch.device,
+) -> None:
+    """Raise InputError where the weights, their gradients and Adam's moments alone take more memory than is free."""
+    stored = isinstance(activations, Mapping)
+    shapes = [
+        getattr(activations[layer], "shape", ()) if stored else (activations.widths[layer],)
+        for layer in layers
+    ]
+    widths = [int(shape[-1]) if len(shape) else 0 for shape in shapes]
+    n_weights = sum(2 * width * config.n_latents for width in widths for config in configs) * len(seeds)
+    free = compute.free_memory(device)
+    if free is not None and 4 * 4 * n_weights > free:
+        raise InputError(
+            f"training {len(layers) * len(configs) * len(seeds)} autoencoders of so many latents together takes at "
+            f"least {16 * n_weights / 1e9:,.1f} GB of memory, and {free / 1e9:,.1f} GB are free: take fewer latents, "
+            "layers, sparsities or seeds at a time"
+        )
 
 
 def _check_widths(train: Source, held_out: Source) -> None:
