@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from otoscope.compute import as_tensor
 from otoscope.errors import InputError
 from otoscope.saes.fast.step import reconstruct
 
@@ -61,7 +62,7 @@ def reconstruction_metrics(
     >>> reconstruction_metrics(build_sae(TopKConfig(n_latents=32, k=1), n_inputs=8), rows).l0
     1.0
     """
-    x = torch.as_tensor(x)
+    x = as_tensor(x)
     if x.ndim != 2 or len(x) == 0:
         raise InputError(f"metrics need rows x features, got an array of shape {tuple(x.shape)}")
     sae.check_input(x)

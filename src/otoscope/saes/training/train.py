@@ -286,7 +286,7 @@ class _Place:
         return ArrayRows(arrays, crop)
 
     def move(self, rows: np.ndarray | Tensor) -> Tensor:
-        return torch.as_tensor(rows).to(self.device, self.dtype)
+        return compute.as_tensor(rows).to(self.device, self.dtype)
 
     def _too_large(self, activations: Any, layers: list[Layer]) -> bool:
         if isinstance(activations, Mapping):
