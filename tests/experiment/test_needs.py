@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -153,3 +156,31 @@ def test_weights_in_half_are_doubled_where_they_are_computed_in_float32(tiny_enc
     size = (half / "model.safetensors").stat().st_size
     found = needs(spec(half), CLIPS, out=tmp_path / "run")
     assert found.memory["the encoder"] == 4 * size
+
+
+RUN = """
+import resource, sys
+from otoscope.experiment import run
+settings = [f"encoders.0.name={sys.argv[1]}", f"dataset.root={sys.argv[2]}"]
+run(sys.argv[3], out=sys.argv[4], settings=settings, say=lambda line: print(line, flush=True))
+print("peak", 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+WHISPER = """
+dataset: {name: fsdd, label: digit, options: {split_by: speaker, takes: 1}}
+encoders: [{name: x, layers: [4]}]
+saes: {n_latents: 64, sparsities: [0.75], seeds: [0], epochs: 1}
+disentanglement: {nulls: []}
+"""
+
+
+@pytest.mark.slow  # Whisper takes 30 s windows
+@pytest.mark.skipif(sys.platform != "linux", reason="the unit of ru_maxrss is Linux's")
+def test_a_run_of_whisper_takes_no_less_than_is_said_and_no_more_than_twice(whisper_tiny, fsdd, tmp_path):
+    (tmp_path / "spec.yaml").write_text(WHISPER)
+    asked = [whisper_tiny, fsdd, tmp_path / "spec.yaml", tmp_path / "run"]
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, *map(str, asked)], capture_output=True, text=True, check=True
+    )
+    (said,) = re.findall(r"memory: at least (\d+) MB, for the libraries and the encoder", done.stdout)
+    peak = int(done.stdout.split()[-1])
+    assert 1e6 * int(said) <= peak <= 2e6 * int(said)
