@@ -278,7 +278,7 @@ def draw_layers(path: Path) -> None:
         pca = of(health, question=question, representation=CHOSEN).groupby("layer")["pca_fvu"]
         column[1].plot(pca.mean(), color=COLOURS["pca"], marker="D", markersize=4, ls="--", label="PCA, 51")
         column[0].set_title(TITLES[question])
-        column[1].set_ylim(bottom=0)
+        column[1].set_ylim(0, 1.1 * column[1].dataLim.ymax)
         column[2].set_ylim(0, 1080)
         column[2].set_xlabel("layer")
         column[2].set_xticks(sorted(found["layer"].unique()))

@@ -10,8 +10,10 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 
 from otoscope.errors import InputError
 from otoscope.experiment import needs as module
@@ -166,18 +168,27 @@ run(sys.argv[3], out=sys.argv[4], settings=settings, say=lambda line: print(line
 print("peak", 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 WHISPER = """
-dataset: {name: fsdd, label: digit, options: {split_by: speaker, takes: 1}}
+dataset: {name: folder, label: word}
 encoders: [{name: x, layers: [4]}]
 saes: {n_latents: 64, sparsities: [0.75], seeds: [0], epochs: 1}
-disentanglement: {nulls: []}
+factors: {name: factors.csv}
+disentanglement: {nulls: [], folds: 2}
 """
 
 
-@pytest.mark.slow  # Whisper takes 30 s windows
+@pytest.mark.slow  # Whisper hears 30 s of each clip
 @pytest.mark.skipif(sys.platform != "linux", reason="the unit of ru_maxrss is Linux's")
-def test_a_run_of_whisper_takes_no_less_than_is_said_and_no_more_than_twice(whisper_tiny, fsdd, tmp_path):
+def test_a_run_of_whisper_takes_no_less_than_is_said_and_no_more_than_twice(
+    whisper_tiny, tmp_path, monkeypatch
+):
+    rng, clips = np.random.default_rng(0), CLIPS.assign(stop_s=1.0).rename(columns={"path": "file_name"})
+    for name in clips.file_name:
+        soundfile.write(tmp_path / name, rng.normal(size=16_000) * 0.1, 16_000)
+    clips.drop(columns=["start_s", "stop_s"]).to_csv(tmp_path / "metadata.csv", index=False)
+    clips[["clip_id", "start_s", "stop_s"]].assign(loudness=range(10)).to_csv(tmp_path / "factors.csv")
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "spec.yaml").write_text(WHISPER)
-    asked = [whisper_tiny, fsdd, tmp_path / "spec.yaml", tmp_path / "run"]
+    asked = [whisper_tiny, tmp_path, tmp_path / "spec.yaml", tmp_path / "run"]
     done = subprocess.run(
         [sys.executable, "-c", RUN, *map(str, asked)], capture_output=True, text=True, check=True
     )
