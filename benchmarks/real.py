@@ -1,17 +1,18 @@
 """What does a sparse autoencoder buy on Whisper tiny.en? Dictionaries and probes beside everything they should beat.
 
-Run ``python benchmarks/real.py --whisper FOLDER --fsdd FOLDER --librispeech FOLDER --out benchmarks/real``; killed, it
-goes on where it was. Rows: FSDD, 1,200 clips (takes 0 to 19 of every digit and speaker), one mean row a clip;
-LibriSpeech, 351 recordings, one mean row a second. Questions, each with folds of which dictionary, normaliser and
-components learn from the training side alone:
+Run ``python benchmarks/real.py --whisper FOLDER --fsdd FOLDER --librispeech FOLDER``; killed, it goes on where it was.
+Rows: FSDD, 1,200 clips (takes 0 to 19 of every digit and speaker), one mean row a clip; LibriSpeech, 351 recordings,
+one mean row a second. Questions, each with folds of which dictionary, normaliser and components learn from the
+training side alone:
 
 - digit, over unseen speakers: three folds of two of FSDD's six speakers;
 - speaker, over held-out recordings: FSDD's takes 0 to 4 (its own convention);
-- speaker of ten (LibriSpeech test-other), five folds over recordings; dictionaries learn from the 251 other speakers.
+- ten speakers (LibriSpeech test-other), five folds over recordings; dictionaries learn from the 251 other speakers.
 
-Two tables: ``dictionaries.csv`` (a row per question, fold, layer, dictionary and seed: health) with ``stability.csv``
-(between seeds), and ``probes.csv`` (accuracy of each representation). The last layer has all nulls and all kinds, the
-others dense, the chosen kind and its published training.
+Tables in ``benchmarks/real/``: ``probes.csv``, clips that each representation gets right, by unit (the speakers that
+are unseen, or the takes that are held out: what an interval is over); ``dictionaries.csv``, a row of health per
+dictionary; ``stability.csv``, between seeds. The last layer has all nulls, and all kinds for the digits; the other
+layers have dense, the chosen kind and its published training. ``real_page.py`` makes the page's tables and figures.
 """
 
 from __future__ import annotations
@@ -36,21 +37,33 @@ from otoscope.saes.training.options import AS_PUBLISHED
 
 N_LATENTS, SPARSITY, CHOSEN = 1024, 0.95, "topk"
 K = make_config("topk", n_latents=N_LATENTS, sparsity=SPARSITY).active
-KINDS = ("topk", "topk-gao", "batch-topk", "jumprelu", "matryoshka")
+KINDS = ("topk-gao", "batch-topk", "jumprelu", "matryoshka")
+"""Beside the chosen one."""
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 N_ICA = 100
 
 
 @dataclass(frozen=True)
+class Fold:
+    """What dictionaries learn from, and the probes of which they are then part."""
+
+    learns: np.ndarray
+    """[rows] of bool"""
+    probes: list[tuple[np.ndarray, np.ndarray]]
+    """Of each: clips that it learns from, clips that it is scored on, [clips] of bool."""
+
+
+@dataclass(frozen=True)
 class Question:
-    """What is asked of which rows; a fold says what dictionaries learn from and which clips probes are scored on."""
+    """What is asked of which rows."""
 
     name: str
     label: str
-    folds: list[tuple[np.ndarray, np.ndarray, np.ndarray]]
-    """Of each: rows that dictionaries learn from [rows of bool], clips that probes learn from and are scored on."""
+    folds: list[Fold]
     groups: str
     """Column that keeps the folds of the penalty's choice apart."""
+    unit: str
+    """Column of what is new in the scored clips: an interval is over its values."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +79,7 @@ class Set:
 
 
 def main() -> None:
-    """Extract, train and measure what is not there yet."""
+    """Extract, train and measure what is not there yet: the last layer, then the others, then the other kinds."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -74,68 +87,71 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(""))
     parser.add_argument("--stores", type=Path, default=Path("real-stores"))
-    parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--layers", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--questions", nargs="+", default=["digit", "speaker", "ten speakers"])
+    parser.add_argument("--questions", nargs="+", default=list(QUESTIONS))
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
-    seeds = list(range(asked.seeds))
-    for rows in (fsdd(asked), librispeech(asked)):
-        for question in rows.questions:
-            for layer in sorted(asked.layers, reverse=True):
-                for fold in range(len(question.folds)) if question.name in asked.questions else ():
-                    study(rows, question, fold, layer, seeds, asked, full=layer == max(asked.layers))
+    last, *others = sorted(asked.layers, reverse=True)
+    found = [
+        (rows, question)
+        for rows in (make(asked) for make, names in SETS.items() if set(names) & set(asked.questions))
+        for question in rows.questions
+        if question.name in asked.questions
+    ]
+    for layers, parts in (([last], ("core", "nulls")), (others, ("core",)), ([last], ("kinds",))):
+        for rows, question in found:
+            for layer in layers if question.name == "digit" or parts != ("kinds",) else ():
+                for fold in range(len(question.folds)):
+                    study(rows, question, fold, layer, parts, asked)
 
 
 def study(
-    rows: Set,
-    question: Question,
-    fold: int,
-    layer: int,
-    seeds: list[int],
-    asked: argparse.Namespace,
-    *,
-    full: bool,
+    rows: Set, question: Question, fold: int, layer: int, parts: tuple[str, ...], asked: argparse.Namespace
 ) -> None:
     """Train all dictionaries of one fold and layer, and write their rows, unless they are written."""
     where = {"set": rows.name, "question": question.name, "fold": fold, "layer": layer}
-    done = read(asked.out / "probes.csv")
-    learns, fit, scored = question.folds[fold]
+    learns = question.folds[fold].learns
+    scored = np.any([scored for _, scored in question.folds[fold].probes], axis=0)
     x = rows.layers[layer]
-    train, labels, groups = x[learns], rows.clips[question.label], rows.clips[question.groups]
-    split = np.where(fit, "train", np.where(scored, "test", ""))
-    kept = split != ""
-    held_out = x[(fit | scored)[rows.clip] & ~learns]  # rows that no dictionary learns from
-    for name, make in representations(train, held_out, seeds, asked.epochs, full=full):
-        if (
-            len(done)
-            and (done[[*where, "representation"]] == pd.Series({**where, "representation": name}))
-            .all(1)
-            .any()
-        ):
+    train, held_out = x[learns], x[scored[rows.clip] & ~learns]  # no dictionary learns from the latter
+    done = read(asked.out / "probes.csv")
+    for name, make in representations(train, asked.seeds, asked.epochs, parts):
+        this = {**where, "representation": name}
+        if len(done) and (done[list(this)] == pd.Series(this)).all(axis=1).any():
             continue
-        started = time.monotonic()
+        started = time.process_time()
         made = make()
-        found = []
-        for seed, encode in made.codes.items():
-            codes = mean_over_clips(encode(x), rows.clip)
-            result = probe(
-                codes[kept],
-                labels[kept],
-                split=split[kept],
-                groups=groups[kept],
-                strengths=STRENGTHS,
-            )
-            found.append(
-                {**where, "representation": name, "seed": seed, "width": codes.shape[1], "accuracy": result.score,
-                 "low": result.score_low, "high": result.score_high, "n_groups": groups[scored].nunique()}
-            )  # fmt: skip
+        found = pd.concat(
+            correct(rows, question, fold, encode(x)).assign(**this, seed=seed)
+            for seed, encode in made.codes.items()
+        )
         if made.saes:
-            write_dictionaries(made.saes, train, held_out, {**where, "representation": name}, asked.out)
-        add(asked.out / "probes.csv", found)
-        accuracies = ", ".join(f"{row['accuracy']:.3f}" for row in found)
-        print(*where.values(), name, accuracies, f"{time.monotonic() - started:.0f} s", file=sys.stderr)
+            write_dictionaries(made.saes, train, held_out, this, asked.out)
+        cpu_s = time.process_time() - started
+        columns = [*this, "seed", "width", "unit", "n", "correct"]
+        add(asked.out / "probes.csv", found[columns].assign(cpu_s=round(cpu_s, 1)).to_dict("records"))
+        accuracy = found.groupby("seed")["correct"].sum() / found.groupby("seed")["n"].sum()
+        said = ", ".join(f"{value:.3f}" for value in accuracy)
+        print(*this.values(), said, f"{cpu_s:.0f} s of a core", file=sys.stderr, flush=True)
+
+
+def correct(rows: Set, question: Question, fold: int, codes: np.ndarray) -> pd.DataFrame:
+    """Return ``width, unit, n, correct``: how many clips of each unit the fold's probes get right."""
+    codes = mean_over_clips(codes, rows.clip)
+    parts = []
+    for fit, scored in question.folds[fold].probes:
+        split = np.where(fit, "train", np.where(scored, "test", ""))
+        kept = split != ""
+        found = probe(
+            codes[kept], rows.clips[question.label][kept], split=split[kept],
+            groups=rows.clips[question.groups][kept], strengths=STRENGTHS,
+        )  # fmt: skip
+        units = rows.clips[question.unit].to_numpy()[scored]
+        parts.append(pd.DataFrame({"unit": units, "correct": found.correct.astype(int)}))
+    table = pd.concat(parts).groupby("unit")["correct"].agg(n="size", correct="sum").reset_index()
+    return table.assign(width=codes.shape[1])
 
 
 @dataclass(frozen=True)
@@ -147,9 +163,10 @@ class Made:
 
 
 def representations(
-    train: np.ndarray, held_out: np.ndarray, seeds: list[int], epochs: int, *, full: bool
+    train: np.ndarray, n_seeds: int, epochs: int, parts: tuple[str, ...]
 ) -> Iterator[tuple[str, Callable[[], Made]]]:
     """Yield what is compared: a name, and a function that makes it from the training rows."""
+    seeds = list(range(n_seeds))
 
     def trained(kind: str = CHOSEN, rows: np.ndarray = train, **changes: object) -> Callable[[], Made]:
         options = {} if kind == "jumprelu" else {"sparsity": SPARSITY}
@@ -175,21 +192,20 @@ def representations(
     def projected(seed: int) -> Callable[[np.ndarray], np.ndarray]:
         return lambda x: random_topk(x, N_LATENTS, K, mean=train.mean(0), scale=train.std(0), seed=seed)
 
-    yield "dense", lambda: Made({0: lambda x: x})
-    yield CHOSEN, trained()
-    yield f"{CHOSEN}, published training", trained(**AS_PUBLISHED)
-    if not full:
-        return
-    pca = fit_pca(train)
-    yield f"pca {K}", lambda: Made({0: lambda x: pca.codes(x)[:, :K]})
-    yield f"ica {N_ICA}", lambda: Made({seed: fit_ica(train, N_ICA, seed=seed).codes for seed in seeds})
-    yield "random projection, top k", lambda: Made({seed: projected(seed) for seed in seeds})
-    yield "untrained", untrained
-    yield "frozen encoder", trained(frozen="encoder")
-    yield "frozen decoder", trained(frozen="decoder")
-    yield "permuted", trained(rows=permuted(train, seed=0))
-    for kind in KINDS:
-        if kind != CHOSEN:
+    if "core" in parts:
+        yield "dense", lambda: Made({0: lambda x: x})
+        yield CHOSEN, trained()
+        yield f"{CHOSEN}, published training", trained(**AS_PUBLISHED)
+    if "nulls" in parts:
+        yield f"pca {K}", lambda: Made({0: lambda x: fit_pca(train).codes(x)[:, :K]})
+        yield f"ica {N_ICA}", lambda: Made({0: fit_ica(train, N_ICA).codes})  # seeds agree to three digits
+        yield "random projection, top k", lambda: Made({seed: projected(seed) for seed in seeds})
+        yield "untrained", untrained
+        yield "frozen encoder", trained(frozen="encoder")
+        yield "frozen decoder", trained(frozen="decoder")
+        yield "permuted", trained(rows=permuted(train, seed=0))
+    if "kinds" in parts:
+        for kind in KINDS:
             yield kind, trained(kind)
 
 
@@ -241,8 +257,8 @@ def fsdd(asked: argparse.Namespace) -> Set:
     unseen = [clips["speaker"].isin(speakers[first::3]).to_numpy() for first in range(3)]
     late = (clips["take"].astype(int) >= 5).to_numpy()
     questions = [
-        Question("digit", "digit", [(~test, ~test, test) for test in unseen], "speaker"),
-        Question("speaker", "speaker", [(late, late, ~late)], "take"),
+        Question("digit", "digit", [Fold(~test, [(~test, test)]) for test in unseen], "speaker", "speaker"),
+        Question("speaker", "speaker", [Fold(late, [(late, ~late)])], "take", "take"),
     ]
     return Set("FSDD", clips, np.arange(len(clips)), layers_of(store, asked.layers), questions)
 
@@ -276,15 +292,14 @@ def librispeech(asked: argparse.Namespace) -> Set:
     clip = pd.Index(clips["clip_id"]).get_indexer(of_row)
     clips["recording"] = clips.groupby("speaker").cumcount()
     ten = clips.groupby("speaker")["clip_id"].transform("size").to_numpy() > 1
-    folds = [
-        (
-            ~ten[clip],
-            ten & (clips["recording"] % 5 != fold).to_numpy(),
-            ten & (clips["recording"] % 5 == fold).to_numpy(),
-        )
-        for fold in range(5)
-    ]
-    return Set("LibriSpeech", clips, clip, layers, [Question("ten speakers", "speaker", folds, "recording")])
+    held = [(clips["recording"] % 5 == fold).to_numpy() for fold in range(5)]
+    folds = [Fold(~ten[clip], [(ten & ~part, ten & part) for part in held])]
+    question = Question("ten speakers", "speaker", folds, "recording", "recording")
+    return Set("LibriSpeech", clips, clip, layers, [question])
+
+
+SETS = {fsdd: ("digit", "speaker"), librispeech: ("ten speakers",)}
+QUESTIONS = [name for names in SETS.values() for name in names]
 
 
 def table_of(clips: pd.DataFrame, path: Path) -> pd.DataFrame:

@@ -38,6 +38,7 @@ from otoscope.saes.fast import kernels, sparse, step
 from otoscope.saes.fast.adam import Adam
 from otoscope.saes.kinds.topk import TopK
 from otoscope.saes.training.bank import Bank
+from otoscope.saes.training.options import AS_PUBLISHED
 from otoscope.saes.training.stack import Schedule
 
 WIDTH, N_LATENTS, K = 768, 2048, 102
@@ -243,8 +244,9 @@ def bank(quick: bool, device: str = "cpu") -> None:
     sparsities = (0.75, 0.8, 0.85, 0.9, 0.95, 0.99)
     rows = {layer: activations(970, seed=layer).numpy() for layer in range(n_layers)}
     configs = [TopKConfig(n_latents=N_LATENTS, sparsity=sparsity) for sparsity in sparsities]
-    train_saes(rows, configs[:1], layers=[0], epochs=1, progress=False, device=device)
-    ours, _ = timed(lambda: train_saes(rows, configs, epochs=epochs, progress=False, device=device))
+    same = {"progress": False, "device": device, **AS_PUBLISHED}  # the plain loop's work, and no more
+    train_saes(rows, configs[:1], layers=[0], epochs=1, **same)
+    ours, _ = timed(lambda: train_saes(rows, configs, epochs=epochs, **same))
     one_epoch = []
     for config in configs:
         step, _ = plain_step(WIDTH, N_LATENTS, config.active, device)

@@ -56,6 +56,17 @@ def free_memory(device: torch.device | None = None) -> int | None:
         return None
 
 
+def as_tensor(x: Any) -> torch.Tensor:
+    """Return an array as a tensor over the same memory, but a copy of one that is read-only (a memory map, say).
+
+    PyTorch has no read-only tensors, and warns when it is given what is one.
+    """
+    import numpy as np
+    import torch
+
+    return x if isinstance(x, torch.Tensor) else torch.from_numpy(np.require(x, requirements="W"))
+
+
 def cpu_count() -> int:
     """Return how many cores this process may use (a Slurm allocation or taskset counts)."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -165,11 +165,15 @@ def test_fsdd_by_index_and_by_speaker(tiny_fsdd):
     assert (by_speaker.group == by_speaker.speaker).all()
     assert by_speaker.groupby("speaker").split.nunique().max() == 1
     assert by_speaker.digit.dtype.kind == "i"
+    first = load_clips("fsdd", root=tiny_fsdd, split_by="speaker", takes=3)
+    assert first.clip_id.tolist() == by_speaker.clip_id[by_speaker["take"] < 3].tolist()
 
 
 def test_fsdd_refuses(tiny_fsdd, tmp_path):
     with pytest.raises(InputError, match="split_by must be 'index' or 'speaker'"):
         load_clips("fsdd", root=tiny_fsdd, split_by="digit")
+    with pytest.raises(InputError, match="takes must be 1 or more; got 0"):
+        load_clips("fsdd", root=tiny_fsdd, takes=0)
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=r"7_jackson_32\.wav; it holds nothing"):
         load_clips("fsdd", root=tmp_path / "empty")

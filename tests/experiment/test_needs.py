@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 
 from otoscope.errors import InputError
 from otoscope.experiment import needs as module
@@ -153,3 +158,40 @@ def test_weights_in_half_are_doubled_where_they_are_computed_in_float32(tiny_enc
     size = (half / "model.safetensors").stat().st_size
     found = needs(spec(half), CLIPS, out=tmp_path / "run")
     assert found.memory["the encoder"] == 4 * size
+
+
+RUN = """
+import resource, sys
+from otoscope.experiment import run
+settings = [f"encoders.0.name={sys.argv[1]}", f"dataset.root={sys.argv[2]}"]
+run(sys.argv[3], out=sys.argv[4], settings=settings, say=lambda line: print(line, flush=True))
+print("peak", 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+WHISPER = """
+dataset: {name: folder, label: word}
+encoders: [{name: x, layers: [4]}]
+saes: {n_latents: 64, sparsities: [0.75], seeds: [0], epochs: 1}
+factors: {name: factors.csv}
+disentanglement: {nulls: [], folds: 2}
+"""
+
+
+@pytest.mark.slow  # Whisper hears 30 s of each clip
+@pytest.mark.skipif(sys.platform != "linux", reason="the unit of ru_maxrss is Linux's")
+def test_a_run_of_whisper_takes_no_less_than_is_said_and_no_more_than_twice(
+    whisper_tiny, tmp_path, monkeypatch
+):
+    rng, clips = np.random.default_rng(0), CLIPS.assign(stop_s=1.0).rename(columns={"path": "file_name"})
+    for name in clips.file_name:
+        soundfile.write(tmp_path / name, rng.normal(size=16_000) * 0.1, 16_000)
+    clips.drop(columns=["start_s", "stop_s"]).to_csv(tmp_path / "metadata.csv", index=False)
+    clips[["clip_id", "start_s", "stop_s"]].assign(loudness=range(10)).to_csv(tmp_path / "factors.csv")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "spec.yaml").write_text(WHISPER)
+    asked = [whisper_tiny, tmp_path, tmp_path / "spec.yaml", tmp_path / "run"]
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, *map(str, asked)], capture_output=True, text=True, check=True
+    )
+    (said,) = re.findall(r"memory: at least (\d+) MB, for the libraries and the encoder", done.stdout)
+    peak = int(done.stdout.split()[-1])
+    assert 1e6 * int(said) <= peak <= 2e6 * int(said)

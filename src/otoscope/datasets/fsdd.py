@@ -22,6 +22,7 @@ def load(
     root: str | Path,
     *,
     split_by: Literal["index", "speaker"] = "index",
+    takes: int | None = None,
     split_seed: int = 0,
     skip_unreadable: bool = False,
 ) -> pd.DataFrame:
@@ -34,6 +35,8 @@ def load(
     split_by : {"index", "speaker"}
         "index": the set's own convention, indices 0 to 4 test; every speaker is then on all sides, ``group`` is the
         recording itself, and scores say nothing of new speakers. "speaker": whole speakers test and validate.
+    takes : int, optional
+        Only the first so many of a speaker's takes of a digit: indices below it. Default: all, 50.
     split_seed : int
         Of what is drawn: the speakers, or the recordings that validate.
     skip_unreadable : bool
@@ -47,17 +50,21 @@ def load(
     Raises
     ------
     InputError
-        If there are no such recordings, or `split_by` is wrong.
+        If there are no such recordings, or `split_by` or `takes` is wrong.
     """
     import pandas as pd
 
     if split_by not in ("index", "speaker"):
         raise InputError(f"fsdd: split_by must be 'index' or 'speaker'; got '{split_by}'")
+    if takes is not None and takes < 1:
+        raise InputError(f"fsdd: takes must be 1 or more; got {takes}")
     expected = "recordings named <digit>_<speaker>_<index>.wav, such as 7_jackson_32.wav"
     folder = folder_with(
         root, *(f"{digit}_jackson_0.wav" for digit in range(10)), dataset="fsdd", expected=expected
     )
     found = [(path, match) for path in sorted(folder.glob("*.wav")) if (match := _NAME.fullmatch(path.stem))]
+    if takes is not None:
+        found = [(path, match) for path, match in found if int(match[3]) < takes]
     clips = pd.DataFrame(
         {
             "clip_id": [path.stem for path, _ in found],

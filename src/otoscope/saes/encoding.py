@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from otoscope.compute import as_tensor
 from otoscope.errors import InputError
 from otoscope.saes.training.rows import Layer, check_finite
 
@@ -50,7 +51,7 @@ def encode_rows(
             f"there are no activations of layer {layer}; there are layers {list(activations.layers)}"
         )
     table = activations.rows
-    rows = torch.from_numpy(np.asarray(activations.layer(layer)))
+    rows = as_tensor(activations.layer(layer))
     sae.check_input(rows)
     check_finite(rows, layer, "given", table, np.arange(len(rows)))
     weight = next(sae.parameters())
@@ -74,5 +75,5 @@ def encode_rows(
 def codes_of(sae: SparseAutoencoder, x: np.ndarray, *, chunk_rows: int = 4096) -> np.ndarray:
     """Return the codes [..., latents] of activations ``x [..., width]``, float32, `chunk_rows` at a time."""
     with torch.no_grad():
-        parts = torch.from_numpy(np.ascontiguousarray(x)).float().flatten(0, -2).split(chunk_rows)
+        parts = as_tensor(np.ascontiguousarray(x)).float().flatten(0, -2).split(chunk_rows)
         return torch.cat([sae.encode(part) for part in parts]).numpy().reshape(*x.shape[:-1], -1)

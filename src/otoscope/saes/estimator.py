@@ -9,6 +9,7 @@ import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, check_random_state, validate_data
 
+from otoscope.compute import as_tensor
 from otoscope.saes.base import SparseAutoencoder
 from otoscope.saes.kinds.topk import TopKConfig
 from otoscope.saes.metrics import reconstruction_metrics
@@ -102,7 +103,7 @@ class TopKCoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         """Return what codes `X` [rows, n_latents] stand for, [rows, n_features]."""
         check_is_fitted(self)
         with torch.no_grad():
-            codes = torch.as_tensor(np.asarray(X), dtype=next(self.sae_.parameters()).dtype)
+            codes = as_tensor(X).to(next(self.sae_.parameters()).dtype)
             return self.sae_.decode(codes).numpy()
 
     def score(self, X: Any, y: Any = None) -> float:

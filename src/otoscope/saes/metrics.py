@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from otoscope.compute import as_tensor
 from otoscope.errors import InputError
 from otoscope.saes.fast.step import reconstruct
 
@@ -66,7 +67,7 @@ def reconstruction_metrics(
     tally = Tally(1, sae.n_latents, sae.n_inputs, weight.device)
     is_array = isinstance(x, Tensor) or hasattr(x, "shape")
     with torch.no_grad():
-        for part in map(torch.as_tensor, [x] if is_array else x):
+        for part in map(as_tensor, [x] if is_array else x):
             if part.ndim != 2 or len(part) == 0:
                 raise InputError(f"metrics need rows x features, got an array of shape {tuple(part.shape)}")
             sae.check_input(part)

@@ -8,7 +8,14 @@ import pytest
 import torch
 
 from otoscope.errors import InputError, ModelError
-from otoscope.saes import SparseAutoencoder, TopKConfig, encode_rows, train_saes
+from otoscope.saes import (
+    SparseAutoencoder,
+    TopKConfig,
+    codes_of,
+    encode_rows,
+    reconstruction_metrics,
+    train_saes,
+)
 from otoscope.saes.kinds.gated import Gated
 from otoscope.saes.kinds.topk import TopK
 
@@ -139,6 +146,22 @@ def test_encoding_lists_active_latents_by_row(saved):
     np.testing.assert_allclose(codes, sae.encode(torch.from_numpy(x)).detach().numpy(), rtol=1e-6, atol=1e-7)
     assert (table.value > 0).all()
     assert (table.start_s == table.clip_id.str[1:].astype(int) * 0.5).all()
+
+
+@pytest.mark.filterwarnings("error")
+def test_rows_may_be_read_only(saved):
+    """A memory map, say: PyTorch warns of such an array, and our own copy of it is none of the user's business."""
+    sae = saved[0]
+    x = np.random.default_rng(1).normal(size=(30, 6)).astype(np.float32)
+    expected = encode_rows(sae, Store(x)), codes_of(sae, x), reconstruction_metrics(sae, x).fvu
+    trained = train_saes({6: x}, sae.config, validation={6: x}, epochs=1, progress=False)[0]
+    x.setflags(write=False)
+    again = encode_rows(sae, Store(x)), codes_of(sae, x), reconstruction_metrics(sae, x).fvu
+    pd.testing.assert_frame_equal(again[0], expected[0])
+    np.testing.assert_array_equal(again[1], expected[1])
+    assert again[2] == expected[2]
+    also = train_saes({6: x}, sae.config, validation={6: x}, epochs=1, progress=False)[0]
+    torch.testing.assert_close(also.decoder_weight, trained.decoder_weight, rtol=0, atol=0)
 
 
 def test_encoding_refuses_what_does_not_fit(saved):

@@ -47,7 +47,8 @@ class TrainingOptions:
     """Where latents start: ``"own"``, where the kind's authors have them, or ``"data"``, at training rows. From data
     none is dead at the outset and seeds agree more, since they start alike; on real rows the error came out higher."""
     revive: bool = True
-    """Whether latents that fall silent get another start, after every epoch but the last few."""
+    """Whether latents that fall silent get another start, after every epoch but the last few (not those of
+    batch-topk and matryoshka, which have AuxK)."""
     frozen: str = "nothing"
     """What stays as it was drawn: ``"nothing"``, the ``"encoder"`` or the ``"decoder"`` (its bias learns): nulls, to
     be beaten by what has learnt both. No latent is then revived."""

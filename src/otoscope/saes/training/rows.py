@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from otoscope.compute import as_tensor
 from otoscope.errors import InputError
 
 BLOCK_ROWS = 65_536
@@ -155,9 +156,7 @@ def read_arrays(activations: Any, layers: list[Layer], kept: np.ndarray | None, 
     arrays = {}
     for layer in layers:
         values = activations[layer] if isinstance(activations, Mapping) else activations.layer(layer)
-        tensor = (
-            values if isinstance(values, Tensor) else torch.from_numpy(np.require(values, requirements="W"))
-        )
+        tensor = as_tensor(values)
         if tensor.ndim != 2 or tensor.shape[0] == 0 or tensor.shape[1] == 0:
             raise InputError(
                 f"layer {layer}: {what} activations must be rows x features and not empty, "

@@ -129,7 +129,7 @@ def train_saes(
     options = (options or TrainingOptions()).changed(**changes)
     configs = [configs] if isinstance(configs, SAEConfig) else list(configs)
     _check_bank(configs, seeds)
-    place = _Place(compute.pick_device(device), TORCH_DTYPES[options.dtype], memory_gb)
+    place = _Place(compute.pick_device(device), TORCH_DTYPES[options.precision], memory_gb)
     wanted = available_layers(activations, layers, "training")
     _check_memory(activations, wanted, configs, seeds, place.device)
     if options.normalise == "auto" and not all(can_fold(config) for config in configs):
@@ -287,7 +287,7 @@ class _Place:
         return ArrayRows(arrays, crop)
 
     def move(self, rows: np.ndarray | Tensor) -> Tensor:
-        return torch.as_tensor(rows).to(self.device, self.dtype)
+        return compute.as_tensor(rows).to(self.device, self.dtype)
 
     def _too_large(self, activations: Any, layers: list[Layer]) -> bool:
         if isinstance(activations, Mapping):
