@@ -48,8 +48,8 @@ def _otoscope(
 
 @app.command()
 def demo(out: OutOption = None, settings: SetOption = None) -> None:
-    """Run everything, offline, on built-in singing and a built-in model."""
-    _run("demo", out, settings)
+    """Run everything, offline, on built-in singing and a built-in model; then open the report, and listen."""
+    _run("demo", out, settings, explorer=True)
 
 
 @app.command()
@@ -163,11 +163,13 @@ def _run(
     *,
     reuse: Sequence[Path] = (),
     fresh: bool = False,
+    explorer: bool = False,
 ) -> None:
     import time
 
     from otoscope.experiment import load_spec
     from otoscope.experiment import run as run_experiment
+    from otoscope.explorer import write_explorer
     from otoscope.files import locked
     from otoscope.report import write_report
     from otoscope.results import SCHEMA
@@ -181,6 +183,11 @@ def _run(
             if stage.needed:
                 write_report(directory)
                 stage.keep("report.html", "figures")
+        if explorer:
+            with directory.stage("explorer", SCHEMA, after=list(directory.fingerprints)) as stage:
+                if stage.needed:
+                    write_explorer(directory)
+                    stage.keep("explorer")
     made = sum(step["status"] == "made" for step in directory.stages)
     print(
         f"Done in {time.perf_counter() - started:.0f} s ({made} of {len(directory.stages)} stages made now)."
@@ -188,6 +195,8 @@ def _run(
     _print_published(directory.root)
     print(f"Tables:  {directory.root / 'results'}")
     print(f"Figures: {directory.root / 'figures'}")
+    page = directory.root / "explorer" / "index.html"
+    print(f"Hear the latents:  {page if page.exists() else f'otoscope explore {directory.root}'}")
     print(f"Report:  {directory.root / 'report.html'}   <- open this one")
 
 

@@ -315,12 +315,12 @@ def _check_memory(
     device: torch.device,
 ) -> None:
     """Raise InputError where the weights, their gradients and Adam's moments alone take more memory than is free."""
-    stored = isinstance(activations, Mapping)
-    shapes = [
-        getattr(activations[layer], "shape", ()) if stored else (activations.widths[layer],)
-        for layer in layers
-    ]
-    widths = [int(shape[-1]) if len(shape) else 0 for shape in shapes]
+    if isinstance(activations, Mapping):
+        widths = [
+            int(np.shape(activations[layer])[-1]) if np.ndim(activations[layer]) else 0 for layer in layers
+        ]
+    else:
+        widths = [int(activations.widths[layer]) for layer in layers]
     n_weights = sum(2 * width * config.n_latents for width in widths for config in configs) * len(seeds)
     free = compute.free_memory(device)
     if free is not None and 4 * 4 * n_weights > free:
