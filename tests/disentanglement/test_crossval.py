@@ -108,3 +108,12 @@ def test_beyond_the_label_both_sides_are_centred_by_class_on_training_rows():
     assert found.r2_cv[0] == pytest.approx(expected, abs=1e-5)
     plain = cross_validate(x, y[:, None], folds, np.array([alpha]))
     assert plain.r2_cv[0] == pytest.approx(r2_score(y, plain.predictions[:, 0]), abs=1e-9)
+
+
+def test_a_path_whose_error_rises_a_little_goes_on():
+    """Case 173's curve dips, rises by less than counts as risen, and dips again further on."""
+    x, y, folds = BENCHMARK.random_case(173)
+    found = cross_validate(x, y, folds, workers=1)
+    assert found.n_tried[0] >= N_BASE
+    exact = BENCHMARK.nested(x, y[:, 0], folds, found.alphas[0], tol=1e-6)
+    assert found.r2_cv[0] == pytest.approx(exact.r2, abs=1e-4)

@@ -170,7 +170,8 @@ def _walk(
     tried = np.arange(losses.shape[2]) < n_tried[:, None]
     lowest = np.minimum.accumulate(losses, axis=2)
     over = tried & (losses > lowest + RISEN * spreads[:, :, None])
-    over[:, :, n_base:] |= (losses > lowest)[:, :, n_base - 1 : -1]
+    beyond_best = np.roll(losses > lowest, 1, axis=2)  # the one before was no longer the best
+    over[:, :, n_base:] |= (tried & beyond_best)[:, :, n_base:]
     ended = np.logical_or.accumulate(over, axis=2)
     chosen = np.where(ended, np.inf, losses).argmin(axis=2)
     last = np.minimum(n_tried, losses.shape[2]) - 1
