@@ -30,9 +30,9 @@ def judge_names(ground: Ground, names: pd.DataFrame) -> pd.DataFrame:
 
     A name's AUC is the chance that the latent is stronger in a clip where its rule holds than in one where it does
     not. Its detection asks the other way, from firing or not to the rule; of moments, of which a latent fires in few,
-    this is the AUC. Names of one group are not judged, as that group is not there. Beside it stands what the names of the
-    other latents say of this latent: what one drawn at random reaches, and how many that say something else tell as
-    much.
+    this is the AUC. Names of one group are not judged, as that group is not there. Beside a name stands what those of
+    the other latents say of this latent: what one drawn at random reaches, and how many that say something else tell
+    as much.
 
     Parameters
     ----------
