@@ -110,6 +110,7 @@ def numbers(found: Description) -> dict[str, Any]:
         "n_alive": found.about["n_alive"],
         "n_tested": found.about["n_tested"],
         "n_named": len(named),
+        "n_of_one_person": int(named.name.str.endswith(" only").sum()),
         "n_names": named.name.nunique(),
         "n_judged": len(judged),
         "held_out_auc": judged.auc.mean(),

@@ -21,6 +21,7 @@ otoscope: check_clips split_clips load_clips load_encoder extract compute_factor
 otoscope.saes: make_config reconstruction_metrics
 otoscope.factors: join_factors
 otoscope.experiment: load_spec
+otoscope.latents: describe_codes
 otoscope.probing: probe probe_all sparse_probes
 otoscope.disentanglement: measure_disentanglement completeness effective_dims lasso_path
 otoscope.disentanglement: knn_entropy histogram_entropy factor_entropy

@@ -19,7 +19,7 @@ LABELS = pd.DataFrame(
 )
 FACTORS = pd.DataFrame({"f0_hz": RNG.normal(200, 50, N)})
 FACTORS.loc[3, "f0_hz"] = np.nan
-VALUES = RNG.gamma(1, 1, (N, 4)) * (RNG.random((N, 4)) < 0.5)
+VALUES = RNG.gamma(1, 1, (N, 5)) * (RNG.random((N, 5)) < 0.5)
 RULES = [
     Rule((Condition("vowel", "a"),)),
     Rule((Condition("f0_hz", 210.0, "above", "Hz"),)),
@@ -66,14 +66,15 @@ def test_a_rule_holds_where_all_it_says_is_so():
 
 
 def test_judgement_is_scikit_learns():
-    found = judge_names(ground(), table(RULES)).set_index("latent")
-    assert list(found.index) == [0, 1, 2]  # a group alone cannot be judged on others
-    masks = [rule.without_group.holds(LABELS, FACTORS) for rule in RULES[:3]]
-    for latent, holds in enumerate(masks):
+    rules = [*RULES, Rule((Condition("vowel", "e"), Condition("f0_hz", 190.0, "below", "Hz")))]
+    found = judge_names(ground(), table(rules)).set_index("latent")
+    assert list(found.index) == [0, 1, 4]  # what is one group's cannot be judged on others
+    masks = {latent: rules[latent].holds(LABELS, FACTORS) for latent in found.index}
+    for latent, holds in masks.items():
         values = VALUES[:, latent]
         assert found.auc[latent] == pytest.approx(roc_auc_score(holds, values))
         assert found.detection[latent] == pytest.approx(balanced_accuracy_score(values > 0, holds))
-        others = [roc_auc_score(mask, values) for other, mask in enumerate(masks) if other != latent]
+        others = [roc_auc_score(mask, values) for other, mask in masks.items() if other != latent]
         assert found.random_auc[latent] == pytest.approx(np.mean(others))
         assert found.as_good[latent] == pytest.approx(np.mean(np.array(others) >= found.auc[latent]))
         assert found.n_holding[latent] == holds.sum()

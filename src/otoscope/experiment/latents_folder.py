@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,7 +43,10 @@ def write_latents(described: Description, folder: str | Path) -> Path:
             folder.unlink()
         with files.whole_folder(folder.with_name(f"{folder.name}.new")) as draft:
             for name in TABLES:
-                getattr(described, name).to_parquet(draft / f"{name}.parquet", index=False)
+                table = getattr(described, name)
+                if name == "clips":  # a folder may be carried elsewhere; the recordings stay where they are
+                    table = table.assign(path=[os.path.abspath(path) for path in table.path])
+                table.to_parquet(draft / f"{name}.parquet", index=False)
             files.write_json(draft / ABOUT, described.about)
         if folder.exists():
             shutil.rmtree(folder)

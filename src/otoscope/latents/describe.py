@@ -161,6 +161,18 @@ def describe_codes(
         The same of other seeds.
     clips, factors, moments, label, n_draws, seed, progress
         As in `describe_latents`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> from otoscope.latents import codes_of_array
+    >>> clips = pd.DataFrame({"clip_id": [f"c{i}" for i in range(60)], "path": "x.wav", "start_s": 0.0, "stop_s": 1.0})
+    >>> clips = clips.assign(split="train", group=[f"singer{i // 10}" for i in range(60)], vowel=list("ae" * 30))
+    >>> codes = np.random.default_rng(0).random((60, 3))
+    >>> codes[:, 1] *= clips.vowel == "a"
+    >>> describe_codes(codes_of_array(codes), clips[["clip_id"]], clips, progress=False).latents.name.tolist()
+    ['no clear meaning', 'vowel a', 'no clear meaning']
     """
     clips, clip_of = _clips_of(rows, clips, codes, label)
     start_s = clips.start_s.to_numpy()

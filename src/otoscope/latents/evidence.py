@@ -27,6 +27,8 @@ FEWEST_OF_VALUE = 5
 MOST_VALUES = 200
 """A column of more values is no label (a transcript, a file name)."""
 GROUP = "group"
+_NUMBERS = 8_000_000
+"""Ranks that are in memory at a time."""
 
 
 @dataclass(frozen=True)
@@ -225,8 +227,9 @@ def rank_chunks(
 ) -> Iterator[np.ndarray]:
     """Yield centred ranks [rows, some latents]; `scaled` to norm 1, zeros where nothing varies."""
     columns = values.tocsc()
-    for start in range(0, len(latents), CHUNK):
-        dense = columns[:, latents[start : start + CHUNK]].toarray()
+    size = max(min(CHUNK, _NUMBERS // columns.shape[0]), 1)
+    for start in range(0, len(latents), size):
+        dense = columns[:, latents[start : start + size]].toarray()
         x = centred(rankdata(dense, axis=0), by or [])
         if scaled:
             norms = np.sqrt((x**2).sum(0))

@@ -30,9 +30,9 @@ def judge_names(ground: Ground, names: pd.DataFrame) -> pd.DataFrame:
 
     A name's AUC is the chance that the latent is stronger in a clip where its rule holds than in one where it does
     not. Its detection asks the other way, from firing or not to the rule; of moments, of which a latent fires in few,
-    this is the AUC. A group in a name is left aside, as that group is not there. Beside it stands what the names of the
-    other latents say of this latent: what one drawn at random reaches, and how many that say something else tell as
-    much.
+    this is the AUC. Names of one group are not judged, as that group is not there. Beside a name stands what those of
+    the other latents say of this latent: what one drawn at random reaches, and how many that say something else tell
+    as much.
 
     Parameters
     ----------
@@ -52,8 +52,8 @@ def judge_names(ground: Ground, names: pd.DataFrame) -> pd.DataFrame:
     texts, rules = [], []
     for text in names.rule:
         rule = Rule.from_json(text)
-        usable = bool(rule.conditions) and rule.moments == ground.moments
-        rules.append(rule.without_group if usable else Rule())
+        usable = not rule.group and rule.moments == ground.moments
+        rules.append(rule if usable else Rule())
         texts.append(rules[-1].to_json())
     masks = {}
     for text, rule in dict(zip(texts, rules)).items():

@@ -26,6 +26,8 @@ BETTER = 0.03
 """Of AUC, that a second condition must add."""
 ONE_GROUPS_SHARE = 0.8
 """Of a latent's activity: from here on it is one group's."""
+ONE_GROUPS_MOST = 0.5
+"""Confidence in a name of one group, at most: it rests on one person."""
 FEWEST_GROUPS = 4
 """Groups that must be there before a latent is said to be one group's."""
 _TRIED, _STARTS = 4, 3
@@ -188,12 +190,10 @@ def _describe(found: _Search, label: str | None) -> dict:
         if found.ground.moments:  # the rule is what tells, firing what is told
             seen, asked = found.holds.astype(float), found.values > 0
         low, where = _lower_end(seen, asked, found.ground.groups, auc, alone=bool(rule.group))
-        confidence = float(np.clip(2 * low - 1, 0, 1))
+        confidence = float(np.clip(2 * low - 1, 0, ONE_GROUPS_MOST if rule.group else 1))
         sentences.append(f"AUC {auc:.2f} for {rule}{where}")
         if rule.group:
-            caveats.append(f"nearly only {rule.group}: it may be the person, not the sound")
-        if not rule.conditions:
-            caveats.append("a name for one group of these clips cannot be checked on others")
+            caveats.append(f"nearly only {rule.group}: it may be the person, and cannot be checked on others")
     else:
         auc = float("nan")
     if found.labels is not None and len(found.labels):

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 CHUNK = 256
-"""Latents whose ranks are in memory at a time."""
+"""Latents that are tested at a time, at most."""
 _NUMBERS = 32_000_000
 """Of permuted columns that are in memory at a time."""
 

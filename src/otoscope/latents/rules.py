@@ -93,11 +93,6 @@ class Rule:
             met &= condition.holds(labels, factors)
         return met & (labels.group.astype(str) == self.group).to_numpy() if self.group else met
 
-    @property
-    def without_group(self) -> Rule:
-        """The same of any group: what can be checked on others."""
-        return Rule(self.conditions, moments=self.moments)
-
     def __bool__(self) -> bool:
         return bool(self.conditions or self.group)
 
