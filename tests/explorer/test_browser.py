@@ -218,6 +218,17 @@ def test_one_file_has_all_and_plays(browser, explorer, tmp_path):
     page.close()
 
 
+def test_two_clips_are_compared(visit):
+    page = visit(f"#/{FRAMES}/clip/clip-03")
+    page.get_by_label("Compare with").select_option("clip-04")
+    page.wait_for_selector(".compared")
+    assert page.evaluate("location.hash").endswith("/clip/clip-03?with=clip-04")
+    shard = page.evaluate("load('d0/clips-0')")
+    one, two = ({row[0]: row[3] for row in shard[str(clip)]["rows"]} for clip in (3, 4))
+    most = max(one.keys() | two.keys(), key=lambda latent: abs(one.get(latent, 0) - two.get(latent, 0)))
+    assert page.locator(".compared tbody .number").first.inner_text() == str(most)
+
+
 def test_keys_go_through_latents_in_the_tables_order(visit):
     page = visit()
     page.locator(".grid").focus()
