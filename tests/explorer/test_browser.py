@@ -21,22 +21,6 @@ pytestmark = pytest.mark.slow
 FRAMES = "otoscope-mini/layer_03/topk-40-s0.9-seed0"
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """A browser, or a reason to skip."""
-    playwright = pytest.importorskip(
-        "playwright.sync_api", reason="playwright is not installed (pip install playwright)"
-    )
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if found is None:
-        pytest.skip("no Chromium on the PATH")
-    with playwright.sync_playwright() as driver:
-        flags = ["--no-sandbox", "--autoplay-policy=no-user-gesture-required"]
-        started = driver.chromium.launch(executable_path=found, args=flags)
-        yield started
-        started.close()
-
-
 @pytest.fixture
 def visit(browser, explorer) -> Iterator[Any]:
     """Return a function that opens an address of the explorer; at the end nothing may have gone wrong or out."""

@@ -6,6 +6,7 @@ import base64
 import http.client
 import json
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -114,3 +115,28 @@ def test_a_curve_stands_where_its_frames_do():
     start_s, step_s, peak, values = shown["curves"]["5"]
     assert (start_s, step_s, peak) == (pytest.approx(0.0, abs=1e-9), pytest.approx(0.02), 2.0)
     assert list(base64.b64decode(values)) == [0, 128, 0, 255]
+
+
+@pytest.mark.slow
+def test_an_upload_gives_its_latents_in_the_browser(port, heard_run, browser):
+    page, wrong = browser.new_page(), []
+    page.on("console", lambda message: wrong.append(message.text))
+    page.goto(f"http://127.0.0.1:{port}/")
+    page.get_by_role("link", name="Try a sound of your own").click()
+    page.set_input_files("input[type=file]", heard_run / "clips" / "singer-2 01.wav")
+    page.wait_for_selector(".page.clip-page[data-ready]", timeout=30_000)  # with loading the models
+    page.go_back()
+    page.wait_for_selector(".own")
+    started = time.monotonic()
+    page.set_input_files("input[type=file]", heard_run / "clips" / "singer-3 02.wav")
+    page.wait_for_selector(".page.clip-page[data-ready]", timeout=30_000)
+    print(f"an upload took {time.monotonic() - started:.2f} s")
+    assert page.locator("h1").inner_text() == "own: singer-3 02.wav"
+    assert page.locator(".strip .who .number").count() > 0
+    page.locator("#transport .play").click()
+    page.wait_for_timeout(500)
+    assert page.evaluate("player.sound.currentTime") > 0
+    page.get_by_label("Compare with").select_option("own: singer-2 01.wav")
+    page.wait_for_selector(".compared tbody tr")
+    assert wrong == []
+    page.close()
