@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fake_latents import write_clips, write_latents
@@ -34,3 +37,19 @@ def explorer(latents_run) -> Path:
 def shard(explorer):
     """Return what a shard of it holds."""
     return lambda name: read_shard(explorer / "data" / f"{name}.js", name)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """A browser, or a reason to skip."""
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="playwright is not installed (pip install playwright)"
+    )
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if found is None:
+        pytest.skip("no Chromium on the PATH")
+    with playwright.sync_playwright() as driver:
+        flags = ["--no-sandbox", "--autoplay-policy=no-user-gesture-required"]
+        started = driver.chromium.launch(executable_path=found, args=flags)
+        yield started
+        started.close()

@@ -21,22 +21,6 @@ pytestmark = pytest.mark.slow
 FRAMES = "otoscope-mini/layer_03/topk-40-s0.9-seed0"
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """A browser, or a reason to skip."""
-    playwright = pytest.importorskip(
-        "playwright.sync_api", reason="playwright is not installed (pip install playwright)"
-    )
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if found is None:
-        pytest.skip("no Chromium on the PATH")
-    with playwright.sync_playwright() as driver:
-        flags = ["--no-sandbox", "--autoplay-policy=no-user-gesture-required"]
-        started = driver.chromium.launch(executable_path=found, args=flags)
-        yield started
-        started.close()
-
-
 @pytest.fixture
 def visit(browser, explorer) -> Iterator[Any]:
     """Return a function that opens an address of the explorer; at the end nothing may have gone wrong or out."""
@@ -216,6 +200,17 @@ def test_one_file_has_all_and_plays(browser, explorer, tmp_path):
     until(page, "player.sound.currentTime > 0.1")
     assert wrong == []
     page.close()
+
+
+def test_two_clips_are_compared(visit):
+    page = visit(f"#/{FRAMES}/clip/clip-03")
+    page.get_by_label("Compare with").select_option("clip-04")
+    page.wait_for_selector(".compared")
+    assert page.evaluate("location.hash").endswith("/clip/clip-03?with=clip-04")
+    shard = page.evaluate("load('d0/clips-0')")
+    one, two = ({row[0]: row[3] for row in shard[str(clip)]["rows"]} for clip in (3, 4))
+    most = max(one.keys() | two.keys(), key=lambda latent: abs(one.get(latent, 0) - two.get(latent, 0)))
+    assert page.locator(".compared tbody .number").first.inner_text() == str(most)
 
 
 def test_keys_go_through_latents_in_the_tables_order(visit):

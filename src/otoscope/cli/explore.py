@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from otoscope.cli.app import app
+from otoscope.errors import InputError
 from otoscope.wording import count
 
 
@@ -25,6 +27,10 @@ def explore(
     single_file: Annotated[
         bool, typer.Option("--single-file", help="Also write it as one file, to pass on; for small runs.")
     ] = False,
+    serve: Annotated[
+        bool,
+        typer.Option("--serve", help="Serve it on this machine alone, where it also takes a sound of yours."),
+    ] = False,
     open_page: Annotated[
         bool, typer.Option("--open/--no-open", help="Open it in the browser, or only write it.")
     ] = True,
@@ -32,6 +38,8 @@ def explore(
     """Hear what each latent responds to: write pages that open from disk, if needed, and open them."""
     from otoscope.explorer import write_explorer
 
+    if serve and single_file:
+        raise InputError("--serve serves the folder; give it without --single-file")
     page = write_explorer(*places, out=out, audio=audio, single_file=single_file)
     files = [page] if single_file else [file for file in page.parent.rglob("*") if file.is_file()]
     size = sum(file.stat().st_size for file in files) / 1e6
@@ -40,5 +48,19 @@ def explore(
         print(
             "It holds copies of the recordings: pass it on only as their licence and the people in them allow."
         )
-    if open_page:
+    if serve:
+        _serve(page, places, open_page)
+    elif open_page:
         typer.launch(page.resolve().as_uri())
+
+
+def _serve(page: Path, places: list[Path], open_page: bool) -> None:
+    from otoscope.explorer.serving import make_server
+
+    with make_server(page, places) as server:
+        address = f"http://127.0.0.1:{server.server_port}/"
+        print(f"Served at {address} until you press Ctrl-C; takes a sound of your own too.", flush=True)
+        if open_page:
+            typer.launch(address)
+        with contextlib.suppress(KeyboardInterrupt):
+            server.serve_forever()

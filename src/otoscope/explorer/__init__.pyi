@@ -1,3 +1,4 @@
+from .notebook import Latents, open_latents
 from .site import write_explorer
 
-__all__ = ["write_explorer"]
+__all__ = ["Latents", "open_latents", "write_explorer"]

@@ -92,8 +92,8 @@ def latent_shards(
     latents = dictionary.table("latents").sort_values("latent", kind="stable")
     examples = dictionary.table("examples").sort_values(["latent", "rank"], kind="stable")
     clips = examples[examples.clip_id.isin(numbers)].assign(clip=examples.clip_id.map(numbers))
-    labels = dictionary.table("labels").sort_values("auc", ascending=False)
-    factors = dictionary.table("factors").sort_values("rho", key=abs, ascending=False)
+    labels = dictionary.table("labels")
+    factors = dictionary.table("factors")
     neighbours = dictionary.table("neighbours").sort_values("cosine", ascending=False)
     parts = {
         "labels": _rows_of(labels, "column value auc null95 p_corrected"),

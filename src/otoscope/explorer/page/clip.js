@@ -6,8 +6,9 @@
 /**
  * @param {any} row of run.dictionaries
  * @param {string} id of the clip
+ * @param {string} other id of a clip to compare with, or ""
  */
-async function clipPage(row, id) {
+async function clipPage(row, id, other) {
   const [table, clips] = await Promise.all([load(`${row.data}/table`), load("clips")]);
   const number = clips.id.indexOf(id);
   if (number < 0) throw new Error(`no page of this folder shows a clip '${id}'`);
@@ -41,6 +42,7 @@ async function clipPage(row, id) {
         h("div", { class: "strip" }, h("span", {}), timeAxis(duration_s)),
         line)),
     rest.length ? h("section", { class: "card" }, h("h2", {}, drawn.length ? "Weaker ones" : "Latents that fire"), restOf(row, table, rest)) : null);
+  root.append(await comparison(row, table, clips, number, other));
   showTransport(() => figure);
   return root;
 }

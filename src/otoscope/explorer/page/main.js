@@ -10,7 +10,7 @@ let asked = 0;
  * @returns {{name: string, kind: string|undefined, id: string, query: URLSearchParams}}
  */
 function where() {
-  const found = /^#\/(.*?)(?:\/(latent|clip)\/([^?/]*))?(?:\?(.*))?$/.exec(location.hash) ?? ["", "", undefined, "", ""];
+  const found = /^#\/(.*?)(?:\/(latent|clip|own)\/?([^?/]*))?(?:\?(.*))?$/.exec(location.hash) ?? ["", "", undefined, "", ""];
   return { name: found[1].split("/").map(decoded).join("/"), kind: found[2], id: decoded(found[3] ?? ""), query: new URLSearchParams(found[4] ?? "") };
 }
 
@@ -34,7 +34,7 @@ async function showPage() {
   let page;
   try {
     if (!row) throw new Error(`this folder has no dictionary '${name}'`);
-    page = kind === "latent" ? await latentPage(row, Number(id)) : kind === "clip" ? await clipPage(row, id) : await overviewPage(row, query);
+    page = kind === "latent" ? await latentPage(row, Number(id)) : kind === "clip" ? await clipPage(row, id, query.get("with") ?? "") : kind === "own" && served ? await ownPage(row) : await overviewPage(row, query);
   } catch (error) {
     page = h("div", { class: "page" }, h("h1", { tabindex: "-1" }, "There is nothing here"), h("p", {}, `${/** @type {Error} */ (error).message}.`), h("p", {}, h("a", { href: "#/" }, "To the overview")));
   }
@@ -54,7 +54,7 @@ function showHead(row, kind, id) {
   const chooser = /** @type {HTMLSelectElement} */ (document.getElementById("chooser"));
   const crumbs = /** @type {HTMLElement} */ (document.getElementById("crumbs"));
   if (row) chooser.value = row.name;
-  crumbs.replaceChildren(...(row && kind ? [h("a", { href: address(row) }, "All latents"), h("span", { class: "quiet" }, kind === "latent" ? `latent ${id}` : id)] : []));
+  crumbs.replaceChildren(...(row && kind ? [h("a", { href: address(row) }, "All latents"), h("span", { class: "quiet" }, kind === "latent" ? `latent ${id}` : id || "your own sound")] : []));
 }
 
 /** @param {KeyboardEvent} event */

@@ -27,6 +27,7 @@ async function overviewPage(row, asked) {
       h("h1", { tabindex: "-1" }, run.name),
       h("p", { class: "lede" }, overviewSentence()),
       run.dictionaries.length === 1 ? h("dl", { class: "facts" }, ...measures().map(([title, hint, value]) => h("div", { title: hint }, h("dt", {}, title), h("dd", {}, h("b", {}, value(row)))))) : null,
+      served ? h("p", {}, h("a", { href: `${address(row)}/own` }, "Try a sound of your own")) : null,
       run.report ? h("p", {}, h("a", { href: run.report }, "The report of this run")) : null),
     run.dictionaries.length > 1 ? dictionaries(row) : null,
     map.root,
