@@ -36,7 +36,6 @@ from otoscope.interventions import (
 from otoscope.interventions.respond import inside
 from otoscope.saes import SparseAutoencoder, codes_of, make_config, train_saes
 
-LAYERS = (4, 2)
 TEST_TAKES = range(10, 15)
 
 
@@ -53,6 +52,10 @@ def main() -> None:
     parser.add_argument("--speech", type=int, default=2, help="Clips of each of the ten speakers.")
     parser.add_argument("--noises", type=int, default=40)
     parser.add_argument("--rows", type=int, default=60_000, help="Frames that a dictionary learns from.")
+    parser.add_argument("--epochs", type=int, default=2, help="Passes over them.")
+    parser.add_argument("--seconds", type=float, default=8.0, help="Of speech, at most.")
+    parser.add_argument("--layers", type=int, nargs="+", default=[4, 2])
+    parser.add_argument("--ks", type=int, nargs="+", default=[51, 16], help="Active latents of a frame's code.")
     options = parser.parse_args()
     torch.set_num_threads(1)
     options.out.mkdir(parents=True, exist_ok=True)
@@ -112,7 +115,7 @@ def erase(options: argparse.Namespace) -> None:
     concepts = {n: Concept(clips[n].astype(str).to_numpy(), split, take.to_numpy()) for n in ("digit", "speaker")}
     train = split == "train"
     rows = Rows(options.out / "erasure.csv")
-    for layer in LAYERS:
+    for layer in options.layers:
         x = np.asarray(store.layer(layer), dtype=np.float32)
         sae = dictionary(options, "means", lambda x=x: x[train], layer, 512, 26, epochs=100, batch_size=32)
         codes = codes_of(sae, x)
@@ -176,16 +179,17 @@ class Ear:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.encoder: Encoder = oto.load_encoder(options.whisper, device="cpu")
+        self.layers: list[int] = sorted(options.layers)
         self.words = Words(most=60)
         self.words.prepare(self.encoder)
 
     def listen(self, waveforms: list[np.ndarray]) -> tuple[list[Any], dict[int, list[torch.Tensor]]]:
         """Return the untouched transcripts, and the states of the layers."""
-        plain, states = [], {layer: [] for layer in LAYERS}
+        plain, states = [], {layer: [] for layer in self.layers}
         for waveform in waveforms:
-            found = self.encoder.hidden_states(waveform[None], [*sorted(LAYERS), "final"])
+            found = self.encoder.hidden_states(waveform[None], [*self.layers, "final"])
             plain += self.words.hear(found["final"])
-            for layer in LAYERS:
+            for layer in self.layers:
                 states[layer].append(found[layer])
         return plain, states
 
@@ -209,12 +213,12 @@ class Ear:
 
 
 def speech(options: argparse.Namespace) -> tuple[list[np.ndarray], list[str]]:
-    """Return clips of the ten speakers of test-other, at most 8 s, and who speaks."""
+    """Return clips of the ten speakers of test-other, cut short, and who speaks."""
     paths = sorted(options.librispeech.glob("*.flac"))
     who = pd.Series([path.name.split("-")[0] for path in paths])
     many = who.map(who.value_counts()) == 10
     frame = pd.DataFrame({"path": paths, "who": who})[many].groupby("who").head(options.speech)
-    return [read_audio(path, sample_rate=16_000, stop_s=8.0)[0] for path in frame.path], list(frame.who)
+    return [read_audio(path, sample_rate=16_000, stop_s=options.seconds)[0] for path in frame.path], list(frame.who)
 
 
 def frames(options: argparse.Namespace, layer: int) -> np.ndarray:
@@ -230,7 +234,7 @@ def frames(options: argparse.Namespace, layer: int) -> np.ndarray:
 def frame_dictionary(options: argparse.Namespace, layer: int, k: int) -> SparseAutoencoder:
     """Return a dictionary of 1,024 latents of frames."""
     return dictionary(
-        options, "frames", lambda: frames(options, layer), layer, 1024, k, epochs=2, batch_size=512
+        options, "frames", lambda: frames(options, layer), layer, 1024, k, epochs=options.epochs, batch_size=512
     )
 
 
@@ -242,14 +246,14 @@ def splice_layers(options: argparse.Namespace) -> None:
     say(f"{len(plain)} clips, such as: {plain[0].text}")
     check = answers(ear.encoder, waveforms[:1], ear.words)
     assert check[0].tokens == plain[0].tokens, "states kept and states anew must give one transcript"
-    for layer in LAYERS:
+    for layer in options.layers:
         if rows.has(layer=layer):
             continue
-        saes = {f"topk-1024-k{k}": frame_dictionary(options, layer, k) for k in (16, 51)}
+        saes = {f"topk-1024-k{k}": frame_dictionary(options, layer, k) for k in options.ks}
         mean = frames(options, layer).mean(0)
-        untrained = make_untrained(saes["topk-1024-k51"])
+        untrained = make_untrained(next(iter(saes.values())))
         table = splice(
-            ear.encoder, waveforms, ear.words, layer, saes | {"untrained-1024-k51": untrained}, mean=mean,
+            ear.encoder, waveforms, ear.words, layer, saes | {f"untrained-1024-k{options.ks[0]}": untrained}, mean=mean,
             groups=who, plain=plain, answer=ear.again(waveforms, states, plain),
             on_done=lambda name, t: say(f"{name}: {t[['loss', 'kl', 'changed_words']].mean().round(3).to_dict()}"),
         )  # fmt: skip

@@ -88,6 +88,7 @@ class Words:
         self._no_stamps = getattr(settings, "no_timestamps_token_id", None)
         self._languages = dict(getattr(settings, "lang_to_id", None) or {})
         self._transcribe = (getattr(settings, "task_to_id", None) or {}).get("transcribe")
+        self._room = self._model.config.max_target_positions
         self._never = list(settings.suppress_tokens or [])
         self._not_first = list(settings.begin_suppress_tokens or [])
 
@@ -131,7 +132,8 @@ class Words:
         if prompt:
             logits, cache = self._step(state, prompt, cache)
         tokens, kept = [], [logits[-1]]
-        while len(tokens) < self._most:
+        most = min(self._most, self._room - 1 - len(prompt))
+        while len(tokens) < most:
             allowed = kept[-1].float().clone()
             allowed[self._never if tokens else [*self._never, *self._not_first]] = -torch.inf
             tokens.append(int(allowed.argmax()))
