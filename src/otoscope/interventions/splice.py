@@ -1,0 +1,122 @@
+"""The splice test: replace a layer by its reconstruction, its mean or zero, and see what the model loses.
+
+What a language model's "loss recovered" is, for audio: ``recovered = (zero - reconstruction) / (zero - untouched)`` of
+a measure, 1 where the reconstruction does what the layer does, 0 where it does no better than nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from otoscope.interventions.edits import Edit, replaced_by, through
+from otoscope.interventions.readouts import Readout
+from otoscope.interventions.respond import Edits, answers, check_sae, scores
+from otoscope.probing import mean_interval
+
+if TYPE_CHECKING:
+    from otoscope.encoders.encoder import Encoder
+    from otoscope.encoders.tokens import Layer
+    from otoscope.saes.base import SparseAutoencoder
+
+UNTOUCHED, RECONSTRUCTION, MEAN, ZERO = "untouched", "reconstruction", "mean", "zero"
+"""The values of ``replaced_by``."""
+
+
+def splice(
+    encoder: Encoder,
+    waveforms: Sequence[np.ndarray],
+    readout: Readout,
+    layer: Layer,
+    saes: Mapping[str, SparseAutoencoder],
+    *,
+    mean: np.ndarray,
+    groups: Sequence | np.ndarray | None = None,
+    truth: Sequence[Any] | None = None,
+    plain: Sequence[Any] | None = None,
+    answer: Callable[[Edits], list[Any]] | None = None,
+    on_done: Callable[[str, pd.DataFrame], None] | None = None,
+) -> pd.DataFrame:
+    """Replace a layer's states, one clip's tokens at a time, and measure what its model then says.
+
+    Parameters
+    ----------
+    encoder : Encoder
+    waveforms : sequence of array [samples]
+        Clips that the autoencoders were not trained on.
+    readout : Readout
+        Prepared with this encoder.
+    layer : int or "final"
+    saes : mapping of name -> autoencoder
+        Of this layer.
+    mean : np.ndarray [width]
+        Of the layer's training rows.
+    groups : sequence [clips], optional
+        Speaker, singer, for intervals; default: each clip its own.
+    truth : sequence [clips], optional
+        What the readout should say.
+    plain : sequence [clips], optional
+        The untouched model's answers, where they are known already.
+    answer : callable, optional
+        From edits to the readout's answer to each clip; default: `answers`. One that keeps the states before the
+        layer need not compute them again.
+    on_done : callable, optional
+        Called with each replacement's name and its measures, a row a clip.
+
+    Returns
+    -------
+    DataFrame
+        ``layer, sae, replaced_by, readout, measure, value, low, high, recovered, n_clips, n_groups``: the mean over
+        clips with its 95 % interval for clips of new groups. `recovered` is of the means.
+    """
+    for sae in saes.values():
+        check_sae(sae, encoder, layer)
+    if plain is None:
+        plain = answers(encoder, waveforms, readout)
+    ask = answer or partial(answers, encoder, waveforms, readout, plain=plain)
+    edits: dict[tuple[str, str], Edit] = {
+        ("", UNTOUCHED): lambda state: state,
+        ("", MEAN): replaced_by(mean),
+        ("", ZERO): replaced_by(0.0),
+        **{(name, RECONSTRUCTION): through(sae, error="spliced") for name, sae in saes.items()},
+    }
+    measured = {}
+    for key, edit in edits.items():
+        edited = ask({layer: edit})
+        measured[key] = scores(readout, plain, edited, truth)
+        if on_done:
+            on_done(" ".join(filter(None, key)), measured[key])
+    sides = np.arange(len(waveforms)) if groups is None else groups
+    return _table(measured, sides).assign(layer=layer, readout=readout.name)[list(COLUMNS)]
+
+
+COLUMNS = (
+    "layer", "sae", "replaced_by", "readout", "measure", "value", "low", "high", "recovered", "n_clips", "n_groups",
+)  # fmt: skip
+
+
+def _table(measured: Mapping[tuple[str, str], pd.DataFrame], groups: Sequence | np.ndarray) -> pd.DataFrame:
+    best, worst = measured["", UNTOUCHED].mean(), measured["", ZERO].mean()
+    rows = []
+    for (name, kind), table in measured.items():
+        for measure in table:
+            found = mean_interval(table[measure].to_numpy(), groups)
+            room = worst[measure] - best[measure]
+            rows.append(
+                {
+                    "sae": name,
+                    "replaced_by": kind,
+                    "measure": measure,
+                    "value": found.value,
+                    "low": found.low,
+                    "high": found.high,
+                    "recovered": (worst[measure] - found.value) / room if room else float("nan"),
+                    "n_clips": len(table),
+                    "n_groups": found.n_groups,
+                }
+            )
+    return pd.DataFrame(rows)
