@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -31,13 +32,15 @@ class Content(NamedTuple):
     """Whether the signature will tell any later change."""
 
 
-def signature(path: str | os.PathLike) -> Signature:
+def signature(path: str | os.PathLike[str]) -> Signature:
     """Return what tells that a file has changed; OSError if there is none."""
+    if "\0" in os.fspath(path):
+        raise FileNotFoundError(errno.ENOENT, "no such file", os.fspath(path))
     found = os.stat(path)
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_dev
 
 
-def content(path: str | os.PathLike) -> Content:
+def content(path: str | os.PathLike[str]) -> Content:
     """Return what a file holds, read only if it is not known already.
 
     Raises
