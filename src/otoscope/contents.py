@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -31,13 +32,15 @@ class Content(NamedTuple):
     """Whether the signature will tell any later change."""
 
 
-def signature(path: str | os.PathLike) -> Signature:
+def signature(path: str | os.PathLike[str]) -> Signature:
     """Return what tells that a file has changed; OSError if there is none."""
+    if "\0" in os.fspath(path):
+        raise FileNotFoundError(errno.ENOENT, "no such file", os.fspath(path))
     found = os.stat(path)
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_dev
 
 
-def content(path: str | os.PathLike) -> Content:
+def content(path: str | os.PathLike[str]) -> Content:
     """Return what a file holds, read only if it is not known already.
 
     Raises
@@ -72,8 +75,10 @@ def hashes(paths: Iterable[str | os.PathLike[str]]) -> dict[str, Content]:
     """Return what each file holds, hashed in threads; a file that cannot be read is left out."""
     from otoscope.compute import thread_map
 
-    names = list(dict.fromkeys(os.fspath(path) for path in paths))
-    return {name: found for name, found in zip(names, thread_map(_content, names)) if found is not None}
+    found = {name: _known_content(name) for name in dict.fromkeys(os.fspath(path) for path in paths)}
+    unknown = [name for name, known in found.items() if known is None]
+    found |= dict(zip(unknown, thread_map(_content, unknown)))
+    return {name: held for name, held in found.items() if held is not None}
 
 
 def load(path: str | os.PathLike) -> list[tuple[str, Signature]]:
@@ -92,6 +97,13 @@ def save(path: str | os.PathLike, seen: Iterable[tuple[str, Signature]]) -> None
 
 
 _known: dict[Signature, Content] = {}
+
+
+def _known_content(path: str) -> Content | None:
+    try:
+        return _known.get(signature(path))
+    except OSError:
+        return None
 
 
 def _content(path: str) -> Content | None:

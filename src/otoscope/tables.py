@@ -256,8 +256,13 @@ def _typed_parquet(path: Path, text: Collection[str] | Literal["all"]) -> pd.Dat
     import pandas as pd
     import pyarrow.parquet as pq
 
-    table = pd.read_parquet(path).reset_index(drop=True)
-    classes = _class_names(pq.read_schema(path).metadata or {})
+    try:
+        table = pd.read_parquet(path).reset_index(drop=True)
+        classes = _class_names(pq.read_schema(path).metadata or {})
+    except Exception as error:  # pandas' and pyarrow's errors on what is damaged may be anything
+        raise InputError(
+            f"'{path}' cannot be read as a table: it is no parquet file, or damaged; copy it again"
+        ) from error
     for name in table.columns:
         cells = list(table[name])
         if any(isinstance(cell, dict) for cell in cells[:100]):

@@ -208,15 +208,39 @@ def test_extract_refuses_in_a_sentence(
 def test_a_train_that_streams_measures_what_it_made(capsys, store, tmp_path, monkeypatch):
     """What does not fit into memory is never read whole, not at the end either."""
     code, said = run(
-        capsys, "train", store, "--out", tmp_path / "a", "--latents", 8, "--epochs", 2, "--device", "cpu"
+        capsys,
+        "train",
+        store,
+        "--out",
+        tmp_path / "a",
+        "--latents",
+        8,
+        "--sparsity",
+        0.5,
+        "--epochs",
+        2,
+        "--device",
+        "cpu",
     )
-    assert code == 0
+    assert code == 0, said
     monkeypatch.setattr("otoscope.saes.training.train._Place._too_large", lambda *a: True)
     monkeypatch.setattr(Activations, "layer", lambda *a, **k: pytest.fail("it was read whole"))
     code, streamed = run(
-        capsys, "train", store, "--out", tmp_path / "b", "--latents", 8, "--epochs", 2, "--device", "cpu"
+        capsys,
+        "train",
+        store,
+        "--out",
+        tmp_path / "b",
+        "--latents",
+        8,
+        "--sparsity",
+        0.5,
+        "--epochs",
+        2,
+        "--device",
+        "cpu",
     )
-    assert code == 0
+    assert code == 0, said
     assert streamed.count("FVU") == said.count("FVU") == 3
     assert "nan" not in streamed
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import subprocess
@@ -14,10 +13,11 @@ import yaml
 
 from otoscope.errors import InputError, OtoscopeError, ProvenanceError
 from otoscope.experiment import run as run_experiment
-from otoscope.experiment.records import versions
+from otoscope.experiment.records import read_record, versions
 from otoscope.experiment.run_directory import RunDirectory
 from otoscope.experiment.spec import load_spec
 from otoscope.files import locked
+from otoscope.report.run import read_run
 
 
 def directory(path, *settings) -> RunDirectory:
@@ -117,7 +117,7 @@ def test_tables_of_an_older_schema_are_made_again_and_all_else_is_kept(tmp_path)
     assert make_both() == [False, False]
     for name in ("heavy", "tables"):
         record = tmp_path / "stages" / f"{name}.json"
-        record.write_text(json.dumps(json.loads(record.read_text()) | {"schema": 1}))
+        record.write_text(read_record(record).model_copy(update={"schema_": 1}).text())
     assert make_both() == [False, True]
 
 
@@ -222,6 +222,7 @@ class TestLock:
     CODE = """
 import sys, time
 from otoscope.files import locked
+from otoscope.report.run import read_run
 with locked(sys.argv[1], shared_by=sys.argv[2] or None):
     print("held", flush=True)
     time.sleep(60)
@@ -277,3 +278,15 @@ with locked(sys.argv[1], shared_by=sys.argv[2] or None):
         holder()
         with pytest.raises(OtoscopeError, match="is being worked on by another process"):
             run_experiment("demo", out=tmp_path)
+
+
+def test_a_report_is_not_drawn_from_a_table_that_was_changed(tmp_path):
+    make_table(directory(tmp_path))
+    table = tmp_path / "results" / "factors_info.csv"
+    assert list(read_run(tmp_path).tables) == ["factors_info"]
+    table.write_text(table.read_text().replace("pitch", "rhythm"))
+    with pytest.raises(InputError, match=r"factors_info.csv is not what the run wrote; run 'otoscope run'"):
+        read_run(tmp_path)
+    table.unlink()
+    with pytest.raises(InputError, match=r"factors_info.csv is lost"):
+        read_run(tmp_path)

@@ -207,9 +207,14 @@ class Activations:
     @cached_property
     def spans(self) -> list[tuple[int, int]]:
         """Ranges (first, stop) of the arrays that hold rows, in order."""
-        index = self._rows.array_row.to_numpy()
-        breaks = np.flatnonzero(np.diff(index) != 1) + 1
-        return [(int(part[0]), int(part[-1]) + 1) for part in np.split(index, breaks) if len(part)]
+        found: list[tuple[int, int]] = []
+        for record in self.records:
+            first, stop = record.first_row, record.first_row + record.rows
+            if found and found[-1][1] == first:
+                found[-1] = found[-1][0], stop
+            elif stop > first:
+                found.append((first, stop))
+        return found
 
     def to_xarray(self) -> xarray.Dataset:
         """Return an `xarray.Dataset`: one variable per layer, read when used, and the rows as coordinates.

@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any
 
+import numpy as np
 import pandas as pd
 import pydantic
 from zarr.storage import WrapperStore
@@ -118,10 +119,10 @@ def damaged(url: str, shard: str, what: str) -> InputError:
 def check_rows(rows: pd.DataFrame, record: ShardRecord, url: str) -> pd.DataFrame:
     """Return a shard's table of rows; InputError where it cannot be that of the record."""
     missing = [column for column in COLUMNS if column not in rows]
-    places = range(record.first_row, record.first_row + record.rows)
+    places = np.arange(record.first_row, record.first_row + record.rows)
     if missing:
         raise damaged(url, record.shard, f"its table of rows lacks the column {missing[0]}")
-    if rows["array_row"].tolist() != list(places):
+    if not np.array_equal(rows["array_row"].to_numpy(), places):
         raise damaged(url, record.shard, f"its table of rows is not that of the shard's {record.rows} rows")
     return rows
 

@@ -43,6 +43,8 @@ def with_durations(clips: pd.DataFrame, *, skip_unreadable: bool = False) -> pd.
     import pandas as pd
 
     paths = clips["path"].unique()
+    if not len(paths):
+        raise InputError("the table names no recordings; it has no rows")
     found: dict[str, AudioInfo] = {}
     left_out = []
     with progress("reading headers", len(paths), unit="files") as bar:

@@ -82,6 +82,7 @@ def read_run(run: str | Path | RunDirectory) -> Run:
     spec = _mapping(path / "spec.yaml")
     record = _mapping(path / "run.json")
     check_schema(record, path)
+    _check_unchanged(path)
     files = [path / "results" / f"{name}.csv" for name in TABLES if name != "published_comparison"]
     tables = {file.stem: read_table(file) for file in files if file.is_file()}
     parts = {name: _trained_and_nulls(name, table) for name, table in tables.items()}
@@ -171,6 +172,24 @@ def _trained_and_nulls(name: str, table: pd.DataFrame) -> tuple[pd.DataFrame, pd
         return table, table.iloc[:0]
     null = table["representation"].isin(NULLS)
     return table[~null].reset_index(drop=True), table[null].reset_index(drop=True)
+
+
+def _check_unchanged(path: Path) -> None:
+    """Raise InputError where a table is not what the run wrote there."""
+    from otoscope.contents import hashes
+    from otoscope.experiment.records import read_record
+
+    records = [read_record(file) for file in sorted((path / "stages").glob("*.json"))]
+    sums = {file: found for record in records if record for file, found in record.sums.items()}
+    sums = {file: found for file, found in sums.items() if file.startswith("results/")}
+    now = hashes(path / file for file in sums)
+    for file, wanted in sums.items():
+        held = now.get(str(path / file))
+        if held is None or held.sha256 != wanted:
+            raise InputError(
+                f"{path / file} is {'not what the run wrote' if held else 'lost'}; run 'otoscope run' with the same "
+                f"spec and --out {path} again: it is made anew"
+            )
 
 
 def _mapping(path: Path) -> dict[str, Any]:

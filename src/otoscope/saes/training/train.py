@@ -303,6 +303,9 @@ def _check_bank(configs: list[SAEConfig], seeds: Sequence[int]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise InputError(f"two configs are called {', '.join(twice)}; their folders would be the same")
+    wrong = [seed for seed in seeds if not 0 <= seed < 2**32]
+    if wrong:
+        raise InputError(f"a seed is 0 to {2**32 - 1}; got {wrong[0]}")
     if len(set(seeds)) != len(seeds):
         raise InputError(f"seeds must differ, got {list(seeds)}")
 
@@ -316,9 +319,8 @@ def _check_memory(
 ) -> None:
     """Raise InputError where the weights, their gradients and Adam's moments alone take more memory than is free."""
     if isinstance(activations, Mapping):
-        widths = [
-            int(np.shape(activations[layer])[-1]) if np.ndim(activations[layer]) else 0 for layer in layers
-        ]
+        shapes = [tuple(getattr(activations[layer], "shape", ())) for layer in layers]
+        widths = [int(shape[1]) for shape in shapes if len(shape) == 2]
     else:
         widths = [int(activations.widths[layer]) for layer in layers]
     n_weights = sum(2 * width * config.n_latents for width in widths for config in configs) * len(seeds)
