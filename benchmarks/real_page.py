@@ -217,9 +217,31 @@ NAMES = {
 }  # fmt: skip
 
 
+def run_probes() -> str:
+    """Digit probes and error of the run's two layers, two new speakers."""
+    dense, codes, nulls = (read(f"run_{name}_probing") for name in ("layer", "sae", "null"))
+    probes = pd.concat([dense.assign(representation="dense"), codes.assign(representation="topk"), nulls])
+    errors = pd.concat(
+        [read("run_reconstruction").assign(representation="topk"), read("run_null_reconstruction")]
+    )
+    rows = []
+    for name, called in NAMES.items():
+        row = {"representation": called}
+        for layer in sorted(codes["layer"].unique()):
+            own, lost = (of(table, representation=name, layer=layer) for table in (probes, errors))
+            row[f"layer {layer}: digit, %"] = over_seeds(own["score"], percent) if len(own) else ""
+            row[f"layer {layer}: FVU"] = over_seeds(lost["fvu"], lambda v: f"{v:.2f}") if len(lost) else ""
+        if any(list(row.values())[1:]):
+            rows.append(row)
+    return markdown(rows)
+
+
 def disentanglement() -> str:
     """Held-out R2 and effective dimensions of the ten factors that are predicted best, by representation."""
-    table = of(read("disentanglement_summary"), selection="top10_r2")
+    table = of(read("run_disentanglement_summary"), selection="top10_r2")
+    if (TABLES / "before_disentanglement_summary.csv").exists():
+        before = of(read("before_disentanglement_summary"), selection="top10_r2", representation="topk")
+        table = pd.concat([table, before.assign(representation="published")])
     rows = []
     for layer in sorted(table["layer"].unique()):
         for name, called in NAMES.items():
@@ -254,6 +276,7 @@ PARTS = {
     "errors": errors,
     "layers": layers,
     "kinds": kinds,
+    "run probes": run_probes,
     "disentanglement": disentanglement,
 }
 
