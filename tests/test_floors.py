@@ -14,7 +14,7 @@ import otoscope
 PACKAGE = Path(otoscope.__file__).parent
 FLOORS = [
     {"errors", "registry", "audio", "clips", "splits", "tables", "containers", "compute"}
-    | {"files", "hub", "results", "wording"},
+    | {"files", "hub", "results", "significance", "wording"},
     {"encoders", "datasets", "factors"},
     {"saes", "activations"},
     {"probing", "disentanglement", "latents", "interventions", "claims"},

@@ -17,7 +17,7 @@ from otoscope.errors import InputError, ProvenanceError, nearest
 if TYPE_CHECKING:
     import pandas as pd
 
-SCHEMA = 2
+SCHEMA = 3
 """Version of the tables below; stands in ``run.json`` and in the record of every stage."""
 
 Kind = Literal["text", "layer", "number", "count", "flag"]
@@ -160,6 +160,15 @@ _SUMMARY = (
 
 TABLES: dict[str, Table] = {
     "layer_probing": Table((*_LAYER, *_counts("seed"), *_PROBE)),
+    "layer_guide": Table(
+        (
+            *_text("encoder", "input", "layer"),
+            *_PROBE,
+            Column("best", "flag"),
+            *_numbers("weight", "attention", unit="fraction"),
+            *_numbers("gain", "gain_low", "gain_high", "gain_p"),
+        )
+    ),
     "predictions": Table(
         (*_LAYER, *_counts("seed"), *_text("clip_id"), *_counts("crop"), *_text("truth", "predicted"))
     ),
@@ -259,6 +268,7 @@ TABLES: dict[str, Table] = {
             *_counts("n_test", unit="rows"),
             *_counts("n_groups", unit="groups"),
             *_numbers("difference_se", "difference_df", "difference_p"),
+            Column("trusted", "flag"),
         )
     ),
     "sparse_probing": Table(
@@ -304,6 +314,13 @@ TABLES: dict[str, Table] = {
         (*_REPRESENTATION, *_counts("latent"), *_numbers("importance", "disentanglement"))
     ),
     "factor_families": Table((*_REPRESENTATION, *_counts(*FAMILIES, unit="factors")), more="count"),
+    "infomec": Table(
+        (
+            *_REPRESENTATION,
+            *_numbers("modularity", "compactness", "explicitness"),
+            *_counts("n_factors", unit="factors"),
+        )
+    ),
     "gap_scores": Table((*_REPRESENTATION, *_text("factor"), *_numbers("mig", "sap"))),
     "factor_entropy": Table(
         (

@@ -135,7 +135,7 @@ def test_a_validation_clip_is_drawn_by_file_or_by_singer(paper, sound):
 
 
 def test_switches_are_the_21_differences_in_order():
-    assert [switch.number for switch in SWITCHES] == list(range(1, 22))
+    assert [switch.number for switch in SWITCHES] == list(range(1, 25))
     spec = load_spec("paper", settings=["dataset.root=x"])
     for switch in SWITCHES:
         assert switch.settings(spec) is not None or switch.reason or switch.common_width, switch.name
@@ -162,7 +162,7 @@ def test_ablation_turns_each_rule_alone(tiny_encoder, tmp_path_factory, tmp_path
     ]
     table = ablate("paper-demo", out=tmp_path, settings=settings).set_index("number")
     assert list(table.index) == list(range(23))
-    assert list(table.role) == ["published", *["switch"] * 21, "sound"]
+    assert list(table.role) == ["published", *["switch"] * 24, "sound"]
     assert (table.loc[0, ["d_best_layer_score", "d_r2_top10", "d_completeness_gain"]] == 0).all()
     for number in (1, 7, 8, 9, 10, 12, 16, 17, 19, 21):
         assert table.note[number]

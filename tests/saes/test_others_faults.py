@@ -81,7 +81,7 @@ def test_665_711_the_mean_explains_nothing_however_long_it_is():
 
 OTHER = {
     "epochs": 3, "batch_size": 8, "lr": 0.1, "warmup_steps": 2, "decay_fraction": 0.5, "normalise": "center",
-    "start": "data", "revive": False, "frozen": "encoder", "data_seed": 1, "select": "paper", "dtype": "float64",
+    "start": "data", "revive": False, "frozen": "encoder", "data_seed": 1, "select": "paper", "precision": "float64",
 }  # fmt: skip
 
 

@@ -88,7 +88,7 @@ class Store:
     def write_shard(
         self, shard: Shard, arrays: dict[Layer, np.ndarray], rows: pd.DataFrame, skipped: list[dict[str, str]]
     ) -> None:
-        """Write a shard: arrays first, then its skipped clips, and its rows file last."""
+        """Write a shard: arrays [rows, width] first, then its skipped clips, and its rows file last."""
         rows = rows.assign(array_row=np.arange(shard.first_row, shard.first_row + len(rows)))
         with self._file_errors(f"writing shard {shard.name}"):
             group = self.group("r+")

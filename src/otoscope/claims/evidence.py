@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import pandas as pd
 
+from otoscope import significance
 from otoscope.results import at_nearest_sparsity, r2_column, trained_codes
 
 FEWEST_FACTORS = 3
@@ -253,7 +254,7 @@ def p_above_chance(row: Any, chance: float) -> float:
 
 
 def spearman(x: np.ndarray, y: np.ndarray) -> float:
-    """Return Spearman's rank correlation, ties averaged; 0 where one side is constant."""
+    """Return Spearman's rank correlation of x and y [factors], ties averaged; 0 where one side is constant."""
     a, b = (pd.Series(np.asarray(v, dtype=float)).rank().to_numpy() for v in (x, y))
     a, b = a - a.mean(), b - b.mean()
     norm = np.sqrt((a**2).sum() * (b**2).sum())
@@ -280,7 +281,7 @@ def rising(values: np.ndarray, *, n_permutations: int, seed: list[int]) -> tuple
 def negative_rank_correlation(
     x: np.ndarray, y: np.ndarray, *, n_permutations: int, seed: list[int]
 ) -> tuple[float, float]:
-    """Return Spearman's correlation and how often permuted pairs are as far below 0 (one-sided p)."""
+    """Return Spearman's correlation of x and y [factors], and how often permuted pairs are as low (one-sided p)."""
     rho = spearman(x, y)
     a, b = (pd.Series(np.asarray(v, dtype=float)).rank().to_numpy() for v in (x, y))
     a, b = a - a.mean(), b - b.mean()
@@ -293,13 +294,8 @@ def negative_rank_correlation(
 
 def holm(p_values: Mapping[Key, float], *, level: float) -> dict[Key, bool]:
     """Return which of several tests are significant together (Holm 1979); NaN is not, and does not count."""
-    known = {key: p for key, p in p_values.items() if not np.isnan(p)}
-    significant = dict.fromkeys(p_values, False)
-    for rank, key in enumerate(sorted(known, key=known.__getitem__)):
-        if known[key] > level / (len(known) - rank):
-            break
-        significant[key] = True
-    return significant
+    corrected = significance.holm(list(p_values.values()))
+    return {key: bool(p <= level) for key, p in zip(p_values, corrected)}
 
 
 def together(p_values: Mapping[Key, float], *, level: float = 0.025) -> dict[Key, bool]:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from otoscope import wording
 from otoscope.claims.evidence import Difference, Place, Rules, headline, together
-from otoscope.results import AS_PUBLISHED, IN_PART, NO, NOT_TESTED, YES
+from otoscope.results import AS_PUBLISHED, IN_PART, NO, NOT_TESTED, SHORT_NULL_LABELS, YES
 
 
 class Found(NamedTuple):
@@ -101,7 +101,7 @@ def levels(found: Sequence[Mapping[str, float]], digits: int) -> str:
     """Write the means over layers of several representations; one that was not measured is left out."""
     table = pd.DataFrame(found)
     means = {column: table[column].mean() for column in table if table[column].notna().any()}
-    return ", ".join(f"{key} {value:.{digits}f}" for key, value in means.items())
+    return ", ".join(f"{SHORT_NULL_LABELS.get(key, key)} {value:.{digits}f}" for key, value in means.items())
 
 
 def scope(places: Collection[Place], *more: str) -> str:

@@ -142,7 +142,7 @@ def train(
         batch_size=batch_size,
         lr=lr,
         normalise=normalise,
-        dtype=precision,
+        precision=precision,
         device=device,
         checkpoint=out / "checkpoint",
         log=out,

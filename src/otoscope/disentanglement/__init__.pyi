@@ -9,7 +9,7 @@ from .nulls import pca_codes, random_codes, shuffle_factors
 from .other_scores import gap_scores, measure_forest
 from .results import COLUMNS, Disentanglement, living
 from .scores import completeness, disentanglement, effective_dims
-from .summary import SELECTIONS, family_counts, select_factors, summarise
+from .summary import SAME, SELECTIONS, family_counts, same_factors, select_factors, summarise, summarise_same
 from .uniqueness import completeness_range, free_directions
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "LABEL_SHARE",
     "MIXED_SHARE",
     "R2_FLOOR",
+    "SAME",
     "SELECTIONS",
     "compare_best",
     "completeness",
@@ -52,5 +53,7 @@ __all__ = [
     "random_codes",
     "select_factors",
     "shuffle_factors",
+    "same_factors",
     "summarise",
+    "summarise_same",
 ]

@@ -15,7 +15,7 @@ State = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def start(xy: np.ndarray) -> State:
-    """Return the state of all coefficients at zero."""
+    """Return the state of all coefficients at zero, for correlations ``xy [features]``."""
     return np.zeros(len(xy)), xy.copy(), np.zeros(len(xy), dtype=np.bool_)
 
 

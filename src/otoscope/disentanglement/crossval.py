@@ -220,7 +220,7 @@ class _Search:
         self.baseline = np.empty_like(self.y)
 
     def fit_more(self, factors: np.ndarray, count: int) -> None:
-        """Fit the next `count` penalties of these factors, on every training set."""
+        """Fit the next `count` penalties of these factors [some] (places in the table), on every training set."""
         first = not self.n_tried.any()
         at = self.n_tried[factors[0]]
         new = slice(at, min(at + count, self.penalties.shape[1]))

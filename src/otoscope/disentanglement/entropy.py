@@ -67,7 +67,7 @@ def knn_entropy(values: np.ndarray, *, k: int = 3) -> float:
 
 
 def histogram_entropy(values: np.ndarray, *, bins: int = 10) -> float:
-    """Return the entropy of a histogram of equal bins over the range of the values, in bits (0 to log2 bins).
+    """Return the entropy of a histogram of ``values [rows]``, of equal bins over their range, in bits (0 to log2 bins).
 
     Examples
     --------

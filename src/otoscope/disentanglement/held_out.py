@@ -44,12 +44,12 @@ class HeldOut:
 
     @classmethod
     def empty(cls, truth: np.ndarray) -> HeldOut:
-        """Return one in which nothing is measured yet."""
+        """Return one of ``truth [rows, factors]`` in which nothing is measured yet."""
         predictions, label, within = np.full((3, *truth.shape), np.nan, dtype=np.float32)
         return cls(truth, predictions, label, within, np.full(truth.shape, -1, dtype=np.int16))
 
     def only(self, rows: np.ndarray, columns: np.ndarray) -> HeldOut:
-        """Return that of some rows and factors."""
+        """Return that of some rows [some] and factors [some], masks or places."""
         place = np.ix_(rows, columns)
         arrays = (self.truth, self.predictions, self.label, self.within, self.folds)
         return HeldOut(*(array[place] for array in arrays))
@@ -79,7 +79,7 @@ class HeldOut:
 
 
 def label_owned(r2_label: np.ndarray, r2_cv: np.ndarray) -> np.ndarray:
-    """Return which factors are the label's: such a factor is ranked, and claimed, by the R2 beyond the label."""
+    """Return which factors are the label's [factors]: these are ranked, and claimed, by the R2 beyond the label."""
     return (np.asarray(r2_label) > LABEL_FLOOR) & (np.asarray(r2_label) > LABEL_SHARE * np.asarray(r2_cv))
 
 

@@ -38,7 +38,7 @@ class Moments:
         return x, y
 
     def standardised(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Return Gram matrix and correlations of rows centred by class and scaled; 1 / std of features and factors."""
+        """Return Gram [p, p] and correlations [p, factors] of rows centred by class and scaled; 1 / std of both."""
         n = self.n.sum()
         means_x, means_y = self.means()
         gram = (self.xx - means_x.T @ self.x) / n

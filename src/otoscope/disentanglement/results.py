@@ -91,7 +91,7 @@ def check_numeric(factors: pd.DataFrame) -> None:
 
 
 def check_groups(groups: Sequence | np.ndarray | None, n_rows: int) -> np.ndarray:
-    """Return a group for each row, itself by default; or say why folds cannot be made of them."""
+    """Return a group for each row [rows], itself by default; or say why folds cannot be made of them."""
     if groups is None:
         return np.arange(n_rows)
     groups = np.asarray(groups)
@@ -107,7 +107,7 @@ def check_groups(groups: Sequence | np.ndarray | None, n_rows: int) -> np.ndarra
 
 
 def check_classes(classes: Sequence | np.ndarray, n_rows: int) -> np.ndarray:
-    """Return a number from 0 for the class of each row; rows without a label are a class of their own."""
+    """Return a number from 0 for the class of each row [rows]; rows without a label are a class of their own."""
     if len(classes) != n_rows:
         raise InputError(f"expected a class for each of the {n_rows} rows; got {len(classes)}")
     codes, names = pd.factorize(np.asarray(classes, dtype=object))
@@ -115,7 +115,7 @@ def check_classes(classes: Sequence | np.ndarray, n_rows: int) -> np.ndarray:
 
 
 def patterns(y: np.ndarray, groups: np.ndarray | None = None) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return (rows, columns) of factors measurable in the same rows, where they vary: these share a Gram matrix.
+    """Return (rows, columns) of ``y [rows, factors]`` measurable in the same rows, where they share a Gram matrix.
 
     Left out are factors measurable in too few rows, or, if `groups` are given, in too few groups.
     """

@@ -68,7 +68,7 @@ def disentanglement(importance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def weighted_mean(scores: np.ndarray, weights: np.ndarray) -> float:
-    """Return the mean of the `scores` that are not NaN; NaN if there is none."""
+    """Return the mean of the ``scores [n]`` that are not NaN, by ``weights [n]``; NaN if there is none."""
     there = ~np.isnan(scores) & (weights > 0)
     return float(np.average(scores[there], weights=weights[there])) if there.any() else float("nan")
 

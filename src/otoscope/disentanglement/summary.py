@@ -13,6 +13,14 @@ from otoscope.results import FAMILIES
 
 SCORES = ("r2_counted", "r2_cv", "r2")
 SELECTIONS = ("top10_r2", "top10_completeness", "r2_floor")
+"""Each representation's own factors; `SAME` are those of all."""
+SAME = "same"
+SUMMARY = (
+    "r2_mean", "r2_std", "completeness_mean", "completeness_std", "effective_dims_mean", "r2_cv_mean",
+    "r2_in_sample_mean", "r2_label_mean", "r2_beyond_mean", "effective_dims_matched_mean",
+    "completeness_published_mean", "disentanglement", "n_factors",
+)  # fmt: skip
+"""Columns of a summary, after the selection."""
 
 
 def select_factors(
@@ -65,25 +73,79 @@ def summarise(
     rows = []
     for selection in selections:
         chosen = select_factors(result.factors, selection, score=score, n=n)
+        scores = {"r2_mean": chosen[score].mean(), "r2_std": chosen[score].std(ddof=0)}
         rows.append(
-            {
-                "selection": selection,
-                "r2_mean": chosen[score].mean(),
-                "r2_std": chosen[score].std(ddof=0),
-                "completeness_mean": chosen.completeness.mean(),
-                "completeness_std": chosen.completeness.std(ddof=0),
-                "effective_dims_mean": chosen.effective_dims.mean(),
-                "r2_cv_mean": chosen.r2_cv.mean(),
-                "r2_in_sample_mean": chosen.r2.mean(),
-                "r2_label_mean": chosen.r2_label.mean(),
-                "r2_beyond_mean": chosen.r2_beyond.mean(),
-                "effective_dims_matched_mean": chosen.effective_dims_matched.mean(),
-                "completeness_published_mean": chosen.completeness_published.mean(),
-                "disentanglement": result.disentanglement,
-                "n_factors": len(chosen),
-            }
+            {"selection": selection, **scores, **_means(chosen), "disentanglement": result.disentanglement}
         )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=["selection", *SUMMARY])
+
+
+def same_factors(
+    dense: pd.DataFrame, codes: Sequence[pd.DataFrame], *, floor: float, n: int = 10
+) -> pd.DataFrame:
+    """Return the factors over which all representations of a layer are compared, and what counts as their R2.
+
+    They are the `n` best by the sum of what the dense layer and the codes (mean over seeds) hold, at least one of
+    them `floor`. A factor that is the label's in either counts beyond the label in all.
+
+    Parameters
+    ----------
+    dense : DataFrame
+        `Disentanglement.factors` of the dense layer, held out.
+    codes : sequence of DataFrame
+        The same of codes: those of one sparsity, all seeds.
+    floor : float
+        Held-out R2 under which a factor counts as not predicted.
+    n : int
+        How many at most.
+
+    Returns
+    -------
+    DataFrame
+        ``factor, beyond``, best first; ``beyond``: its R2 is that beyond the label.
+    """
+    tables = [table.set_index("factor") for table in (dense, *codes)]
+    owned = pd.concat([table["label_owned"].astype(bool) for table in tables], axis=1).any(axis=1)
+    scores = [_scored(table, owned) for table in tables]
+    both = pd.DataFrame({"dense": scores[0], "codes": pd.concat(scores[1:], axis=1).mean(axis=1)}).dropna()
+    both = both[(both >= floor).any(axis=1)]
+    best = both.sum(axis=1).sort_values(ascending=False, kind="stable").head(n).index
+    return pd.DataFrame({"factor": best, "beyond": owned[best].to_numpy()})
+
+
+def summarise_same(result: Disentanglement, same: pd.DataFrame, *, floor: float) -> pd.DataFrame:
+    """Return one row as of `summarise`, called "same": over the factors of `same_factors`.
+
+    The R2 are means over all of them; completeness and dimensions, which say nothing of what is not predicted, over
+    the ``n_factors`` of them that the representation holds at `floor` or better.
+    """
+    table = result.factors.set_index("factor").loc[same["factor"]]
+    score = _scored(table, same.set_index("factor")["beyond"])
+    held = _means(table[score >= floor])
+    r2 = {name: value for name, value in _means(table).items() if name.startswith("r2_")}
+    row = {"selection": SAME, "r2_mean": score.mean(), "r2_std": score.std(ddof=0), **held, **r2}
+    return pd.DataFrame([{**row, "disentanglement": result.disentanglement}], columns=["selection", *SUMMARY])
+
+
+def _scored(table: pd.DataFrame, beyond: pd.Series) -> pd.Series:
+    """Return the held-out R2 of each factor: beyond the label, where that counts."""
+    return table["r2_cv"].where(~beyond.reindex(table.index), table["r2_beyond"])
+
+
+def _means(chosen: pd.DataFrame) -> dict[str, float]:
+    """Return the means over factors that need no choice of score."""
+    return {
+        "completeness_mean": chosen.completeness.mean(),
+        "completeness_std": chosen.completeness.std(ddof=0),
+        "effective_dims_mean": chosen.effective_dims.mean(),
+        "r2_cv_mean": chosen.r2_cv.mean(),
+        "r2_in_sample_mean": chosen.r2.mean(),
+        "r2_label_mean": chosen.r2_label.mean(),
+        "r2_beyond_mean": chosen.r2_beyond.mean(),
+        "effective_dims_matched_mean": chosen.effective_dims_matched.mean(),
+        "completeness_published_mean": chosen.completeness_published.mean(),
+        "n_factors": len(chosen),
+    }
 
 
 def family_counts(result: Disentanglement, *, score: str = "r2_counted", n: int = 10) -> pd.DataFrame:

@@ -41,7 +41,7 @@ def free_directions(gram: np.ndarray, xy: np.ndarray, coefs: np.ndarray, alpha: 
 def completeness_range(
     gram: np.ndarray, xy: np.ndarray, coefs: np.ndarray, alpha: float
 ) -> tuple[float, float]:
-    """Return the completeness if equal columns share their weight evenly, and if one of them takes it all.
+    """Return the completeness if equal columns share their weight evenly, and if one takes it all (``coefs [p]``).
 
     Both are solutions, as good as `coefs`; solvers differ in which they return. Other dependences than
     equality can widen the range further.

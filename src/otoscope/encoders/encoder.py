@@ -164,7 +164,7 @@ class Encoder:
         return self.run(torch.stack([self.frontend(waveform) for waveform in waveforms]), self.layers(layers))
 
     def run(self, inputs: torch.Tensor, layers: Sequence[Layer]) -> dict[Layer, torch.Tensor]:
-        """Return the states of `layers` for inputs that the frontend has made and that were stacked."""
+        """Return the states [clips, tokens, width] of `layers` for stacked inputs that the frontend has made."""
         n_lanes = self.n_lanes(len(inputs))
         with self.reader(layers) as read:
             passes = list(in_lanes(read, inputs.split(1) if n_lanes > 1 else [inputs], n_lanes))
@@ -180,7 +180,7 @@ class Encoder:
     def reader(
         self, layers: Sequence[Layer]
     ) -> Iterator[Callable[[torch.Tensor], dict[Layer, torch.Tensor]]]:
-        """Hook the layers; what is yielded takes stacked inputs and returns their states, as `run` does.
+        """Hook the layers; what is yielded takes stacked inputs [clips, ...] and returns their states, as `run` does.
 
         Where `n_lanes` allows it, several threads may call it at once: what each reads is its own. Within `edited`,
         not around it: a layer that is edited later has been read by then.
@@ -269,7 +269,7 @@ class Encoder:
         return self.fitting.grid(n_samples, layer, n_tokens)
 
     def frame_times(self, n_samples: int, layer: Layer = 0) -> np.ndarray:
-        """Return the centre of each moment of a clip of `n_samples` samples, in seconds, ascending.
+        """Return the centre of each moment [moments] of a clip of `n_samples` samples, in seconds, ascending.
 
         One entry per token, except where a token is no moment of the clip: class tokens and padding are left
         out, and tokens of one moment and several frequency bands (AST) give one entry.

@@ -125,10 +125,10 @@ def even_widths(width: int, n_layers: int) -> dict[Layer, int]:
 
 
 def raw(waveform: np.ndarray) -> torch.Tensor:
-    """Return the waveform as it is."""
+    """Return the waveform [samples] as it is."""
     return torch.from_numpy(np.require(waveform, np.float32, ["C", "W"]))
 
 
 def normalised(waveform: np.ndarray) -> torch.Tensor:
-    """Return the waveform with mean 0 and variance 1, as `Wav2Vec2FeatureExtractor` makes it."""
+    """Return the waveform [samples] with mean 0 and variance 1, as `Wav2Vec2FeatureExtractor` makes it."""
     return raw((waveform - waveform.mean()) / np.sqrt(waveform.var() + 1e-7))

@@ -106,7 +106,7 @@ def block_taps(blocks: Sequence[nn.Module], *, channels_first: bool = False) -> 
 def reading(
     module: nn.Module, taps: Mapping[Layer, Tap], *, name: str, copy: bool
 ) -> Iterator[Callable[[torch.Tensor], dict[Layer, torch.Tensor]]]:
-    """Read the layers of `taps`: what is yielded takes stacked inputs and returns the states.
+    """Read the layers of `taps`: what is yielded takes stacked inputs and returns states [clips, tokens, width].
 
     A pass ends once all are there. Several threads may call it at once if they may run the module at once: what each
     reads is its own. `copy` keeps the states from a module that works in place on what it has given.

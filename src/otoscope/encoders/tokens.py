@@ -38,7 +38,7 @@ class Tokens:
         return len(self.time_s)
 
     def inside(self, duration_s: float) -> np.ndarray:
-        """Return which tokens have their centre inside a clip of `duration_s` seconds; class tokens never do."""
+        """Return which [tokens] have their centre inside a clip of `duration_s` seconds; class tokens never do."""
         return self.time_s < duration_s  # NaN compares as False
 
 

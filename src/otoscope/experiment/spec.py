@@ -105,6 +105,8 @@ class ProbingSpec(_Section):
     """Linear: learning rate of Adam."""
     keep: Literal["valid_loss", "valid_score", "last"] = "valid_loss"
     """Linear: which epoch is kept."""
+    guide: bool = True
+    """Logistic: whether a weighted sum of all layers, and attention over them, are measured beside single layers."""
     few_latents: list[int] = [1, 2, 4, 8, 16, 32]
     """How many of its best latents a class is told apart by; [] leaves this out."""
     regularisation: list[float] = [0.001, 0.01, 0.1, 1.0]
@@ -192,6 +194,9 @@ class DisentanglementSpec(_Section):
     published, for codes that of the most complete ones."""
     entropy: Literal["knn", "histogram"] = "knn"
     """The entropy that completeness is drawn against."""
+    infomec: Literal["none", "focus", "all"] = "focus"
+    """Whose modularity, compactness and explicitness by information are measured: the dense layer's, that of codes at
+    `null_sparsity` and of the nulls, one seed each; or everyone's."""
     forest: bool = False
     """Measure also by random forests (dense, codes at `null_sparsity`, nulls); slow."""
     top: int = pydantic.Field(default=10, ge=1)

@@ -88,7 +88,7 @@ def build(
 
 
 def describe(waveform: np.ndarray) -> dict[str, float]:
-    """Return the descriptors of a mono waveform at 16 kHz of at least 128 ms that is not silent."""
+    """Return the descriptors of a mono waveform [samples] at 16 kHz of at least 128 ms that is not silent."""
     level = _frame_levels(waveform)
     spectrum = _power_spectrum(waveform)
     n = min(len(level), spectrum.shape[1])

@@ -3,7 +3,6 @@ from .guide import layer_guide
 from .intervals import (
     Estimate,
     group_interval,
-    holm,
     mean_interval,
     p_value,
     paired_difference,
@@ -24,7 +23,6 @@ __all__ = [
     "confusion_table",
     "fold_table",
     "group_interval",
-    "holm",
     "latents_needed",
     "layer_guide",
     "linear_probes",

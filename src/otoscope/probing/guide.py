@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,12 +13,13 @@ from otoscope.compute import one_thread_each
 from otoscope.errors import InputError
 from otoscope.probing import scoring
 from otoscope.probing.inputs import check_rows
-from otoscope.probing.intervals import Estimate, holm, p_value
+from otoscope.probing.intervals import Estimate, p_value
 from otoscope.probing.mixing import Items, Mixer, learn_mixer, mix, of_frames, of_layers
 from otoscope.probing.models import training_folds
 from otoscope.probing.probes import STRENGTHS, probe
 from otoscope.probing.results import Probe
 from otoscope.probing.tables import best_layer, probe_row
+from otoscope.significance import holm
 
 WEIGHTED_SUM, ATTENTION_LAYERS, ATTENTION_TIME = "weighted_sum", "attention_layers", "attention_time"
 
@@ -33,6 +35,7 @@ def layer_guide(
     strengths: Sequence[float] = STRENGTHS,
     n_folds: int = 5,
     seed: int = 0,
+    probes: Mapping[Any, Probe] | None = None,
     on_done: Callable[[str], None] | None = None,
 ) -> pd.DataFrame:
     """Say which layer holds a label best, and what layers together, or frames unequally weighed, add to it.
@@ -54,6 +57,8 @@ def layer_guide(
         Where rows are frames, which clip each is of: layers are then means over its frames. A clip has one label.
     seed : int
         Of the order in which clips train the weights.
+    probes : mapping to Probe, optional
+        Probes of the layers on these very rows, if they are at hand; made otherwise.
     on_done : callable, optional
         Called with each row's name once it is there.
 
@@ -95,7 +100,10 @@ def layer_guide(
         return result
 
     pooled = {layer: features(layer) for layer in layers}
-    found = {layer: probed(f"layer {layer}", x) for layer, x in pooled.items()}
+    known = probes or {}
+    found = {
+        layer: known[layer] if layer in known else probed(f"layer {layer}", x) for layer, x in pooled.items()
+    }
     table = pd.DataFrame(
         [{"input": "layer", "layer": layer, **probe_row(result)} for layer, result in found.items()]
     )

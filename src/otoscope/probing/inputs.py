@@ -13,7 +13,7 @@ from otoscope.errors import InputError
 def check_rows(
     x, labels, split, groups, *, dtype: type = np.float64, needed: Sequence[str] = ("train", "test")
 ) -> tuple[np.ndarray, pd.Series, np.ndarray, np.ndarray]:
-    """Return features as `dtype`, labels with a fresh index, splits and groups as text; or say what does not fit."""
+    """Return features [rows, width], labels with a fresh index, splits and groups as text; or say what is wrong."""
     x = np.asarray(x, dtype=dtype)
     labels = pd.Series(labels).reset_index(drop=True)
     split, groups = np.asarray(split).astype(str), np.asarray(groups).astype(str)

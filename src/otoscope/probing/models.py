@@ -50,7 +50,7 @@ class LogisticModel:
         return best
 
     def fit(self, x: np.ndarray, rows: np.ndarray, strength: float) -> np.ndarray:
-        """Return the logits of all rows, learnt from `rows`."""
+        """Return the logits of all rows [rows, classes], learnt from `rows`."""
         scaled = standardised(x, rows)
         features = principal_axes(scaled[rows])
         mask = np.ones((1, int(rows.sum())))
@@ -110,14 +110,14 @@ def _ridge_path(x: np.ndarray, y: np.ndarray, strengths: Sequence[float], at: np
 
 
 def training_folds(groups: np.ndarray, n_folds: int) -> np.ndarray:
-    """Return the fold of each training row: whole groups; rows where there is one group only."""
+    """Return the fold of each training row [rows]: whole groups; rows where there is one group only."""
     if len(np.unique(groups)) < 2:
         groups = np.arange(len(groups))
     return group_folds(groups, n_folds)
 
 
 def standardised(x: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Return all of `x` in units of the mean and deviation of `rows`; what is constant there becomes 0 everywhere."""
+    """Return all of ``x [rows, width]`` in units of the mean and deviation of `rows`; what is constant there is 0."""
     mean, std = x[rows].mean(axis=0), x[rows].std(axis=0)
     alive = std > 1e-9 * np.maximum(np.abs(x[rows]).max(axis=0), 1e-30)
     return np.where(alive, (x - mean) / np.where(alive, std, 1.0), 0.0)

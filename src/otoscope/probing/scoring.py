@@ -28,7 +28,7 @@ def encode(labels: pd.Series, kind: LabelKind, *, train: np.ndarray) -> tuple[np
 
 
 def score(kind: LabelKind, outputs: np.ndarray, targets: np.ndarray) -> float:
-    """Return accuracy, R2 or macro average precision."""
+    """Return accuracy, R2 or macro average precision of outputs [rows, outputs]."""
     if kind == "class":
         return float((outputs.argmax(axis=1) == targets.argmax(axis=1)).mean())
     if kind == "number":
@@ -70,7 +70,7 @@ def weighted(kind: LabelKind, outputs: np.ndarray, targets: np.ndarray) -> Calla
 def per_row(
     kind: LabelKind, outputs: np.ndarray, targets: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return predictions, truth, and what is right (1 or 0; NaN where a single row has no score)."""
+    """Return, per row [rows], predictions, truth, and what is right (1 or 0; NaN where a single row has no score)."""
     if kind == "class":
         predicted, true = outputs.argmax(axis=1), targets.argmax(axis=1)
         return predicted, true, (predicted == true).astype(np.float64)
@@ -79,7 +79,7 @@ def per_row(
 
 
 def balanced_accuracy(predictions: np.ndarray, truth: np.ndarray) -> float:
-    """Return the mean over the classes that occur in `truth` of the share found."""
+    """Return the mean over the classes that occur in ``truth [rows]`` of the share found."""
     return float(np.mean([(predictions[truth == c] == c).mean() for c in np.unique(truth)]))
 
 

@@ -51,7 +51,7 @@ class LinearLayer:
 
 
 def loss(outputs: np.ndarray, y: np.ndarray, head: int) -> float:
-    """Return the loss that `LinearLayer.train_epoch` lowers."""
+    """Return the loss of outputs [rows, outputs] that `LinearLayer.train_epoch` lowers."""
     if head == SOFTMAX:
         top = outputs.max(axis=1, keepdims=True)
         log_norm = top[:, 0] + np.log(np.exp(outputs - top).sum(axis=1))

@@ -99,11 +99,11 @@ class SparseAutoencoder(nn.Module):
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the reconstruction of `x`."""
+        """Return the reconstruction of ``x [..., features]``, of the same shape."""
         return self.decode(self.encode(x))
 
     def loss(self, x: Tensor, progress: float = 1.0) -> Loss:
-        """Return what training minimises on the rows `x`; by default the mean squared error.
+        """Return what training minimises on ``x [rows, features]``; by default the mean squared error.
 
         `progress` is the share of training that is done, for penalties that rise (see :func:`ramp`).
         """
@@ -137,7 +137,7 @@ class SparseAutoencoder(nn.Module):
         """Restore constraints on the weights after an optimiser step (unit norm, say)."""
 
     def check_input(self, x: Tensor) -> None:
-        """Refuse activations of another width.
+        """Refuse activations [..., features] of another width.
 
         Raises
         ------
@@ -226,7 +226,7 @@ def unstack_into(stacked: SparseAutoencoder, saes: Sequence[SparseAutoencoder]) 
 
 
 def mean_squared_error(reconstruction: Tensor, x: Tensor) -> Tensor:
-    """Mean of the squared differences over rows and dimensions, one value for each leading index."""
+    """Mean squared difference of [..., rows, features] over rows and features, one value for each leading index."""
     return (reconstruction - x).square().mean(dim=(-2, -1))
 
 

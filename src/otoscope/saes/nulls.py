@@ -8,10 +8,15 @@ Sparse Autoencoders", arXiv 2602.14111).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from otoscope.errors import InputError
+
+if TYPE_CHECKING:
+    from otoscope.saes.base import SparseAutoencoder
+    from otoscope.saes.config import SAEConfig
 
 ICA_ITERATIONS = 500
 
@@ -32,7 +37,7 @@ class Components:
         return (np.asarray(x, dtype=np.float64) - self.mean) @ self.analysis
 
     def fvu(self, x: np.ndarray, k: int | None = None) -> float:
-        """Return the fraction of variance that the first `k` components (all by default) leave unexplained in `x`.
+        """Return the fraction of variance that the first `k` components leave unexplained in ``x [rows, features]``.
 
         As for autoencoders, squared error over the squared distance of the rows from their own mean.
         """
@@ -100,6 +105,34 @@ def random_topk(
     smaller = np.argpartition(z, n_latents - k, axis=1)[:, : n_latents - k]
     np.put_along_axis(z, smaller, 0.0, axis=1)
     return z
+
+
+def untrained(
+    config: SAEConfig, train: np.ndarray, *, seed: int, normalise: str = "auto"
+) -> SparseAutoencoder:
+    """Return an autoencoder as it is drawn, which reads rows as one trained on ``train [rows, features]`` does.
+
+    Parameters
+    ----------
+    config
+        Its architecture.
+    train : [rows, features]
+        What the normalisation is estimated on.
+    seed
+        Of its weights.
+    normalise
+        As in :class:`otoscope.saes.TrainingOptions`: folded into the weights, as training does.
+    """
+    import torch
+
+    from otoscope.saes.base import build_sae
+    from otoscope.saes.training.normalise import can_fold, fit_normalisers, fold, with_decoder_bias
+
+    train = _checked(train)
+    if normalise == "none" or (normalise == "auto" and not can_fold(config)):
+        return build_sae(config, train.shape[1], seed=seed).eval()
+    drawn = build_sae(with_decoder_bias(config), train.shape[1], seed=seed)
+    return fold(drawn, fit_normalisers(normalise, iter([{0: torch.from_numpy(train)}]))[0])
 
 
 def permuted(x: np.ndarray, *, seed: int) -> np.ndarray:

@@ -66,7 +66,7 @@ def one_by_one(config, x, *, seed, epochs, batch_size, lr=1e-3):
 )
 def test_a_bank_equals_one_by_one_after_50_steps_in_float64(configs):
     x = {1: data(400).astype(np.float64), 4: data(400, seed=1).astype(np.float64)}
-    bank = train_saes(x, configs, seeds=(0, 1), **{**QUICK, "dtype": "float64"})  # 2 x 25 steps
+    bank = train_saes(x, configs, seeds=(0, 1), **{**QUICK, "precision": "float64"})  # 2 x 25 steps
     assert [(s.layer, s.config, s.seed) for s in bank] == [
         (i, c, n) for i in (1, 4) for c in configs for n in (0, 1)
     ]
@@ -194,7 +194,7 @@ def test_normalisation_folds_into_the_weights(kind, normalise):
     if kind == "archetypal":
         options["n_points"] = 16
     config = make_config(kind, n_latents=24, **options)
-    quick = {**QUICK, "dtype": "float64"}
+    quick = {**QUICK, "precision": "float64"}
     (sae,) = train_saes({0: x}, config, normalise=normalise, **quick)
     mean, covariance = x.mean(0), np.cov(x.T, bias=True)
     floor = 1e-4 * np.diag(covariance).mean()
@@ -220,7 +220,8 @@ def test_products_in_bf16_stay_close(monkeypatch):
     x = data(400)
     for config in CONFIGS:
         half, full = (
-            train_saes({0: x}, config, **{**QUICK, "epochs": 10, "dtype": d})[0] for d in ("bf16", "float32")
+            train_saes({0: x}, config, **{**QUICK, "epochs": 10, "precision": d})[0]
+            for d in ("bf16", "float32")
         )
         assert half.encoder_weight.dtype == torch.float32
         assert not torch.equal(half.encoder_weight, full.encoder_weight)
@@ -231,7 +232,7 @@ def test_products_in_bf16_stay_close(monkeypatch):
 def test_hardware_without_bf16_is_told_so(monkeypatch):
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
     with pytest.raises(InputError, match="no bfloat16"):
-        train_saes({0: data()}, CONFIGS, **{**QUICK, "dtype": "bf16"})
+        train_saes({0: data()}, CONFIGS, **{**QUICK, "precision": "bf16"})
 
 
 def test_history_goes_to_csv(tmp_path):
@@ -344,7 +345,7 @@ def test_rows_that_are_not_finite_name_the_clip():
         ({0: data()}, {"validation": {1: data()}}, "no validation activations"),
         ({0: data()}, {"select": "paper"}, "needs validation"),
         ({0: data()}, {"select": "best"}, "select must be"),
-        ({0: data()}, {"dtype": "int8"}, "dtype must be"),
+        ({0: data()}, {"precision": "int8"}, "precision must be"),
         ({0: data()}, {"normalise": "l2"}, "normalise must be"),
         ({0: data()}, {"epochs": 0}, "epochs must be positive"),
         ({0: data()}, {"batch_size": 0}, "batch_size must be positive"),

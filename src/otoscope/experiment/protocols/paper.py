@@ -43,5 +43,6 @@ DEFAULTS: dict[str, Any] = {
         "selection": "published",
         "entropy": "histogram",
         "nulls": ["untrained", "random"],
+        "infomec": "none",
     },
 }

@@ -1,7 +1,7 @@
 """Where the published code and sound rules part ways, each a switch that can be turned alone.
 
-The list follows a reading of the public code beside Mariotte et al. (2025). What cannot be switched on stored
-activations says why.
+The first 21 follow a reading of the public code beside Mariotte et al. (2025); the last three are how autoencoders are
+trained here so that they live on other models. What cannot be switched on stored activations says why.
 """
 
 from __future__ import annotations
@@ -107,5 +107,9 @@ SWITCHES = (
     Switch(20, "third autoencoder", "one on the last state shares the epoch", "none", _always(saes__beside=[])),
     Switch(21, "sparsity of Fig. 3", "caption 90 %, code 95 %", "95 %",
            reason="no headline number uses Fig. 3"),
+    Switch(22, "rows of autoencoders", "raw", "mean taken off, brought to one scale",
+           _always(saes__normalise="auto")),
+    Switch(23, "silent latents", "stay silent", "get another start", _always(saes__revive=True)),
+    Switch(24, "learning rate", "constant", "falls to 0", _always(saes__decay_fraction=1.0)),
 )  # fmt: skip
 """The list, in order."""

@@ -18,7 +18,7 @@ from otoscope.experiment.stages.data import view_name
 from otoscope.experiment.stages.nulls import encoders_of_nulls
 from otoscope.experiment.stages.saes import Dictionary, load, nearest, nearest_of_kinds
 from otoscope.experiment.stages.views import View, Views
-from otoscope.results import DENSE, r2_column
+from otoscope.results import DENSE, NULLS, r2_column
 
 if TYPE_CHECKING:
     from otoscope.disentanglement import Disentanglement
@@ -39,8 +39,13 @@ class Representation:
     seed: int
     codes: np.ndarray
     factors: pd.DataFrame
-    by_forest: bool = True
-    """Whether forests measure it too, where they are asked for: the dense layer, codes at one sparsity, nulls."""
+    in_focus: bool = True
+    """Whether the slower measures are taken of it: the dense layer, codes at one sparsity, nulls."""
+
+    @property
+    def is_main_code(self) -> bool:
+        """Whether it is the code of a dictionary, at the sparsity that stands for all."""
+        return self.in_focus and self.name not in (DENSE, *NULLS)
 
     @property
     def about(self) -> dict:
@@ -69,7 +74,7 @@ def disentanglement(
             ),
         )
         found: dict[str, list[pd.DataFrame]] = {
-            name: [] for name in (*TABLES, "gap_scores", "forest_summary")
+            name: [] for name in (*TABLES, "gap_scores", "infomec", "forest_summary")
         }
         with progress("disentanglement", _n_representations(run, trained), unit="representations") as bar:
             for encoder, layers in trained.items():
@@ -80,7 +85,7 @@ def disentanglement(
                     where = {"encoder": encoder, "layer": layer}
                     dictionaries = load(run, encoder, layer, folders)
                     items = list(
-                        _representations(own, layer, values, dictionaries, nulls[encoder][layer], settings)
+                        _representations(run, own, layer, values, dictionaries, nulls[encoder][layer])
                     )
                     results = measure_all(
                         dict(enumerate(item.codes for item in items)),
@@ -93,9 +98,17 @@ def disentanglement(
                     for index, item in enumerate(items):
                         _append(found, where | item.about, results[index], settings)
                         _add(found["gap_scores"], where | item.about, gap_scores(item.codes, item.factors))
+                    found["infomec"] += _infomec(where, items, own.measure, settings)
                     if label is not None:
                         about = {"representation": "label", "sparsity": None, "seed": 0}
                         _append(found, where | about, label, settings)
+                    if settings.fit == "held_out":
+                        known = [(item.about, results[index]) for index, item in enumerate(items)]
+                        known += [] if label is None else [(about, label)]
+                        focus = [own for item, own in zip(items, results.values()) if item.is_main_code]
+                        found["disentanglement_summary"] += _of_same(
+                            where, known, results[0], focus, settings
+                        )
                     if settings.forest:
                         _forests(found, where, items, own.measure, factors, settings)
         for name, parts in found.items():
@@ -165,8 +178,43 @@ def _append(found: dict, where: dict, result: Disentanglement, settings: Disenta
         _add(found[name], where, table)
 
 
+def _of_same(
+    where: dict,
+    known: list[tuple[dict, Disentanglement]],
+    dense: Disentanglement,
+    codes: list[Disentanglement],
+    settings: DisentanglementSpec,
+) -> list[pd.DataFrame]:
+    """Return a row for each representation of a layer, over one set of factors."""
+    from otoscope.disentanglement import same_factors, summarise_same
+
+    same = same_factors(dense.factors, [own.factors for own in codes], floor=settings.min_r2, n=settings.top)
+    parts: list[pd.DataFrame] = []
+    for about, result in known:
+        _add(parts, where | about, summarise_same(result, same, floor=settings.min_r2))
+    return parts
+
+
 def _add(parts: list[pd.DataFrame], where: dict, table: pd.DataFrame) -> None:
     parts.append(pd.DataFrame([where] * len(table), columns=list(where)).join(table))
+
+
+def _infomec(
+    where: dict, items: list[Representation], view: View, settings: DisentanglementSpec
+) -> list[pd.DataFrame]:
+    """Return a row for each representation: of those in focus one seed each, where not all are asked for."""
+    from otoscope.disentanglement import infomec
+
+    wanted = [item for item in items if item.in_focus or settings.infomec == "all"]
+    if settings.infomec == "focus":
+        wanted = list({item.name: item for item in reversed(wanted)}.values())[::-1]
+    rows = []
+    for item in wanted if settings.infomec != "none" else []:
+        found = infomec(item.codes, item.factors, groups=view.rows.group.to_numpy(), n_folds=settings.folds)
+        scores = {name: getattr(found, name) for name in ("modularity", "compactness", "explicitness")}
+        known = int(found.factors.explicitness.notna().sum())
+        rows.append(pd.DataFrame([where | item.about | scores | {"n_factors": known}]))
+    return rows
 
 
 def _forests(
@@ -181,7 +229,7 @@ def _forests(
     from otoscope.disentanglement import measure_forest, summarise
 
     for item in items:
-        if not item.by_forest:
+        if not item.in_focus:
             continue
         result = measure_forest(
             item.codes,
@@ -196,25 +244,26 @@ def _forests(
 
 
 def _representations(
+    run: RunDirectory,
     views: Views,
     layer: int,
     factors: pd.DataFrame,
     dictionaries: list[Dictionary],
     folders: dict[str, list[Path]],
-    settings: DisentanglementSpec,
 ) -> Iterator[Representation]:
     """Yield the dense layer, every trained code, and the nulls, which share one dictionary's width and L0."""
-    from otoscope.disentanglement import pca_codes, random_codes, shuffle_factors
+    from otoscope.disentanglement import pca_codes, shuffle_factors
     from otoscope.saes import codes_of
     from otoscope.saes.nulls import fit_ica
 
+    settings = run.spec.disentanglement
     view, wanted = views.measure, settings.nulls
     dense = view.layer(layer)
     yield Representation(DENSE, None, 0, dense, factors)
-    in_focus = nearest_of_kinds(dictionaries, settings.null_sparsity)
+    focus = nearest_of_kinds(dictionaries, settings.null_sparsity)
     for own in dictionaries:
         codes = codes_of(own.sae, dense)
-        yield Representation(own.kind, own.sparsity, own.sae.seed, codes, factors, by_forest=own in in_focus)
+        yield Representation(own.kind, own.sparsity, own.sae.seed, codes, factors, in_focus=own in focus)
     shared = nearest(dictionaries, settings.null_sparsity)[: settings.null_seeds]
     width = shared[0].sae.n_latents
     if "pca" in wanted:  # nothing is drawn, so once for all seeds
@@ -225,12 +274,9 @@ def _representations(
         with one_thread_each():  # its products are too small to share
             codes = fit_ica(views.train.layer(layer), width).codes(dense)
         yield Representation("ica", None, 0, codes, factors)
-    for null, seed, encode in encoders_of_nulls(shared, folders, wanted):
+    for null, seed, encode in encoders_of_nulls(run, views, layer, dictionaries, folders):
         yield Representation(null, shared[0].sparsity, seed, encode(dense), factors)
-    for own in shared:
-        seed = own.sae.seed
-        if "random" in wanted:
-            yield Representation("random", None, seed, random_codes(dense, width, seed=seed), factors)
-        if "shuffled" in wanted:
-            mixed = shuffle_factors(factors, seed=seed)
-            yield Representation("shuffled", own.sparsity, seed, codes_of(own.sae, dense), mixed)
+    if "shuffled" in wanted:
+        for own in shared:
+            mixed = shuffle_factors(factors, seed=own.sae.seed)
+            yield Representation("shuffled", own.sparsity, own.sae.seed, codes_of(own.sae, dense), mixed)

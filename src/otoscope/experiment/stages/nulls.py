@@ -60,39 +60,59 @@ def trained_nulls(run: RunDirectory, views: dict[str, Views], trained: Trained) 
 
 
 def encoders_of_nulls(
-    shared: list[Dictionary], folders: dict[str, list[Path]], wanted: list[str]
+    run: RunDirectory,
+    views: Views,
+    layer: int,
+    dictionaries: list[Dictionary],
+    folders: dict[str, list[Path]],
 ) -> Iterator[tuple[str, int, Callable[[np.ndarray], np.ndarray]]]:
     """Yield null, seed and what turns activations ``[..., width]`` into its codes ``[..., latents]``.
 
+    All that have the width and the sparsity of one dictionary, the one nearest to `null_sparsity`, a seed each: the
+    autoencoders, and the largest entries of a random projection.
+
     Parameters
     ----------
-    shared : list of Dictionary
-        The dictionary that they stand beside, a seed each: the untrained have its architecture and its L0.
+    dictionaries : list of Dictionary
+        Those of the layer.
     folders : dict
-        Null -> folders of those that were trained; of other seeds than `shared` has, they are passed over.
-    wanted : list of str
-        Nulls, in order; those that are no autoencoders are passed over.
+        Null -> folders of those that were trained; of other seeds than are measured, they are passed over.
     """
     from otoscope.saes import SparseAutoencoder, codes_of
+    from otoscope.saes.nulls import random_topk
 
-    for null in wanted:
+    settings = run.spec.disentanglement
+    shared = nearest(dictionaries, settings.null_sparsity)[: settings.null_seeds]
+    train = views.train.layer(layer).astype(float)
+    moments = {"mean": train.mean(axis=0), "scale": train.std(axis=0)}
+    section, _ = _section_of(run.spec.saes, shared[0].sae.config.name)
+
+    for null in settings.nulls:
         if null == "untrained":
             for own in shared:
-                yield null, own.sae.seed, partial(_untrained, own)
+                yield null, own.sae.seed, partial(_untrained, own, train, section.normalise)
+        if null == "random":
+            for own in shared:
+                yield (
+                    null,
+                    own.sae.seed,
+                    partial(random_topk, n_latents=own.sae.n_latents, k=own.k, seed=own.sae.seed, **moments),
+                )
         for folder in folders.get(null, []):
             sae = SparseAutoencoder.from_pretrained(folder)
             if sae.seed in [own.sae.seed for own in shared]:
                 yield null, sae.seed, partial(codes_of, sae)
 
 
-def _untrained(dictionary: Dictionary, x: np.ndarray) -> np.ndarray:
+def _untrained(dictionary: Dictionary, train: np.ndarray, normalise: str, x: np.ndarray) -> np.ndarray:
     """Return the codes of the same architecture untrained: of each row as many as `dictionary` has."""
     import torch
 
-    from otoscope.saes import build_sae, codes_of
+    from otoscope.saes import codes_of
+    from otoscope.saes.nulls import untrained
     from otoscope.saes.selection import keep_largest
 
-    sae = build_sae(dictionary.sae.config, dictionary.sae.n_inputs, seed=dictionary.sae.seed)
+    sae = untrained(dictionary.sae.config, train, seed=dictionary.sae.seed, normalise=normalise)
     return keep_largest(torch.from_numpy(codes_of(sae, x)), round(dictionary.l0)).numpy()
 
 

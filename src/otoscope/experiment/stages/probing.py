@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,7 +41,7 @@ def layer_probing(
     pick = pick_column(run.spec.probing.pick_layer)
     with run.stage("layer_probing", _settings(run), after=["clips", *_judged(views)]) as stage:
         if stage.needed:
-            rows, predictions, confusions, best = [], [], [], {}
+            rows, predictions, confusions, guides, best = [], [], [], [], {}
             with progress(
                 "probing layers", sum(len(own.layers) for own in views.values()), unit="layers"
             ) as bar:
@@ -59,10 +58,14 @@ def layer_probing(
                     if fitted[best[encoder]].kind == "class":
                         counts = confusion_table(fitted[best[encoder]])
                         confusions.append(_long(counts, {"encoder": encoder, "layer": best[encoder]}))
+                    if run.spec.probing.guide and run.spec.probing.probe == "logistic":
+                        guides.append(_guide(run, encoder, layers, own.probed, fitted))
             run.write_table("layer_probing", pd.DataFrame(rows))
             run.write_table("predictions", pd.concat(predictions, ignore_index=True))
             if confusions:
                 run.write_table("confusion", pd.concat(confusions, ignore_index=True))
+            if guides:
+                run.write_table("layer_guide", pd.concat(guides, ignore_index=True))
             stage.outputs = {"best": best}
     asked = dict(zip(views, (encoder.layers for encoder in run.spec.encoders)))
     best = stage.outputs["best"]
@@ -153,22 +156,17 @@ def _null_probes(
 ) -> list[dict[str, Any]]:
     """Return a row for the codes of each null, as sparse as the dictionary that they stand beside.
 
-    Those that are no autoencoders: the k largest of a random projection, and the first k principal components.
+    That of PCA is its first k components.
     """
     from otoscope.probing import probe_row
-    from otoscope.saes.nulls import fit_pca, random_topk
+    from otoscope.saes.nulls import fit_pca
 
     settings = run.spec.disentanglement
-    wanted, shared = settings.nulls, nearest(saes, settings.null_sparsity)[: settings.null_seeds]
-    k, train = shared[0].k, views.train.layer(layer).astype(float)
-    encode = {(null, seed): own for null, seed, own in encoders_of_nulls(shared, folders, wanted)}
-    if "random" in wanted:
-        moments = {"mean": train.mean(axis=0), "scale": train.std(axis=0)}
-        for own in shared:
-            options = {"n_latents": own.sae.n_latents, "k": k, "seed": own.sae.seed, **moments}
-            encode["random", own.sae.seed] = partial(random_topk, **options)
-    if "pca" in wanted:
-        pca = fit_pca(train)
+    shared = nearest(saes, settings.null_sparsity)
+    k = shared[0].k
+    encode = {(null, seed): own for null, seed, own in encoders_of_nulls(run, views, layer, saes, folders)}
+    if "pca" in settings.nulls:
+        pca = fit_pca(views.train.layer(layer))
         encode["pca", 0] = lambda x: pca.codes(x)[:, :k]
     dense, crops = views.layer(layer), views.turns(layer)
     codes = {key: own(dense) for key, own in encode.items()}
@@ -223,6 +221,28 @@ def _probes(
                 own = wilson_interval(result.correct, rows["groups"][rows["split"] == "test"])
                 found[key] = replace(result, score_low=own.low, score_high=own.high, trusted=own.trusted)
     return found
+
+
+def _guide(
+    run: RunDirectory, encoder: str, layers: dict, table: pd.DataFrame, fitted: dict[int, Probe]
+) -> pd.DataFrame:
+    """Return what layers together add to the best one, beside the layers' own probes."""
+    from otoscope.probing import layer_guide
+
+    settings = run.spec.probing
+    found = layer_guide(
+        layers,
+        table[run.spec.dataset.label],
+        split=table.split.to_numpy(),
+        groups=table.group.to_numpy(),
+        kind=run.spec.dataset.label_kind,
+        strengths=settings.regularisation,
+        n_folds=settings.folds,
+        seed=run.spec.seed,
+        probes=fitted,
+    )
+    found.insert(0, "encoder", encoder)
+    return found.assign(layer=found.layer.where(found.layer.notna(), "all").astype(str))
 
 
 def _few_latents(run: RunDirectory, where: dict, views: Views, saes: list[Dictionary]) -> list[pd.DataFrame]:
@@ -320,6 +340,7 @@ def _difference(run: RunDirectory, a: np.ndarray, b: np.ndarray, table: pd.DataF
         "difference_se": found.se,
         "difference_df": found.df,
         "difference_p": p_value(found),
+        "trusted": found.trusted,
     }
 
 

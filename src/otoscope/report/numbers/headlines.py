@@ -117,7 +117,7 @@ def code_drops(run: Run) -> list[Drop]:
 def main_selection(summary: pd.DataFrame) -> str:
     """Return the selection of factors that figure 2 and the sentences use."""
     known = list(dict.fromkeys(summary["selection"]))
-    return "top10_r2" if "top10_r2" in known else known[0]
+    return next((name for name in ("same", "top10_r2") if name in known), known[0])
 
 
 _SUMMED = {
@@ -251,6 +251,7 @@ def headlines(run: Run) -> pd.DataFrame:
         table = representations(run, best.encoder, layer)
         codes, dense = trained_codes(table), table[table["representation"] == DENSE]
         row["r2"] = codes["r2"].mean()
+        row["dense_r2"] = dense["r2"].mean()
         row["completeness_gain"] = codes["completeness"].mean() - dense["completeness"].mean()
         row["effective_dims"] = codes["effective_dims"].mean()
         row["dense_effective_dims"] = dense["effective_dims"].mean()

@@ -48,8 +48,8 @@ def _few_latents(run: Run) -> Table | None:
 def _other_scores(run: Run) -> Table | None:
     """Lasso, forest, and gap scores of the same representations, beside each other."""
     parts = []
-    summary, forest, gaps = (
-        run.table(name) for name in ("disentanglement_summary", "forest_summary", "gap_scores")
+    summary, forest, gaps, shared = (
+        run.table(name) for name in ("disentanglement_summary", "forest_summary", "gap_scores", "infomec")
     )
     if summary is not None:
         rows = summary[summary["selection"] == summary["selection"].iloc[0]]
@@ -60,6 +60,9 @@ def _other_scores(run: Run) -> Table | None:
         parts.append(_means(rows, named | {"disentanglement": "disentanglement (forest)"}))
     if gaps is not None:
         parts.append(_means(gaps, {"mig": "MIG", "sap": "SAP"}))
+    if shared is not None:
+        named = {"modularity": "InfoM", "compactness": "InfoC", "explicitness": "InfoE"}
+        parts.append(_means(shared, named))
     if not sum(len(part.columns) for part in parts):
         return None
     both = pd.concat(parts, axis=1)
@@ -75,7 +78,9 @@ def _other_scores(run: Run) -> Table | None:
         "Disentanglement: 1 if each latent serves one factor. Forest: importance by random forests instead of the "
         "Lasso; a forest gives every latent a little, so its completeness runs lower: compare forests with forests. "
         "MIG and SAP: the gap between the two latents that tell most of a factor, by mutual information and by R², "
-        "means over factors. Means over seeds; n/a: not measured."
+        "means over factors. InfoM, InfoC, InfoE (modularity, compactness and explicitness; Hsu et al. 2023): how much "
+        "of a latent's information is on one factor, of a factor's in one latent, and how well a linear model reads "
+        "the factors of unheard groups; of codes at one sparsity. Means over seeds; n/a: not measured."
     )
     return laid_out("Other scores of the same codes", columns, lines, note=note, folded=True)
 

@@ -48,12 +48,18 @@ LABEL_NOTE_PAPER = (
     "each representation by the log of its own width, which differs between the dense layer and codes: compare the "
     "effective dimensions."
 )
+GUIDE = {
+    "weighted_sum": "weighted sum of all layers",
+    "attention_layers": "attention over all layers",
+    "attention_time": "attention over the best layer's frames",
+}
+"""Rows of layer_guide.csv that are no single layer, as the page names them."""
 BALANCED: Column = ("balanced accuracy", lambda row: wording.percent(row.balanced))
 
 
 def result_tables(run: Run) -> list[Table]:
     """Return the tables of a run's page; those whose results are missing are left out."""
-    tables = [_layers(run), _codes(run), _representations(run), _factors(run)]
+    tables = [_layers(run), _guide(run), _codes(run), _representations(run), _factors(run)]
     return [table for table in tables if table is not None]
 
 
@@ -107,6 +113,34 @@ def _layers(run: Run) -> Table | None:
         marked=lambda r: best[r.encoder] == r.layer,
         folded=len(points) > LONG,
     )
+
+
+def _guide(run: Run) -> Table | None:
+    table = run.table("layer_guide")
+    if table is None:
+        return None
+    metric = metric_of(run)
+    columns: list[Column] = [
+        *where(table["encoder"].nunique() > 1, ENCODER),
+        ("what is probed", lambda r: GUIDE.get(r.input, f"layer {r.layer}")),
+        (
+            f"{short_metric(metric)} [95\u00a0% interval]",
+            lambda r: with_interval(r.score, r.score_low, r.score_high, metric, trusted=r.trusted),
+        ),
+        (
+            "minus the best layer",
+            lambda r: change(r.gain, r.gain_low, r.gain_high, metric) if r.gain == r.gain else "",
+        ),
+        ("weight in the sum", lambda r: wording.percent(r.weight, 0) if r.weight == r.weight else ""),
+        ("mean attention", lambda r: wording.percent(r.attention, 0) if r.attention == r.attention else ""),
+    ]
+    note = (
+        "One layer, or all of them weighed? Weights are learnt on training groups; the best layer (bold) is chosen on "
+        "validation clips; gains are on test clips, which had no say."
+    )
+    note += _untrusted(table)
+    rows = rows_of(table)
+    return laid_out("Which layer, and is one enough?", columns, rows, note=note, marked=lambda r: r.best)
 
 
 def _codes(run: Run) -> Table | None:
@@ -179,8 +213,15 @@ def _representations(run: Run) -> Table | None:
         *where(unequal, ("completeness, as published", lambda r: wording.number(r.completeness_unequal))),
         ("factors", lambda r: whole(r.n_factors)),
     ]
-    note = "Means over the best-predicted factors of each representation, at most ten; brackets: range over seeds. "
-    note += "A factor that is not predicted is not counted, so a null may have none (n/a). "
+    if published:
+        note = "Means over the best-predicted factors of each representation, at most ten; brackets: range over seeds. "
+        note += "A factor that is not predicted is not counted, so a null may have none (n/a). "
+    else:
+        note = "R²: means over the same factors for all of a layer, at most ten, those that the dense layer and the "
+        note += (
+            "codes together predict best; dimensions and completeness: over those of them (factors) that the "
+        )
+        note += "representation predicts at all. Brackets: range over seeds. "
     note += (LABEL_NOTE_PAPER if published else LABEL_NOTE) + seeds_note(both["seeds"])
     if unequal:
         note += (

@@ -94,6 +94,7 @@ def _figure2(run: Run) -> Caption:
     summary = run.table("disentanglement_summary")
     selection = main_selection(summary) if summary is not None else ""
     chosen = {
+        "same": f"the same factors for all of a layer, the {n_top(run)} that dense and codes together predict best",
         "top10_r2": f"the {n_top(run)} best-predicted factors of each representation",
         "top10_completeness": f"the {n_top(run)} factors of highest completeness of each representation",
         "r2_floor": "all factors that are predicted at all",
@@ -103,8 +104,8 @@ def _figure2(run: Run) -> Caption:
         nulls = (
             " Grey marks at the right: nulls, each a mean over the layers shown, at the sparsity nearest to 95\u00a0%; "
             "none for a null from which no factor is predicted. Grey band: from the lowest to the highest of them, "
-            "without the label and shuffled factors. “Label”: what a table of class means, which hears nothing, "
-            "predicts of the same factors."
+            "without the label and shuffled factors. “Label”: a table of class means, which hears nothing, "
+            "counted likewise."
         )
     few = "over how many dimensions each of the same factors is spread (effective dimensions, mean)"
     if in_sample(run):

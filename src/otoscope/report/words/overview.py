@@ -111,7 +111,8 @@ def tiles(run: Run) -> list[list[str]]:
             row["r2"],
             wording.number(row["r2"]),
             f"mean {r2_kind(run)} R²",
-            "best-predicted factors, same codes" + _label_alone(run, row["encoder"], row["studied"]),
+            f"{'best-predicted' if in_sample(run) else 'the same'} factors; dense "
+            f"{wording.number(row['dense_r2'])}" + _label_alone(run, row["encoder"], row["studied"]),
         ),
     ]
     if not in_sample(run):

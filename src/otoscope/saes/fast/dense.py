@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def product(left: Tensor, right: Tensor, half: bool = False) -> Tensor:
-    """Multiply, with both factors rounded to bfloat16 where `half` asks for it."""
+    """Multiply [n, k] by [k, m], with both factors rounded to bfloat16 where `half` asks for it."""
     if half:
         return (left.bfloat16() @ right.bfloat16()).to(left.dtype)
     return left @ right

@@ -64,7 +64,7 @@ def train_step(
 
 
 def backward(sae: SparseAutoencoder, x: Tensor, *, progress: float = 1.0, half: bool = False) -> Tensor:
-    """Fill every parameter's ``.grad`` for one step on `x` and return the mean squared error."""
+    """Fill every parameter's ``.grad`` for one step on ``x [rows, features]`` and return the mean squared error."""
     plain = sae.selection.by == "row" and not getattr(sae, "subtracts_bias", False)
     if plain and in_closed_form(sae) and not sae.needs_autograd(len(x)):
         mse, z = dense.backward(sae, x, half)

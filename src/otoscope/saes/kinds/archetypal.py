@@ -67,7 +67,7 @@ class Archetypal(SparseAutoencoder):
 
     @torch.no_grad()
     def init_from_data(self, x: Tensor) -> None:
-        """Take the points from the rows `x`: k-means centres, after Fel et al.'s distilled dictionary."""
+        """Take the points from ``x [rows, features]``: k-means centres, after Fel et al.'s distilled dictionary."""
         points = _centres(x, self.config.n_points, self.seed)
         self.points.copy_(points)
         self.radius.copy_(self.config.delta * points.norm(dim=-1).mean())
@@ -97,7 +97,7 @@ class Archetypal(SparseAutoencoder):
 
 
 def project_to_simplex(rows: Tensor) -> Tensor:
-    """Return the nearest rows whose entries are at least 0 and sum to 1 (Duchi et al. 2008, fig. 1)."""
+    """Return the nearest rows [rows, points] whose entries are at least 0 and sum to 1 (Duchi et al. 2008, fig. 1)."""
     ordered = rows.sort(dim=-1, descending=True).values
     counts = torch.arange(1, rows.shape[-1] + 1, device=rows.device)
     excess = (ordered.cumsum(-1) - 1) / counts

@@ -66,12 +66,12 @@ class BatchTopK(TiedSAE):
 
     @torch.no_grad()
     def observe(self, z: Tensor) -> None:
-        """Update the counts of silence and the threshold from a training batch's codes."""
+        """Update the counts of silence and the threshold from a training batch's codes [rows, latents]."""
         self.count_silence(z)
         self.observe_smallest(torch.where(z > 0, z, torch.inf).amin(dim=(-2, -1)))
 
     def observe_smallest(self, smallest: Tensor) -> None:
-        """Move the threshold towards a batch's smallest active code; infinity stands for none."""
+        """Move the threshold towards a batch's smallest active code ; infinity stands for none."""
         smallest = torch.where(smallest.isinf(), self.threshold, smallest)
         decay = torch.clamp(self.n_seen / (self.n_seen + 1), max=THRESHOLD_DECAY)
         self.threshold.copy_(decay * self.threshold + (1 - decay) * smallest)

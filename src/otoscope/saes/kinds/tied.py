@@ -75,7 +75,7 @@ class TiedSAE(SparseAutoencoder):
         self.decoder_bias.copy_(x.mean(0))
 
     def pre_codes(self, x: Tensor) -> Tensor:
-        """Return the encoder's output before any activation."""
+        """Return the encoder's output [rows, latents] before any activation."""
         self.check_input(x)
         if self.subtracts_bias:
             x = x - self.decoder_bias.unsqueeze(-2)
@@ -144,5 +144,5 @@ class TiedSAE(SparseAutoencoder):
 
 
 def sum_of_squares(reconstruction: Tensor, x: Tensor) -> Tensor:
-    """Squared error summed over dimensions, mean over rows: the form in which L1 and L0 penalties are weighed."""
+    """Squared error of [rows, features], a sum over features, mean over rows: L1 and L0 penalties are weighed so."""
     return (reconstruction - x).square().sum(-1).mean(-1)

@@ -77,7 +77,7 @@ class Bank:
         self._threads = _Threads(self.stacks, device)
 
     def train_block(self, block: dict[Layer, Tensor], batch_size: int, schedule: Schedule) -> None:
-        """Take every stack through the batches of a block of rows."""
+        """Take every stack through the batches of a block of rows, layer -> [rows, features]."""
 
         def train(stacked: Stack) -> None:
             for x in block[stacked.layer].split(batch_size):
@@ -88,7 +88,7 @@ class Bank:
         self._threads.each(train)
 
     def validate(self, blocks: Iterable[dict[Layer, Tensor]]) -> None:
-        """Measure every autoencoder on all rows of `blocks`."""
+        """Measure every autoencoder on all rows of `blocks`, layer -> [rows, features] each."""
         for block in blocks:
             self._threads.each(lambda stacked, rows=block: stacked.measure(rows[stacked.layer]))  # type: ignore[misc]
 

@@ -12,7 +12,7 @@ SELECT_RULES = ("own", "paper")
 NORMALISATIONS = ("auto", "none", "center", "scale", "whiten")
 STARTS = ("data", "own")
 PARTS = ("nothing", "encoder", "decoder")
-DTYPES = ("float32", "float64", "bf16")
+PRECISIONS = ("float32", "float64", "bf16")
 
 AS_PUBLISHED = {"normalise": "none", "revive": False, "decay_fraction": 0.0}
 """Changes after which kinds train as their authors describe: on raw rows, at a constant learning rate."""
@@ -57,8 +57,8 @@ class TrainingOptions:
     """Which epoch is kept. ``"own"``: each autoencoder's own best, the one with the lowest mean squared error over all
     validation rows; without validation rows, the last. ``"paper"``: the published code's rule: the lowest mean squared
     error on the last validation batch, summed over all layers, which share it."""
-    dtype: str = "float32"
-    """``"float32"``, ``"float64"``, or ``"bf16"``: products in bfloat16, weights in float32."""
+    precision: str = "float32"
+    """Of the arithmetic: ``"float32"``, ``"float64"``, or ``"bf16"``: products in bfloat16, weights in float32."""
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "lr"):
@@ -71,7 +71,7 @@ class TrainingOptions:
             "start": STARTS,
             "frozen": PARTS,
             "select": SELECT_RULES,
-            "dtype": DTYPES,
+            "precision": PRECISIONS,
         }
         for name, known in choices.items():
             if getattr(self, name) not in known:

@@ -183,7 +183,7 @@ def read_arrays(activations: Any, layers: list[Layer], kept: np.ndarray | None, 
 def check_finite(
     rows: Tensor, layer: Layer, what: str, table: pd.DataFrame | None, positions: np.ndarray
 ) -> None:
-    """Raise InputError if a row holds NaN or infinity; `positions` says where `rows` lie in `table`."""
+    """Raise InputError if ``rows [rows, features]`` hold NaN or infinity; `positions`: where they lie in `table`."""
     bad = np.flatnonzero(~torch.isfinite(rows).all(dim=1).numpy())
     if len(bad):
         row = int(positions[bad[0]])
@@ -205,7 +205,7 @@ def available_layers(activations: Any, layers: Sequence[Layer] | None, what: str
 
 
 def as_mask(rows: np.ndarray | None, activations: Any, layers: list[Layer]) -> np.ndarray | None:
-    """Turn a boolean mask or indices into a mask over all rows."""
+    """Turn a boolean mask [rows] or indices [some] into a mask over all rows."""
     if rows is None:
         return None
     rows = np.array(rows)  # a copy: torch warns of arrays that pandas lends to read only

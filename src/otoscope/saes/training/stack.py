@@ -73,7 +73,7 @@ class Stack:
         self._tally: Tally | None = None
 
     def step(self, x: Tensor, schedule: Schedule) -> None:
-        """Take one optimiser step on the rows `x`."""
+        """Take one optimiser step on ``x [rows, features]``."""
         self.lr = schedule(self.n_steps)
         mse = train_step(
             self.module,
@@ -91,7 +91,7 @@ class Stack:
 
     @torch.no_grad()
     def measure(self, x: Tensor) -> None:
-        """Add the rows `x` to what :meth:`measured` returns."""
+        """Add ``x [rows, features]`` to what :meth:`measured` returns."""
         if self._tally is None:
             self._tally = Tally(self.n_members, self.module.n_latents, x.shape[1], x.device)
         self.module.eval()
@@ -122,7 +122,7 @@ class Stack:
         return tally
 
     def record(self, validated: bool) -> np.ndarray:
-        """Add a row for each member to the history; returns their validation errors, or scores that fall by epoch."""
+        """Add a row for each member to the history; return their validation errors, or falling scores [members]."""
         missing = np.full(self.n_members, np.nan)
         tally = self.measured() if validated else None
         values: dict[str, Any] = {
@@ -141,7 +141,7 @@ class Stack:
         return tally.mse if tally else np.full(self.n_members, -float(len(self.log)))
 
     def keep(self, score: np.ndarray) -> None:
-        """Remember the present weights of the members whose `score` is their lowest so far."""
+        """Remember the present weights of the members whose ``score [members]`` is their lowest so far."""
         better = score < self.best_score
         self.best_score = np.where(better, score, self.best_score)
         self.best_epoch[better] = len(self.log) - 1

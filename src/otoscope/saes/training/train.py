@@ -133,7 +133,7 @@ def train_saes(
     if options.normalise != "none":
         configs = [with_decoder_bias(config) for config in configs]
     _check_bank(configs, seeds)
-    place = _Place(compute.pick_device(device), TORCH_DTYPES[options.dtype], memory_gb)
+    place = _Place(compute.pick_device(device), TORCH_DTYPES[options.precision], memory_gb)
     wanted = available_layers(activations, layers, "training")
     train = place.source(activations, wanted, rows, "training", crop)
     held_out = None
@@ -144,7 +144,7 @@ def train_saes(
         _check_widths(train, held_out)
     elif options.select == "paper":
         raise InputError('select="paper" needs validation rows')
-    if options.dtype == "bf16":
+    if options.precision == "bf16":
         _check_bf16(place.device)
 
     change = _Change(
@@ -156,7 +156,7 @@ def train_saes(
         sample,
         seeds,
         dtype=place.dtype,
-        half=options.dtype == "bf16",
+        half=options.precision == "bf16",
         rows_per_epoch=train.rows_per_epoch,
         start=options.start,
         frozen=options.frozen,
@@ -318,7 +318,7 @@ def _check_widths(train: Source, held_out: Source) -> None:
 def _check_bf16(device: torch.device) -> None:
     has_it = {"cpu": lambda: torch.cpu._is_avx512_bf16_supported(), "cuda": torch.cuda.is_bf16_supported}
     if device.type in has_it and not has_it[device.type]():
-        raise InputError(f'this {device.type} has no bfloat16 instructions: train with dtype="float32"')
+        raise InputError(f'this {device.type} has no bfloat16 instructions: train with precision="float32"')
 
 
 def _last_batch(held_out: Source, batch_size: int, change: _Change) -> dict[Layer, Tensor]:
