@@ -15,6 +15,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
+from otoscope.disentanglement import same_factors
 from otoscope.probing import mean_interval
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -57,9 +58,9 @@ def of(table: pd.DataFrame, **values: object) -> pd.DataFrame:
     return table[np.all([table[column] == value for column, value in values.items()], axis=0)]
 
 
-def accuracies(layer: int = LAST) -> pd.DataFrame:
+def accuracies(layer: int = LAST, **which: object) -> pd.DataFrame:
     """Return ``question, representation, seed, unit, accuracy``, of one layer, a row per unit."""
-    table = of(read("probes"), layer=layer)
+    table = of(read("probes"), layer=layer, **which)
     counts = table.groupby(["question", "representation", "seed", "unit"], sort=False)[["n", "correct"]].sum()
     return counts.assign(accuracy=counts["correct"] / counts["n"]).reset_index()
 
@@ -155,13 +156,13 @@ def errors() -> str:
 
 
 def kinds() -> str:
-    """The same of other kinds, with probes, for the digits."""
-    return _dictionaries(KINDS, question="digit")
+    """The same of other kinds, with probes, for the first fold of the digits."""
+    return _dictionaries(KINDS, question="digit", fold=0)
 
 
-def _dictionaries(names: tuple[str, ...], **which: str) -> str:
+def _dictionaries(names: tuple[str, ...], **which: object) -> str:
     health, pairs = (of(read(table), layer=LAST, **which) for table in ("dictionaries", "stability"))
-    table, probed = accuracies(), "question" in which
+    table, probed = accuracies(**which), "question" in which
     rows = []
     for question in QUESTIONS:
         for name in names:
@@ -182,9 +183,7 @@ def _dictionaries(names: tuple[str, ...], **which: str) -> str:
             }
             if probed:
                 own_probes = of(table, question=question, representation=name)
-                value, low, high = (100 * v for v in difference(of(table, question=question), name, "dense"))
                 row["probe, %"] = over_seeds(score(own_probes), percent)
-                row["minus dense"] = f"{value:+.1f} ({low:+.1f} to {high:+.1f})"
             rows.append(row)
     return markdown(rows)
 
@@ -217,30 +216,76 @@ NAMES = {
 }  # fmt: skip
 
 
-def disentanglement() -> str:
-    """Held-out R2 and effective dimensions of the ten factors that are predicted best, by representation."""
-    table = of(read("disentanglement_summary"), selection="top10_r2")
+def run_probes() -> str:
+    """Digit probes and error of the run's two layers, two new speakers."""
+    dense, codes, nulls = (read(f"run_{name}_probing") for name in ("layer", "sae", "null"))
+    probes = pd.concat([dense.assign(representation="dense"), codes.assign(representation="topk"), nulls])
+    errors = pd.concat(
+        [read("run_reconstruction").assign(representation="topk"), read("run_null_reconstruction")]
+    )
     rows = []
-    for layer in sorted(table["layer"].unique()):
-        for name, called in NAMES.items():
-            own = of(table, layer=layer, representation=name)
-            if len(own):
-                rows.append(
-                    {
-                        "layer": layer,
-                        "representation": called,
-                        "R² of new speakers": over_seeds(own["r2_mean"], lambda v: f"{v:.2f}"),
-                        "beyond the digit": over_seeds(own["r2_beyond_mean"], lambda v: f"{v:.2f}"),
-                        "effective dimensions": _dims(own["effective_dims_mean"]),
-                        "the same at equal R²": _dims(own["effective_dims_matched_mean"]),
-                        "completeness": _or_none(own["completeness_mean"], lambda v: f"{v:.2f}"),
-                    }
-                )
+    for name, called in NAMES.items():
+        row = {"representation": called}
+        for layer in sorted(codes["layer"].unique()):
+            own, lost = (of(table, representation=name, layer=layer) for table in (probes, errors))
+            row[f"layer {layer}: digit, %"] = over_seeds(own["score"], percent) if len(own) else ""
+            row[f"layer {layer}: FVU"] = over_seeds(lost["fvu"], lambda v: f"{v:.2f}") if len(lost) else ""
+        if any(list(row.values())[1:]):
+            rows.append(row)
     return markdown(rows)
 
 
-def _dims(values: pd.Series) -> str:
-    return _or_none(values, lambda v: f"{v:.0f}")
+def disentanglement() -> str:
+    """Held-out R2 and effective dimensions of the factors that dense and codes hold best, by representation."""
+    if not (TABLES / "run_disentanglement.csv").exists():
+        return "*Not measured yet: the run's last stage has not come to its end.*"
+    table = read("run_disentanglement")
+    if (TABLES / "before_disentanglement.csv").exists():
+        before = of(read("before_disentanglement"), representation="topk")
+        table = pd.concat([table, before.assign(representation="published")])
+    rows = []
+    for layer in sorted(table["layer"].unique()):
+        here = of(table, layer=layer)
+        codes = [own for _, own in of(here, representation="topk").groupby("seed")]
+        same = same_factors(of(here, representation="dense"), codes, floor=FLOOR).set_index("factor")
+        for name, called in NAMES.items():
+            seeds = [own for _, own in of(here, representation=name).groupby("seed")]
+            if seeds:
+                found = pd.DataFrame(
+                    [_means_over(own.set_index("factor").loc[same.index], same) for own in seeds]
+                )
+                rows.append({"layer": layer, "representation": called}
+                            | {column: _or_none(found[column], form) for column, form in FORMS.items()})  # fmt: skip
+    return markdown(rows)
+
+
+FLOOR = 0.1
+"""Held-out R2 under which a factor counts as not predicted."""
+
+
+def _means_over(table: pd.DataFrame, same: pd.DataFrame) -> dict[str, float]:
+    """Return means over factors: R2 over all, dimensions over those that are held."""
+    score = table["r2_cv"].where(~same["beyond"], table["r2_beyond"])
+    held = table[score >= FLOOR]
+    return {
+        "R² of new speakers": score.mean(),
+        "factors held": len(held),
+        "effective dimensions": held["effective_dims"].mean(),
+        "the same, R² .01 lower": held["effective_dims_matched"].mean(),
+        "completeness": held["completeness"].mean(),
+    }
+
+
+def _two(value: float) -> str:
+    return f"{value:.2f}"
+
+
+def _whole(value: float) -> str:
+    return f"{value:.0f}"
+
+
+FORMS = {"R² of new speakers": _two, "factors held": _whole, "effective dimensions": _whole,
+         "the same, R² .01 lower": _whole, "completeness": _two}  # fmt: skip
 
 
 def _or_none(values: pd.Series, form: Callable[[float], str]) -> str:
@@ -254,6 +299,7 @@ PARTS = {
     "errors": errors,
     "layers": layers,
     "kinds": kinds,
+    "run probes": run_probes,
     "disentanglement": disentanglement,
 }
 
@@ -286,7 +332,7 @@ def draw_layers(path: Path) -> None:
     axes[1, 0].set_ylabel("error (FVU)")
     axes[2, 0].set_ylabel("living latents of 1,024")
     axes[0, 0].legend(frameon=False, loc="lower right")
-    axes[1, 0].legend(frameon=False, loc="upper left")
+    axes[1, -2].legend(frameon=False, loc="upper right")
     figure.tight_layout()
     figure.savefig(path, dpi=150)
     plt.close(figure)

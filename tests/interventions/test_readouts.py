@@ -167,7 +167,12 @@ def test_a_dose_curve_starts_where_nothing_happens(load, noise):
     encoder = load("hubert")
     readout = prepared(encoder, "classes")
     table = steer(
-        encoder, list(noise), readout, 2, {"all": lambda d: through(sae_for(), scale(range(64), 1 - d))}, [0, 1, 5]
+        encoder,
+        list(noise),
+        readout,
+        2,
+        {"all": lambda d: through(sae_for(), scale(range(64), 1 - d))},
+        [0, 1, 5],
     )
     kl = table[table.measure == "kl"].value.to_numpy()
     assert kl[0] == 0
@@ -180,10 +185,15 @@ def test_padding_is_left_alone(load):
     short = np.random.default_rng(0).normal(0, 0.1, 8000).astype(np.float32)
     readout = States(2)
     readout.prepare(encoder)
-    (plain,), (edited,) = answers(encoder, [short], readout), answers(encoder, [short], readout, {2: replaced_by(0.0)})
+    (plain,), (edited,) = (
+        answers(encoder, [short], readout),
+        answers(encoder, [short], readout, {2: replaced_by(0.0)}),
+    )
     assert not edited[:25].any()
     assert np.array_equal(edited[25:], plain[25:])
-    everywhere = answers(encoder, [short], readout, {2: replaced_by(0.0)}, where=lambda n, layer: np.ones(50, bool))
+    everywhere = answers(
+        encoder, [short], readout, {2: replaced_by(0.0)}, where=lambda n, layer: np.ones(50, bool)
+    )
     assert not everywhere[0].any()
 
 
