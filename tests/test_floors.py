@@ -14,7 +14,7 @@ import otoscope
 PACKAGE = Path(otoscope.__file__).parent
 FLOORS = [
     {"errors", "registry", "audio", "clips", "splits", "tables", "containers", "contents", "compute"}
-    | {"files", "hub", "results", "significance", "wording"},
+    | {"files", "hub", "multiple_testing", "results", "wording"},
     {"encoders", "datasets", "factors"},
     {"saes", "activations"},
     {"probing", "disentanglement", "latents", "interventions", "claims"},

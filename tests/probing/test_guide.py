@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from otoscope.errors import InputError
+from otoscope.multiple_testing import holm
 from otoscope.probing import layer_guide, probe, scoring
 from otoscope.probing.mixing import Mixer, of_frames, of_layers
-from otoscope.significance import holm
 
 GROUPS = np.repeat(np.arange(20), 20)
 SPLIT = np.where(GROUPS < 11, "train", np.where(GROUPS < 14, "valid", "test"))

@@ -9,9 +9,9 @@ from scipy.stats import binomtest, t, ttest_1samp
 from sklearn.metrics import average_precision_score, r2_score
 
 from otoscope.errors import InputError
+from otoscope.multiple_testing import holm
 from otoscope.probing import mean_interval, p_value, paired_difference, scoring, wilson
 from otoscope.probing.scoring import _macro_average_precision
-from otoscope.significance import holm
 
 GROUPS = np.repeat(np.arange(8), 10)
 

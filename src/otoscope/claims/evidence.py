@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import pandas as pd
 
-from otoscope import significance
+from otoscope import multiple_testing
 from otoscope.results import at_nearest_sparsity, r2_column, trained_codes
 
 FEWEST_FACTORS = 3
@@ -294,7 +294,7 @@ def negative_rank_correlation(
 
 def holm(p_values: Mapping[Key, float], *, level: float) -> dict[Key, bool]:
     """Return which of several tests are significant together (Holm 1979); NaN is not, and does not count."""
-    corrected = significance.holm(list(p_values.values()))
+    corrected = multiple_testing.holm(list(p_values.values()))
     return {key: bool(p <= level) for key, p in zip(p_values, corrected)}
 
 

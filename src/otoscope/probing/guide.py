@@ -11,6 +11,7 @@ import pandas as pd
 from otoscope.clips import LabelKind, label_kind
 from otoscope.compute import one_thread_each
 from otoscope.errors import InputError
+from otoscope.multiple_testing import holm
 from otoscope.probing import scoring
 from otoscope.probing.inputs import check_rows
 from otoscope.probing.intervals import Estimate, p_value
@@ -19,7 +20,6 @@ from otoscope.probing.models import training_folds
 from otoscope.probing.probes import STRENGTHS, probe
 from otoscope.probing.results import Probe
 from otoscope.probing.tables import best_layer, probe_row
-from otoscope.significance import holm
 
 WEIGHTED_SUM, ATTENTION_LAYERS, ATTENTION_TIME = "weighted_sum", "attention_layers", "attention_time"
 

@@ -1,4 +1,4 @@
-"""Intervals for scores over groups that cover what they say, and corrections for asking more than once.
+"""Intervals for scores over groups that cover what they say.
 
 400 clips of five singers are not 400 independent clips: what is left out in turn is a singer. The estimand is the
 score over clips, of clips of new groups: a group with more clips counts for more, as it does in the score itself.

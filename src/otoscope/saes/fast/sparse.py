@@ -161,7 +161,7 @@ def _update(
     if sae.decoder_bias is not None:
         d_decoder_bias = scale * error.reshape(len(sae.selection.ks), -1, width).sum(1) - sum(d_input)
         sae.decoder_bias.grad = torch.from_numpy(d_decoder_bias).view(sae.decoder_bias.shape)
-    optimiser.step(lr)
+    optimiser.step(lr)  # of the biases; the kernels have moved the matrices
     return n_active
 
 

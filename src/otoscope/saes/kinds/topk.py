@@ -66,7 +66,8 @@ class TopK(SparseAutoencoder):
     """The paper's autoencoder, initialised as PyTorch's ``Linear`` does.
 
     Parameters are ``encoder_weight [n_latents, n_inputs]``, ``encoder_bias [n_latents]`` and
-    ``decoder_weight [n_latents, n_inputs]``: row j of the decoder is the direction of latent j.
+    ``decoder_weight [n_latents, n_inputs]``: row j of the decoder is the direction of latent j. Training does not go
+    through `encode` and `decode`: `otoscope.saes.fast.step` takes the same step by hand-written gradients.
     """
 
     config_class = TopKConfig

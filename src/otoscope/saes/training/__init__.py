@@ -1,1 +1,4 @@
-"""Training many autoencoders in one pass over the data, and what is looked at before and after."""
+"""Training many autoencoders in one pass over the data, and what is looked at before and after.
+
+The step itself (forward, gradient, Adam) is in `otoscope.saes.fast.step`.
+"""
