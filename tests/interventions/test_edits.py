@@ -53,7 +53,9 @@ def test_changes_by_hand():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_with_the_error_kept_all_latents_at_zero_are_decode_of_zero_and_error(kind, state):
-    options = {"k": 4} if "topk" in kind else {"sparsity": 0.875} if kind in ("matryoshka", "archetypal") else {}
+    options = (
+        {"k": 4} if "topk" in kind else {"sparsity": 0.875} if kind in ("matryoshka", "archetypal") else {}
+    )
     sae = build_sae(make_config(kind, n_latents=32, **options), 16, seed=0).eval()
     with torch.no_grad():
         edited = through(sae, ablate(range(32)))(state)

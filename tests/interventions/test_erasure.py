@@ -20,7 +20,7 @@ from otoscope.interventions import (
     rank_latents,
 )
 from otoscope.interventions.erasure import one_hot
-from otoscope.saes import make_config, build_sae
+from otoscope.saes import build_sae, make_config
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,11 @@ def planted():
     rng = np.random.default_rng(0)
     labels = rng.choice(list("abcd"), 600, p=[0.4, 0.3, 0.2, 0.1])
     mixing = rng.standard_normal((12, 12))
-    x = rng.standard_normal((600, 12)) @ mixing + 5 + 1.5 * rng.standard_normal((4, 12))[one_hot(labels).argmax(1)]
+    x = (
+        rng.standard_normal((600, 12)) @ mixing
+        + 5
+        + 1.5 * rng.standard_normal((4, 12))[one_hot(labels).argmax(1)]
+    )
     return x, labels
 
 
@@ -45,7 +49,9 @@ def test_leace_leaves_no_covariance_and_nothing_for_a_logistic_probe(planted):
     shares = np.unique(labels, return_counts=True)[1] / len(labels)
     constant = float(-(shares * np.log(shares)).sum())
     probe = LogisticRegression(C=np.inf, max_iter=10_000, tol=1e-10)
-    assert log_loss(labels, probe.fit(edited, labels).predict_proba(edited)) == pytest.approx(constant, abs=1e-4)
+    assert log_loss(labels, probe.fit(edited, labels).predict_proba(edited)) == pytest.approx(
+        constant, abs=1e-4
+    )
     assert log_loss(labels, probe.fit(x, labels).predict_proba(x)) < constant - 0.3
     assert np.allclose(edited.mean(0), x.mean(0))
 
@@ -76,7 +82,9 @@ def test_leace_changes_least_of_all_edits_that_leave_no_covariance(planted):
 
 def test_leace_takes_numbers_and_flat_directions(planted):
     x, _ = planted
-    flat = np.column_stack([x, x[:, 0] + x[:, 1], np.ones(len(x))])  # two directions without variance of their own
+    flat = np.column_stack(
+        [x, x[:, 0] + x[:, 1], np.ones(len(x))]
+    )  # two directions without variance of their own
     number = (x[:, 0] - 2 * x[:, 3])[:, None]
     assert np.abs(cross(leace(flat, number)(flat), number)).max() < 1e-6 * np.abs(cross(flat, number)).max()
 
@@ -93,7 +101,11 @@ def test_mean_projection_takes_out_the_means_and_nothing_else(planted):
     eraser = mean_projection(x, labels)
     means = np.array([eraser(x)[labels == c].mean(0) for c in "abcd"])
     assert np.ptp(means, axis=0).max() < 1e-9
-    assert np.linalg.matrix_rank(eraser.remove) == 3 == np.linalg.matrix_rank(random_projection(x, 3, seed=0).remove)
+    assert (
+        np.linalg.matrix_rank(eraser.remove)
+        == 3
+        == np.linalg.matrix_rank(random_projection(x, 3, seed=0).remove)
+    )
     assert np.allclose(eraser.remove, eraser.remove.T)
 
 

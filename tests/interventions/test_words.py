@@ -43,4 +43,12 @@ def test_error_rates_by_hand(truth, heard, words_wrong, letters_wrong):
 
 
 def test_words_are_lower_case_without_marks():
-    assert words("Mrs. Linde's re-entry, 12 times_over!") == ["mrs", "linde's", "re", "entry", "12", "times", "over"]
+    assert words("Mrs. Linde's re-entry, 12 times_over!") == [
+        "mrs",
+        "linde's",
+        "re",
+        "entry",
+        "12",
+        "times",
+        "over",
+    ]

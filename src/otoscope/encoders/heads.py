@@ -51,7 +51,9 @@ def load_whole(encoder: Encoder, task: Task) -> nn.Module:
             f"{', '.join(heads) or 'nothing'}. Take a checkpoint that was fine-tuned for it, or another readout"
         )
     if encoder.precision != "float32":
-        raise ModelError(f"a whole model runs in float32; {encoder.name} is in {encoder.precision}: load it so")
+        raise ModelError(
+            f"a whole model runs in float32; {encoder.name} is in {encoder.precision}: load it so"
+        )
     folder = checkpoint_folder(encoder)
     model_class: Any = getattr(transformers, _CLASSES[task])
     try:
@@ -75,6 +77,8 @@ def checkpoint_folder(encoder: Encoder, *, text: bool = False) -> Path:
     if encoder.folder is not None:
         return encoder.folder
     if "revision" not in encoder.source:
-        raise ModelError(f"{encoder.name} is from no folder and no hub, so there is nothing beside its encoder")
+        raise ModelError(
+            f"{encoder.name} is from no folder and no hub, so there is nothing beside its encoder"
+        )
     patterns = _TEXT if text else SETTINGS
     return hub.fetch(encoder.source["model"], patterns, one_of=WEIGHTS, revision=encoder.source["revision"])

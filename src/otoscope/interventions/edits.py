@@ -63,9 +63,7 @@ def chain(*functions: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
     return chained
 
 
-def through(
-    sae: SparseAutoencoder, *changes: Change, error: Literal["kept", "spliced"] = "kept"
-) -> Edit:
+def through(sae: SparseAutoencoder, *changes: Change, error: Literal["kept", "spliced"] = "kept") -> Edit:
     """Return the edit of a state that makes `changes` of its codes, one after the other.
 
     Parameters
@@ -117,7 +115,7 @@ def without(directions: np.ndarray | Tensor, *, mean: np.ndarray | Tensor | floa
     """Take the span of `directions` [directions, width] (or [width]) out of every state's distance from `mean`."""
     rows = torch.as_tensor(np.atleast_2d(np.asarray(directions, dtype=np.float64)))
     basis = torch.linalg.svd(rows, full_matrices=False)
-    axes = basis.Vh[basis.S > 1e-10 * basis.S.max().clamp_min(1e-300)]
+    axes = basis.Vh[1e-10 * basis.S.max().clamp_min(1e-300) < basis.S]
 
     def edit(state: Tensor) -> Tensor:
         own = axes.to(state)
@@ -130,7 +128,9 @@ def at(tokens: np.ndarray | Tensor, edit: Edit) -> Edit:
     """Make an edit of the tokens where `tokens` [tokens] is True: it is given these alone; all others stay."""
     mask = torch.as_tensor(np.asarray(tokens), dtype=torch.bool)
     if mask.ndim != 1:
-        raise InputError(f"expected whether each token is edited, [tokens]; got an array of shape {tuple(mask.shape)}")
+        raise InputError(
+            f"expected whether each token is edited, [tokens]; got an array of shape {tuple(mask.shape)}"
+        )
 
     def masked(state: Tensor) -> Tensor:
         if len(mask) != state.shape[1]:

@@ -142,7 +142,12 @@ def rank_latents(codes: np.ndarray, labels: Sequence | np.ndarray) -> np.ndarray
 
 
 def erase_latents(
-    x: np.ndarray, codes: np.ndarray, sae: SparseAutoencoder, latents: np.ndarray, *, to: np.ndarray | float = 0.0
+    x: np.ndarray,
+    codes: np.ndarray,
+    sae: SparseAutoencoder,
+    latents: np.ndarray,
+    *,
+    to: np.ndarray | float = 0.0,
 ) -> np.ndarray:
     """Return rows with latents set to `to` and the autoencoder's error kept: ``x + decode(new) - decode(old)``.
 

@@ -24,8 +24,12 @@ if TYPE_CHECKING:
 
 READOUTS = Registry("readout", "otoscope.readouts")
 """Readouts that need nothing but the checkpoint, called without arguments."""
-READOUTS.add("classes", "otoscope.interventions.readouts:Classes", "the class head of a fine-tuned model, AST's too")
-READOUTS.add("letters", "otoscope.interventions.readouts:Letters", "the CTC head of a fine-tuned model: its text")
+READOUTS.add(
+    "classes", "otoscope.interventions.readouts:Classes", "the class head of a fine-tuned model, AST's too"
+)
+READOUTS.add(
+    "letters", "otoscope.interventions.readouts:Letters", "the CTC head of a fine-tuned model: its text"
+)
 READOUTS.add("words", "otoscope.interventions.whisper:Words", "Whisper's transcript, greedy")
 READOUTS.add("states", "otoscope.interventions.readouts:States", "the states of the last layer")
 
@@ -125,7 +129,9 @@ class Letters:
         try:
             self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         except (OSError, ValueError, TypeError) as error:
-            raise ModelError(f"{folder}: its letters cannot be read: it has no tokenizer ({error})") from error
+            raise ModelError(
+                f"{folder}: its letters cannot be read: it has no tokenizer ({error})"
+            ) from error
 
     def read(self, inputs: Tensor, plain: Sequence[Any] | None = None) -> list[Logits]:
         """Return the logits [frames, letters] of each clip."""
@@ -220,7 +226,9 @@ class Probed:
         """Return loss, kl, changed, error; for numbers moved and error."""
         if not self._names:
             measures = {"moved": float(np.abs(edited.values - plain.values).mean())}
-            known = {} if truth is None else {"error": float(np.abs(edited.values - np.asarray(truth)).mean())}
+            known = (
+                {} if truth is None else {"error": float(np.abs(edited.values - np.asarray(truth)).mean())}
+            )
             return measures | known
         p, q = _log_softmax(plain.values), _log_softmax(edited.values)
         measures = {

@@ -23,7 +23,9 @@ Edits = Mapping["Layer", Edit]
 
 
 @contextmanager
-def editing(encoder: Encoder, edits: Edits, *, tokens: Callable[[Layer], np.ndarray] | None = None) -> Iterator[None]:
+def editing(
+    encoder: Encoder, edits: Edits, *, tokens: Callable[[Layer], np.ndarray] | None = None
+) -> Iterator[None]:
     """Make edits of several layers while the block runs.
 
     Parameters

@@ -75,7 +75,9 @@ class Words:
         from otoscope.encoders.heads import checkpoint_folder, load_whole
 
         if encoder.family != "whisper":
-            raise ModelError(f"the readout 'words' is Whisper's transcript; {encoder.name} is of '{encoder.family}'")
+            raise ModelError(
+                f"the readout 'words' is Whisper's transcript; {encoder.name} is of '{encoder.family}'"
+            )
         self._model: Any = load_whole(encoder, "words")
         folder = checkpoint_folder(encoder, text=True)
         try:
@@ -95,7 +97,9 @@ class Words:
     def read(self, inputs: Tensor, plain: Sequence[Any] | None = None) -> list[Transcript]:
         """Return the transcript of each clip."""
         with torch.no_grad():
-            return self.hear(self._model.model.encoder(inputs.to(self._model.device)).last_hidden_state, plain)
+            return self.hear(
+                self._model.model.encoder(inputs.to(self._model.device)).last_hidden_state, plain
+            )
 
     def hear(self, states: Tensor, plain: Sequence[Any] | None = None) -> list[Transcript]:
         """Return the transcript of each clip of the encoder's output [clips, tokens, width]."""
