@@ -30,8 +30,24 @@ import otoscope as oto
 from otoscope.audio import read_audio
 from otoscope.encoders import Encoder
 from otoscope.interventions import (
-    Concept, Words, along, answers, at, erasure_curve, leace, matched_latents, mean_difference,
-    mean_projection, random_direction, random_projection, rank_latents, scale, scores, splice, steer, through,
+    Concept,
+    Words,
+    along,
+    answers,
+    at,
+    erasure_curve,
+    leace,
+    matched_latents,
+    mean_difference,
+    mean_projection,
+    random_direction,
+    random_projection,
+    rank_latents,
+    scale,
+    scores,
+    splice,
+    steer,
+    through,
 )  # fmt: skip
 from otoscope.interventions.respond import inside
 from otoscope.saes import SparseAutoencoder, codes_of, make_config, train_saes
@@ -47,7 +63,9 @@ def main() -> None:
     for name in ("whisper", "librispeech", "frames", "means", "clips"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(""))
-    parser.add_argument("--work", type=Path, default=Path("interventions-work"), help="Dictionaries are kept here.")
+    parser.add_argument(
+        "--work", type=Path, default=Path("interventions-work"), help="Dictionaries are kept here."
+    )
     parser.add_argument("--parts", nargs="+", default=["erase", "splice", "steer"])
     parser.add_argument("--speech", type=int, default=2, help="Clips of each of the ten speakers.")
     parser.add_argument("--noises", type=int, default=40)
@@ -55,7 +73,9 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=2, help="Passes over them.")
     parser.add_argument("--seconds", type=float, default=8.0, help="Of speech, at most.")
     parser.add_argument("--layers", type=int, nargs="+", default=[4, 2])
-    parser.add_argument("--ks", type=int, nargs="+", default=[51, 16], help="Active latents of a frame's code.")
+    parser.add_argument(
+        "--ks", type=int, nargs="+", default=[51, 16], help="Active latents of a frame's code."
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     options.out.mkdir(parents=True, exist_ok=True)
@@ -89,7 +109,13 @@ class Rows:
 
 
 def dictionary(
-    options: argparse.Namespace, name: str, x: Callable[[], np.ndarray], layer: int, n_latents: int, k: int, **how
+    options: argparse.Namespace,
+    name: str,
+    x: Callable[[], np.ndarray],
+    layer: int,
+    n_latents: int,
+    k: int,
+    **how,
 ) -> SparseAutoencoder:
     """Return a trained dictionary, from disk where it is there."""
     folder = options.work / name / f"layer_{layer:02d}" / f"topk-{n_latents}-{k}"
@@ -112,7 +138,9 @@ def erase(options: argparse.Namespace) -> None:
     clips = pd.read_csv(options.clips).set_index("clip_id").loc[store.rows.clip_id].reset_index()
     split = np.where(clips["index"].isin(TEST_TAKES), "test", "train")
     take = "take " + clips["index"].astype(str)
-    concepts = {n: Concept(clips[n].astype(str).to_numpy(), split, take.to_numpy()) for n in ("digit", "speaker")}
+    concepts = {
+        n: Concept(clips[n].astype(str).to_numpy(), split, take.to_numpy()) for n in ("digit", "speaker")
+    }
     train = split == "train"
     rows = Rows(options.out / "erasure.csv")
     for layer in options.layers:
@@ -125,7 +153,9 @@ def erase(options: argparse.Namespace) -> None:
             target, keep = concepts[name], {other: concepts[other]}
             ranked = rank_latents(codes[train], target.labels[train])
             ranked = ranked[np.isin(ranked, alive)]
-            counts = sorted({round(s * len(alive)) for s in (0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1)})
+            counts = sorted(
+                {round(s * len(alive)) for s in (0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1)}
+            )
             about = {"layer": layer, "target": name}
             _linear(rows, x, train, target, keep, about)
             for n in counts:
@@ -133,7 +163,9 @@ def erase(options: argparse.Namespace) -> None:
                 if 0 < 2 * n < len(alive):
                     place = {latent: i for i, latent in enumerate(alive)}
                     drawn = matched_latents(density[alive], [place[i] for i in ranked[:n]], seed=0)
-                    orders["random latents"] = np.concatenate([alive[drawn], np.setdiff1d(alive, alive[drawn])])
+                    orders["random latents"] = np.concatenate(
+                        [alive[drawn], np.setdiff1d(alive, alive[drawn])]
+                    )
                 for method, order in orders.items():
                     if rows.has(**about, method=method, n=n):
                         continue
@@ -218,7 +250,9 @@ def speech(options: argparse.Namespace) -> tuple[list[np.ndarray], list[str]]:
     who = pd.Series([path.name.split("-")[0] for path in paths])
     many = who.map(who.value_counts()) == 10
     frame = pd.DataFrame({"path": paths, "who": who})[many].groupby("who").head(options.speech)
-    return [read_audio(path, sample_rate=16_000, stop_s=options.seconds)[0] for path in frame.path], list(frame.who)
+    return [read_audio(path, sample_rate=16_000, stop_s=options.seconds)[0] for path in frame.path], list(
+        frame.who
+    )
 
 
 def frames(options: argparse.Namespace, layer: int) -> np.ndarray:
@@ -234,7 +268,14 @@ def frames(options: argparse.Namespace, layer: int) -> np.ndarray:
 def frame_dictionary(options: argparse.Namespace, layer: int, k: int) -> SparseAutoencoder:
     """Return a dictionary of 1,024 latents of frames."""
     return dictionary(
-        options, "frames", lambda: frames(options, layer), layer, 1024, k, epochs=options.epochs, batch_size=512
+        options,
+        "frames",
+        lambda: frames(options, layer),
+        layer,
+        1024,
+        k,
+        epochs=options.epochs,
+        batch_size=512,
     )
 
 
@@ -305,7 +346,9 @@ def steer_noise(options: argparse.Namespace) -> None:
     sets["noise"] = (sound, [f"noise {i}" for i in range(len(sound))])
     other = noises(10, seed=2)  # latents are selected on these, and on frames of the 251 speakers
     with torch.no_grad():
-        states = torch.cat([ear.encoder.hidden_states(w[None], [layer])[layer][0, :500] for w in other]).numpy()
+        states = torch.cat(
+            [ear.encoder.hidden_states(w[None], [layer])[layer][0, :500] for w in other]
+        ).numpy()
     of_speech = frames(options, layer)[:20_000]
     x = np.concatenate([states, of_speech])
     is_noise = np.arange(len(x)) < len(states)
@@ -317,7 +360,9 @@ def steer_noise(options: argparse.Namespace) -> None:
     drawn = matched_latents(density, speechy, seed=0)
     by = {
         "20 latents of speech, scaled by 1 - dose": lambda d: through(sae, scale(speechy, 1 - d)),
-        "20 random latents of equal frequency, scaled by 1 - dose": lambda d: through(sae, scale(drawn, 1 - d)),
+        "20 random latents of equal frequency, scaled by 1 - dose": lambda d: through(
+            sae, scale(drawn, 1 - d)
+        ),
         "20 latents of noise, scaled by 1 + dose": lambda d: through(sae, scale(best, 1 + d)),
         "noise minus speech, raw": lambda d: along(raw, d),
         "random direction of equal norm": lambda d: along(random_direction(raw, seed=0), d),

@@ -109,9 +109,9 @@ def _words(folder: Path) -> None:
 
     vocabulary = {f"w{i}": i for i in range(60)}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="w0"))
-    tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.Whitespace(), decoders.Fuse()
-    tokenizer.decoder = decoders.Metaspace()
+    tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.Whitespace(), decoders.Metaspace()
     transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer).save_pretrained(folder)
-    config = json.loads((folder / "generation_config.json").read_text())
-    config |= {"no_timestamps_token_id": 58, "suppress_tokens": [57], "begin_suppress_tokens": [3]}
-    (folder / "generation_config.json").write_text(json.dumps(config))
+    settings = transformers.GenerationConfig.from_pretrained(folder)
+    settings.update(no_timestamps_token_id=58, suppress_tokens=[57], begin_suppress_tokens=[3])
+    settings.no_timestamps_token_id = 58
+    settings.save_pretrained(folder)
