@@ -70,6 +70,8 @@ def read_table(
         columns = _jsonl(path) if suffix == ".jsonl" else _delimited(path, suffix)
     except InputError:
         raise
+    except RecursionError as error:
+        raise InputError(f"'{path}' cannot be read as a table: a cell is nested too deep") from error
     except (ValueError, OSError, csv.Error) as error:  # pandas' and pyarrow's own errors are ValueErrors
         raise InputError(f"'{path}' cannot be read as a table: {error}") from error
     named = set(columns) if text == "all" else {*NAMES, *text}

@@ -66,7 +66,7 @@ class Provenance(pydantic.BaseModel):
     """The part of a store's provenance that reading it relies on."""
 
     encoder: str
-    layers: list[str]
+    layers: list[Annotated[str, pydantic.Field(pattern="^([0-9]{1,4}|final)$")]]
     dtype: str
     shards: Annotated[int, pydantic.Field(gt=0)]
     left_out: list[str] = []

@@ -178,7 +178,9 @@ def _files_hash(folder: Path) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')[:200]}"
+    if isinstance(error, IndexError | KeyError | TypeError | AttributeError):  # words for programmers
+        return "a setting is missing, or not of the kind that it should be"
+    return next(iter(str(error).splitlines()), "")[:200]
 
 
 def _listed(what: str, names: list[str]) -> str:
