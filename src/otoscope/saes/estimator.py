@@ -84,7 +84,7 @@ class TopKCoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
             batch_size=self.batch_size,
             lr=self.lr,
             normalise=self.normalise,
-            dtype=str(X.dtype),
+            precision=str(X.dtype),
             device="cpu",
             progress=False,
         )
