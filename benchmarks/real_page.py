@@ -237,16 +237,15 @@ def run_probes() -> str:
 
 def disentanglement() -> str:
     """Held-out R2 and effective dimensions of the factors that dense and codes hold best, by representation."""
-    if not (TABLES / "run_disentanglement.csv").exists():
-        return "*Not measured yet: the run's last stage has not come to its end.*"
-    table = read("run_disentanglement")
-    if (TABLES / "before_disentanglement.csv").exists():
-        before = of(read("before_disentanglement"), representation="topk")
-        table = pd.concat([table, before.assign(representation="published")])
+    table = read("before_disentanglement")
+    table = table.assign(representation=table["representation"].replace("topk", "published"))
+    if (TABLES / "run_disentanglement.csv").exists():
+        table = pd.concat([of(table, representation="published"), read("run_disentanglement")])
+    codes_of = "topk" if "topk" in set(table["representation"]) else "published"
     rows = []
     for layer in sorted(table["layer"].unique()):
         here = of(table, layer=layer)
-        codes = [own for _, own in of(here, representation="topk").groupby("seed")]
+        codes = [own for _, own in of(here, representation=codes_of).groupby("seed")]
         same = same_factors(of(here, representation="dense"), codes, floor=FLOOR).set_index("factor")
         for name, called in NAMES.items():
             seeds = [own for _, own in of(here, representation=name).groupby("seed")]
