@@ -1,8 +1,8 @@
 """What happens in Whisper tiny.en when a layer is replaced, a label erased, a transcript steered?
 
-Run ``python benchmarks/interventions.py --whisper FOLDER --librispeech FOLDER --frames STORE --means STORE --clips CSV``;
-killed, it goes on where it was, and tables grow as it goes. STORE of frames: LibriSpeech's 351 recordings by ``otoscope
-extract ... --pool frames --layers all``; of means: FSDD's takes 0 to 19 by ``--pool mean``, CSV its clips with columns
+Run ``python benchmarks/interventions.py --whisper FOLDER --librispeech FOLDER --frames STORE --means STORE --clips
+CSV``; killed, it goes on where it was, and tables grow as it goes. STORE of frames: LibriSpeech's 351
+recordings by ``otoscope extract ... --pool frames --layers all``; of means: FSDD's takes 0 to 19 by ``--pool mean``, CSV its clips with columns
 digit, speaker, index.
 
 - ``splice``: layers 2 and 4, frame dictionaries of 251 speakers (train-clean-100), heard by ten others (test-other).

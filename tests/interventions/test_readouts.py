@@ -45,7 +45,9 @@ def n_hooks(encoder) -> int:
 def same(a, b) -> bool:
     if isinstance(a, Logits):
         return np.array_equal(a.values, b.values) and a.says == b.says
-    return (a.text, a.tokens, a.no_speech) == (b.text, b.tokens, b.no_speech)
+    return (a.text, a.tokens) == (b.text, b.tokens) and np.array_equal(
+        a.no_speech, b.no_speech, equal_nan=True
+    )
 
 
 def sae_for(layer=2, width=32):
@@ -97,6 +99,7 @@ def test_whisper_says_what_transformers_generates(load, checkpoint, noise):
     encoder = load("whisper")
     words = Words(most=20)
     words.prepare(encoder)
+    words._no_stamps, words._never, words._not_first = 58, [57], [3]
     found = answers(encoder, noise, words)
     model = transformers.WhisperForConditionalGeneration.from_pretrained(checkpoint("whisper")).eval()
     inputs = torch.stack([encoder.frontend(clip) for clip in noise])

@@ -108,7 +108,7 @@ class Concept:
     groups: Sequence | np.ndarray
 
     def score(self, x: np.ndarray) -> dict[str, float]:
-        """Return the accuracy of a fresh probe of ``x [rows, width]``, its interval, and that of the commonest class."""
+        """Return a fresh probe's accuracy on ``x [rows, width]``, its interval, and the commonest class's."""
         used = np.isin(np.asarray(self.split), ["train", "test"])
         labels = pd.Series(np.asarray(self.labels)[used])
         split = np.asarray(self.split)[used]
