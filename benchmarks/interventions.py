@@ -1,17 +1,17 @@
 """What happens in Whisper tiny.en when a layer is replaced, a label erased, a transcript steered?
 
 Run ``python benchmarks/interventions.py --whisper FOLDER --librispeech FOLDER --frames STORE --means STORE --clips
-CSV``; killed, it goes on where it was, and tables grow as it goes. STORE of frames: LibriSpeech's 351
-recordings by ``otoscope extract ... --pool frames --layers all``; of means: FSDD's takes 0 to 19 by ``--pool mean``, CSV its clips with columns
-digit, speaker, index.
+CSV``; killed, it goes on where it was, and tables grow as it goes. STORE of frames: LibriSpeech's 351 recordings by
+``otoscope extract ... --pool frames --layers all``; of means: FSDD's takes 0 to 19 by ``--pool mean``, CSV its
+clips with columns digit, speaker, index.
 
 - ``splice``: layers 2 and 4, frame dictionaries of 251 speakers (train-clean-100), heard by ten others (test-other).
 - ``erase``: layers 2 and 4, dictionaries of clip means (takes 0 to 9 and 15 to 19), probes scored on takes 10 to 14 of
   the same speakers: how well a take is told from other takes, not a speaker from others.
 - ``steer``: layer 4, false words on noise before and after, and the words it changes on speech.
 
-States before the edited layer are kept, so a pass costs what comes after it. Tokens past a clip's end (Whisper pads to
-30 s) are left alone: the dictionaries never saw them. For noise the clip is 10 s long.
+States before the edited layer are kept, so a pass costs what comes after it. Tokens past a clip's end (Whisper pads
+to 30 s) are left alone: the dictionaries never saw them. For noise the clip is 10 s long.
 """
 
 from __future__ import annotations

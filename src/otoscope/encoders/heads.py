@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import transformers
-from torch import nn
 
 from otoscope import hub
 from otoscope.encoders.encoder import Encoder
@@ -24,7 +23,7 @@ _WEIGHTS = {"classes": ("classifier.",), "ctc": ("lm_head.",), "words": ("decode
 _TEXT = ("*.json", "*.txt")  # of a tokenizer
 
 
-def load_whole(encoder: Encoder, task: Task) -> nn.Module:
+def load_whole(encoder: Encoder, task: Task) -> Any:
     """Load the whole model of a checkpoint around an encoder: edits of the encoder's layers then reach its answer.
 
     Parameters

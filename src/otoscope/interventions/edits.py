@@ -49,7 +49,7 @@ def add(latents: Latents, amount: float | Sequence[float] | np.ndarray | Tensor)
 def swap(latents: Latents, codes: Tensor) -> Change:
     """Take latents from another clip's `codes` [tokens, latents], token by token."""
     index = _index(latents)
-    return _changing(index, lambda own: codes[..., index].to(own).expand_as(own))
+    return _changing(latents, lambda own: codes[..., index].to(own).expand_as(own))
 
 
 def chain(*functions: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:

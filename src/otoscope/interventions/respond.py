@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -77,7 +78,7 @@ def answers(
     lengths = np.array([len(waveform) for waveform in waveforms])
     for n in np.unique(lengths):
         own = np.flatnonzero(lengths == n)
-        with editing(encoder, edits or {}, tokens=lambda layer, n=int(n): where(n, layer)):
+        with editing(encoder, edits or {}, tokens=partial(where, int(n))):
             for start in range(0, len(own), batch_size):
                 batch = own[start : start + batch_size]
                 encoder.check_length(int(n))

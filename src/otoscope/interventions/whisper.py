@@ -135,7 +135,8 @@ class Words:
         prompt += [token for token in (self._transcribe, self._no_stamps) if token is not None]
         if prompt:
             logits, cache = self._step(state, prompt, cache)
-        tokens, kept = [], [logits[-1]]
+        tokens: list[int] = []
+        kept = [logits[-1]]
         most = min(self._most, self._room - 1 - len(prompt))
         while len(tokens) < most:
             allowed = kept[-1].float().clone()
