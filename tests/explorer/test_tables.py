@@ -60,7 +60,7 @@ def test_the_click_lies_under_the_curves_peak(shard):
 
 
 def test_a_clips_page_has_all_its_latents_strongest_first(shard, tables):
-    _clips, page = shard("clips"), shard("d0/clips-0")["3"]
+    clips, page = shard("clips"), shard("d0/clips-0")["3"]
     own = tables["activity"][tables["activity"].clip_id == clips["id"][3]]
     assert {row[0] for row in page["rows"]} == set(own.latent)
     maxima = [row[1] for row in page["rows"]]
