@@ -36,7 +36,9 @@ def test_a_latents_page_has_its_examples_curves_and_neighbours(shard, tables):
     )
     for example in page["examples"]:
         start_s, step_s, peak, values = example["curve"]
-        row = tables["curves"].query("latent == 0 and clip_id == @clips['id'][@example['clip']]").iloc[0]
+        row = tables["curves"][
+            (tables["curves"].latent == 0) & (tables["curves"].clip_id == clips["id"][example["clip"]])
+        ].iloc[0]
         assert (start_s, step_s) == (row.start_s, row.step_s)
         assert peak == pytest.approx(row.peak, rel=1e-3)
         np.testing.assert_array_equal(np.frombuffer(base64.b64decode(values), np.uint8), row["values"])
@@ -58,8 +60,8 @@ def test_the_click_lies_under_the_curves_peak(shard):
 
 
 def test_a_clips_page_has_all_its_latents_strongest_first(shard, tables):
-    _clips, page = shard("clips"), shard("d0/clips-0")["3"]
-    own = tables["activity"].query("clip_id == @clips['id'][3]")
+    clips, page = shard("clips"), shard("d0/clips-0")["3"]
+    own = tables["activity"][tables["activity"].clip_id == clips["id"][3]]
     assert {row[0] for row in page["rows"]} == set(own.latent)
     maxima = [row[1] for row in page["rows"]]
     assert maxima == sorted(maxima, reverse=True)
