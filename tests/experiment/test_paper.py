@@ -161,7 +161,7 @@ def test_ablation_turns_each_rule_alone(tiny_encoder, tmp_path_factory, tmp_path
         "probing.few_latents=[]",
     ]
     table = ablate("paper-demo", out=tmp_path, settings=settings).set_index("number")
-    assert list(table.index) == list(range(23))
+    assert list(table.index) == list(range(26))
     assert list(table.role) == ["published", *["switch"] * 24, "sound"]
     assert (table.loc[0, ["d_best_layer_score", "d_r2_top10", "d_completeness_gain"]] == 0).all()
     for number in (1, 7, 8, 9, 10, 12, 16, 17, 19, 21):

@@ -114,4 +114,7 @@ def _words(folder: Path) -> None:
     settings = transformers.GenerationConfig.from_pretrained(folder)
     settings.update(no_timestamps_token_id=58, suppress_tokens=[57], begin_suppress_tokens=[3])
     settings.no_timestamps_token_id = 58
+    settings._from_model_config = (
+        False  # else loading makes them from the model's own, and drops what that lacks
+    )
     settings.save_pretrained(folder)

@@ -99,7 +99,6 @@ def test_whisper_says_what_transformers_generates(load, checkpoint, noise):
     encoder = load("whisper")
     words = Words(most=20)
     words.prepare(encoder)
-    words._no_stamps, words._never, words._not_first = 58, [57], [3]
     found = answers(encoder, noise, words)
     model = transformers.WhisperForConditionalGeneration.from_pretrained(checkpoint("whisper")).eval()
     inputs = torch.stack([encoder.frontend(clip) for clip in noise])

@@ -27,7 +27,7 @@ from .erasure import (
 )
 from .readouts import READOUTS, Classes, Letters, Probed, Readout, States
 from .respond import answers, check_sae, editing, scores
-from .splice import splice
+from .splicing import splice
 from .steering import steer
 from .whisper import Transcript, Words
 from .words import letter_error_rate, word_error_rate
