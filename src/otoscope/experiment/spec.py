@@ -201,8 +201,8 @@ class DisentanglementSpec(_Section):
     entropy: Literal["knn", "histogram"] = "knn"
     """The entropy that completeness is drawn against."""
     infomec: Literal["none", "focus", "all"] = "focus"
-    """Whose modularity, compactness and explicitness by information are measured: the dense layer's, that of codes at
-    `null_sparsity` and of the nulls, one seed each; or everyone's."""
+    """Whose modularity, compactness and explicitness by information are measured: that of the dense layer and of codes
+    at `null_sparsity`, one seed; or everyone's, the nulls' too."""
     forest: bool = False
     """Measure also by random forests (dense, codes at `null_sparsity`, nulls); slow."""
     top: int = pydantic.Field(default=10, ge=1)

@@ -202,14 +202,15 @@ def _add(parts: list[pd.DataFrame], where: dict, table: pd.DataFrame) -> None:
 def _infomec(
     where: dict, items: list[Representation], view: View, settings: DisentanglementSpec
 ) -> list[pd.DataFrame]:
-    """Return a row for each representation: of those in focus one seed each, where not all are asked for."""
+    """Return a row for each representation: the dense layer and codes of one sparsity, or all that are asked for."""
     from otoscope.disentanglement import infomec
 
-    wanted = [item for item in items if item.in_focus or settings.infomec == "all"]
-    if settings.infomec == "focus":
-        wanted = list({item.name: item for item in reversed(wanted)}.values())[::-1]
+    asked = {"none": [], "all": items}.get(settings.infomec)
+    if asked is None:  # one seed of each kind
+        focus = [item for item in items if item.name == DENSE or item.is_main_code]
+        asked = list({item.name: item for item in reversed(focus)}.values())[::-1]
     rows = []
-    for item in wanted if settings.infomec != "none" else []:
+    for item in asked:
         found = infomec(item.codes, item.factors, groups=view.rows.group.to_numpy(), n_folds=settings.folds)
         scores = {name: getattr(found, name) for name in ("modularity", "compactness", "explicitness")}
         known = int(found.factors.explicitness.notna().sum())
