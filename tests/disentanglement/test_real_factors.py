@@ -34,7 +34,8 @@ def test_entropies_of_all_88(real):
     factors, _ = real
     table = factor_entropy(factors, families=families("corrected"))
     assert len(table) == 88
-    assert np.isfinite(table.entropy_knn_bits).all()
+    assert (np.isfinite(table.entropy_knn_bits) == ~table.mixed).all()
+    assert table.mixed.sum() < 5  # a few lengths of segments are 0 in many clips
     assert table.entropy_hist_bits.between(0, np.log2(10)).all()
     # No density of variance 1 has more entropy than the normal one.
     assert table.entropy_knn_bits.max() < 0.5 * np.log2(2 * np.pi * np.e) + 0.1
