@@ -1,0 +1,68 @@
+"""Small models of the families that are written here, as their authors would publish them, from fixtures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import seeded
+import torch
+from safetensors.torch import save_file
+
+from otoscope.encoders.convert import convert
+
+FIXTURES = Path(__file__).parent / "fixtures"
+WRITTEN = ("beats", "beats_norm_first", "passt", "muq", "muq_50hz", "musicfm", "mert_v2")
+"""Each is a fixture of that name, but MusicFM, which is MuQ's body in another wrapping."""
+N_LAYERS = 3
+
+
+def fixture(name: str) -> dict[str, np.ndarray]:
+    with np.load(FIXTURES / f"{'muq' if name == 'musicfm' else name}.npz") as held:
+        return dict(held)
+
+
+def published_weights(held: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
+    """Return the state dict that the fixture's original had, under its names."""
+    weights = seeded.weights(json.loads(str(held["shapes"])))
+    if "kept/bias" in held:  # BEATs: the one bias that all blocks share
+        weights = {
+            key: held["kept/bias"] if key.endswith("relative_attention_bias.weight") else value
+            for key, value in weights.items()
+        }
+    weights |= {key.removeprefix("kept/"): held[key] for key in held if key.startswith("kept/") and key != "kept/bias"}
+    return {key: torch.from_numpy(value) for key, value in weights.items()}
+
+
+def publish(name: str, folder: Path) -> Path:
+    """Save a model as its authors do; return the file or folder that a user gets."""
+    held = fixture(name)
+    weights = published_weights(held)
+    folder.mkdir(parents=True)
+    if name.startswith("beats"):
+        torch.save({"cfg": json.loads(str(held["config"])), "model": weights}, folder / "beats.pt")
+        return folder / "beats.pt"
+    if name == "passt":
+        torch.save(weights, folder / "passt.pt")
+        return folder / "passt.pt"
+    config = json.loads(str(held["config"]))
+    if name == "musicfm":
+        (folder / "stats.json").write_text(json.dumps(config["stat"] | {"cqt_mean": 0.4}))
+        held_by_training = {f"model.{key}": value for key, value in weights.items()}
+        torch.save({"state_dict": held_by_training, "seen": {1, 2}}, folder / "musicfm.pt")
+        return folder / "musicfm.pt"
+    prefix = "model." if name.startswith("muq") else ""
+    save_file({f"{prefix}{key}": value for key, value in weights.items()}, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def loadable(name: str, folder: Path) -> Path:
+    """Return a folder that `load_encoder` takes."""
+    published = publish(name, folder / "published")
+    if published.is_dir():
+        return published
+    stats = folder / "published" / "stats.json"
+    convert(published, folder / name, stats=stats if stats.exists() else None)
+    return folder / name
