@@ -15,6 +15,7 @@ import importlib.machinery
 import json
 import sys
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import MagicMock
@@ -125,7 +126,7 @@ def beats() -> dict[str, dict]:
         fixture["kept/bias"] = shared
         fixture["features"] = model.preprocess(waves[:1]).numpy()
         final = model.encoder.layer_norm if more["layer_norm_first"] else None
-        states = caught(model.encoder.layers, final, lambda: model(waves, torch.ones(2)))
+        states = caught(model.encoder.layers, final, partial(model, waves, torch.ones(2)))
         states = {
             key: value.transpose(1, 0, 2) if key != "state/final" else value for key, value in states.items()
         }
@@ -149,7 +150,14 @@ def passt() -> dict[str, dict]:
     waves = torch.from_numpy(seeded.sounds(16_000))
     features = mel(waves)
     states = caught(model.blocks, model.norm, lambda: model(features[:, None]))
-    return {"passt": {"sounds": np.array(16_000), "features": features[:1].transpose(1, 2).numpy(), **fixture, **states}}
+    return {
+        "passt": {
+            "sounds": np.array(16_000),
+            "features": features[:1].transpose(1, 2).numpy(),
+            **fixture,
+            **states,
+        }
+    }
 
 
 def muq_and_musicfm() -> dict[str, dict]:
@@ -169,12 +177,16 @@ def muq_and_musicfm() -> dict[str, dict]:
         # The conformer that the authors ship with it, so that the one of transformers is checked by another.
         # Its attention asks for a GPU's kernel, and would drop out in evaluation too.
         torch.backends.cuda.sdp_kernel = lambda **_: nullcontext()
-        body = Wav2Vec2ConformerConfig(**{**CONFORMER, "attention_dropout": 0.0}, num_hidden_layers=3, hidden_size=32)
+        body = Wav2Vec2ConformerConfig(
+            **{**CONFORMER, "attention_dropout": 0.0}, num_hidden_layers=3, hidden_size=32
+        )
         model.conformer = flash_conformer.Wav2Vec2ConformerEncoder(body)
         fixture = filled(model, keep=("inv_freq",))
         waves = torch.from_numpy(seeded.sounds(24_100))
         features = model.normalize(model.preprocessing(waves, features=["melspec_2048"]))["melspec_2048"]
-        states = caught(model.conformer.layers, model.conformer.layer_norm, lambda: model.get_predictions(waves))
+        states = caught(
+            model.conformer.layers, model.conformer.layer_norm, partial(model.get_predictions, waves)
+        )
         made[name] = {
             "config": np.array(json.dumps(config)), "sounds": np.array(24_100),
             "features": features[:1].transpose(1, 2).numpy(), **fixture, **states,

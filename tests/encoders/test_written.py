@@ -110,7 +110,9 @@ def test_tokens_and_states_agree_in_number(name, encoder) -> None:
         for layer, state in encoder.hidden_states(sound).items():
             assert len(encoder.tokens(n_samples, layer)) == state.shape[1]
             assert torch.isfinite(state).all()
-        assert len(encoder.frame_times(n_samples)) >= 1  # every moment lies within the clip: nothing is padded
+        assert (
+            len(encoder.frame_times(n_samples)) >= 1
+        )  # every moment lies within the clip: nothing is padded
         tokens = encoder.tokens(n_samples)
         assert np.nansum(tokens.time_s >= n_samples / encoder.sample_rate) == 0
     with pytest.raises(InputError, match="too short"):
@@ -133,7 +135,9 @@ def test_blocks_past_the_deepest_layer_do_not_run(name, encoder) -> None:
 def test_bfloat16_and_threads_change_little_and_nothing(name, written, threads) -> None:
     sounds = np.concatenate([seeded.sounds(14_480)] * 2)
     exact = otoscope.load_encoder(written(name), device="cpu").hidden_states(sounds, [0, 2])
-    rough = otoscope.load_encoder(written(name), device="cpu", precision="bfloat16").hidden_states(sounds, [2])[2]
+    rough = otoscope.load_encoder(written(name), device="cpu", precision="bfloat16").hidden_states(
+        sounds, [2]
+    )[2]
     assert rough.dtype == torch.float32
     assert 0 < (rough - exact[2]).norm() / exact[2].norm() < 0.1
     threads(3)
@@ -171,7 +175,7 @@ def test_another_familys_checkpoint_is_refused(name, written, tmp_path) -> None:
 def test_another_rate_is_refused(name, written, tmp_path) -> None:
     shutil.copytree(written(name), tmp_path / "model")
     (tmp_path / "model" / "preprocessor_config.json").write_text('{"sampling_rate": 44100}')
-    with pytest.raises(ModelError, match="44100 Hz, but .* listens at"):
+    with pytest.raises(ModelError, match=r"44100 Hz, but .* listens at"):
         otoscope.load_encoder(tmp_path / "model", device="cpu")
 
 
@@ -206,7 +210,7 @@ class TestPickles:
         shutil.copytree(written(name), tmp_path / "model")
         (tmp_path / "model" / "model.safetensors").unlink()
         shutil.copy(publish(name, tmp_path / "published"), tmp_path / "model")
-        with pytest.raises(ModelError, match="as a pickle .*otoscope convert"):
+        with pytest.raises(ModelError, match=r"as a pickle .*otoscope convert"):
             otoscope.load_encoder(tmp_path / "model", device="cpu")
 
     def test_code_in_it_is_never_run(self, tmp_path) -> None:
@@ -284,7 +288,9 @@ def test_a_high_tone_is_in_a_high_band(written) -> None:
 
 def test_longer_than_passts_positions_is_refused(written) -> None:
     encoder = otoscope.load_encoder(written("passt"), device="cpu")
-    assert encoder.hidden_states(np.zeros((1, encoder.max_samples), np.float32), [0])[0].shape[1] == 2 + 12 * 13
+    assert (
+        encoder.hidden_states(np.zeros((1, encoder.max_samples), np.float32), [0])[0].shape[1] == 2 + 12 * 13
+    )
     with pytest.raises(InputError, match="too long for one pass"):
         encoder.hidden_states(np.zeros((1, encoder.max_samples + 1), np.float32))
 
@@ -333,14 +339,19 @@ def test_the_old_names_of_beats_convolution_give_the_same(tmp_path, written) -> 
     held = fixture("beats")
     new = "encoder.pos_conv.0.parametrizations.weight.original"
     weights = {
-        key.replace(f"{new}0", "encoder.pos_conv.0.weight_g").replace(f"{new}1", "encoder.pos_conv.0.weight_v"): v
+        key.replace(f"{new}0", "encoder.pos_conv.0.weight_g").replace(
+            f"{new}1", "encoder.pos_conv.0.weight_v"
+        ): v
         for key, v in published_weights(held).items()
     }
     assert "encoder.pos_conv.0.weight_g" in weights
     torch.save({"cfg": json.loads(str(held["config"])), "model": weights}, tmp_path / "old.pt")
     convert(tmp_path / "old.pt", tmp_path / "old")
     sound = seeded.sounds(14_480)
-    states = [otoscope.load_encoder(f, device="cpu").hidden_states(sound, [3])[3] for f in (tmp_path / "old", written("beats"))]
+    states = [
+        otoscope.load_encoder(f, device="cpu").hidden_states(sound, [3])[3]
+        for f in (tmp_path / "old", written("beats"))
+    ]
     assert torch.equal(*states)
 
 

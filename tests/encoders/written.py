@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +13,35 @@ from safetensors.torch import save_file
 
 from otoscope.encoders.convert import convert
 
+from . import mert_v2_by_formula as formula
+
 FIXTURES = Path(__file__).parent / "fixtures"
 WRITTEN = ("beats", "beats_norm_first", "passt", "muq", "muq_50hz", "musicfm", "mert_v2")
 """Each is a fixture of that name, but MusicFM, which is MuQ's body in another wrapping."""
 N_LAYERS = 3
 
 
+@cache
 def fixture(name: str) -> dict[str, np.ndarray]:
+    """Return configuration, weights' names, features and states of a small model; read only."""
+    if name == "mert_v2":
+        return _mert_v2()
     with np.load(FIXTURES / f"{'muq' if name == 'musicfm' else name}.npz") as held:
         return dict(held)
+
+
+def _mert_v2() -> dict[str, np.ndarray]:
+    weights, n_samples = formula.published_weights(), 24_100
+    mels = [formula.features(sound, weights) for sound in seeded.sounds(n_samples)]
+    states = [formula.states(mel, weights) for mel in mels]
+    return {
+        "config": np.array(json.dumps(formula.CONFIG)),
+        "sounds": np.array(n_samples),
+        "shapes": np.array(json.dumps({})),
+        "features": np.stack(mels[:1]).astype(np.float32),
+        **{f"kept/{key}": value for key, value in weights.items()},
+        **{f"state/{layer}": np.stack(both) for layer, both in enumerate(zip(*states))},
+    }
 
 
 def published_weights(held: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
@@ -31,7 +52,9 @@ def published_weights(held: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
             key: held["kept/bias"] if key.endswith("relative_attention_bias.weight") else value
             for key, value in weights.items()
         }
-    weights |= {key.removeprefix("kept/"): held[key] for key in held if key.startswith("kept/") and key != "kept/bias"}
+    weights |= {
+        key.removeprefix("kept/"): held[key] for key in held if key.startswith("kept/") and key != "kept/bias"
+    }
     return {key: torch.from_numpy(value) for key, value in weights.items()}
 
 

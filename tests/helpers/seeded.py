@@ -31,7 +31,7 @@ def _weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
         return np.zeros(shape, np.int64)
     if name.endswith(("running_var", "weight_g", "mel_std")):
         return 1 + 0.5 * np.abs(value)
-    if len(shape) >= 2 and min(shape) > 1 or "embed" in name:
+    if (len(shape) >= 2 and min(shape) > 1) or "embed" in name:
         fan_in = int(np.prod(shape[1:])) if len(shape) > 1 else 1
         return value / np.sqrt(max(fan_in, 1))
     return 1 + 0.2 * value if name.endswith(("weight", "grep_a", "gamma")) else 0.2 * value

@@ -9,6 +9,7 @@ first block's output; here layer 0 is what enters it, as everywhere.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -197,8 +198,8 @@ class MertV2(nn.Module):
         self.subsampling_module = nn.Sequential(
             *(
                 Stage(n_in, n_out, stride=stride, depth=depth, eps=eps)
-                for n_in, n_out, stride, depth in zip(
-                    widths, widths[1:], _STRIDES, config["subsampling_depths"], strict=True
+                for (n_in, n_out), stride, depth in zip(
+                    pairwise(widths), _STRIDES, config["subsampling_depths"], strict=True
                 )
             )
         )

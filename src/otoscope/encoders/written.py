@@ -33,7 +33,7 @@ def build_written(
         pickles = sorted({*folder.glob("*.bin"), *folder.glob("*.pt"), *folder.glob("*.pth")})
         if pickles:
             raise ModelError(
-                f"{folder} holds its weights as a pickle ({pickles[0].name}), which is not read without being asked to: "
+                f"{folder} holds its weights as a pickle ({pickles[0].name}), not read without being asked to: "
                 f"`otoscope convert {pickles[0]} --out FOLDER` reads its weights alone, and makes a folder to load"
             )
         raise ModelError(f"{folder} holds no weights (model.safetensors)")
