@@ -66,11 +66,11 @@ def _unsaved(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
 
 
 def _repair(model: Any, held: dict[str, torch.Tensor], *, name: str) -> list[str]:
-    meant = _built(model, name=name)
+    meant = _built(model, seed=0, name=name)
     wrong = [key for key, value in held.items() if key in meant and not _same(value, meant[key])]
     if not wrong:
         return []
-    again = _built(model, name=name)
+    again = _built(model, seed=1, name=name)
     unknowable = [key for key in wrong if not _same(again[key], meant[key])]
     if unknowable:
         raise ModelError(
@@ -84,10 +84,11 @@ def _repair(model: Any, held: dict[str, torch.Tensor], *, name: str) -> list[str
     return wrong
 
 
-def _built(model: Any, *, name: str) -> dict[str, torch.Tensor]:
+def _built(model: Any, *, seed: int, name: str) -> dict[str, torch.Tensor]:
     """Return the unsaved buffers of the model's class, built anew on the CPU; the random state stays as it is."""
     try:
         with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+            torch.manual_seed(seed)
             return dict(_unsaved(type(model)(copy.deepcopy(model.config))))
     except Exception as error:  # of another's class, which may want anything
         raise ModelError(
