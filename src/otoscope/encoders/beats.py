@@ -208,7 +208,7 @@ def fit_beats(model: Beats, config: Mapping[str, Any], settings: Mapping[str, An
         moments = first_s + hop_s * np.arange(n_moments)
         return Tokens(np.repeat(moments, n_bands), np.tile(np.arange(n_bands), n_moments), hop_s)
 
-    taps = block_taps(model.encoder.layers)
+    taps = block_taps(list(model.encoder.layers))
     return Fitting(
         module=model,
         sample_rate=RATE,

@@ -102,7 +102,7 @@ for _type, _family in {
 }.items():
     FAMILIES.add(_type, _family)
 
-_MUQ = {
+_MUQ: dict[str, Any] = {
     "build": muq.Muq,
     "parts": ("conv", "conformer"),
     "unused": ("conformer.pos_conv_embed.",),

@@ -37,6 +37,7 @@ def load_folder(
     device: str = "auto",
     precision: str = "float32",
     as_family: str | None = None,
+    window_s: float | None = None,
 ) -> Encoder:
     """Load the model in `folder`; see `otoscope.load_encoder` for what can go wrong.
 
@@ -51,6 +52,12 @@ def load_folder(
     model_type = _model_type(raw_config, as_family, folder)
     family = FAMILIES.get(model_type)
     settings = _preprocessor(folder, raw_config, family)
+    if window_s is not None:
+        if model_type != "whisper":
+            raise ModelError(
+                f"window_s is Whisper's, which is given 30 s otherwise; this model is '{model_type}'"
+            )
+        settings["window_s"] = window_s
     place = pick_device(device)
     kind = family.model_class if isinstance(family, Family) else family.build.__name__
     try:
@@ -79,6 +86,8 @@ def load_folder(
         source = {"model": name, "weights_sha256": _files_hash(folder)}
     if as_family is not None:
         source = {**source, "as_family": as_family}
+    if window_s is not None:
+        source = {**source, "window_s": window_s, "positions": "cut"}
     if isinstance(family, WrittenFamily):
         source = {"licence": family.licence, **source}
     if "NC" in source.get("licence", ""):

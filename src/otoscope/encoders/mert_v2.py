@@ -152,7 +152,7 @@ class Convolution(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return [clips, tokens, width]."""
-        steps = self.conv_block
+        steps: Any = self.conv_block
         gated = functional.glu(_over_time(steps["1"], self.layer_norm(x)), dim=-1)
         normed = steps["4"]["1"](_over_time(steps["3"], gated))
         return _over_time(steps["6"], functional.gelu(normed))
@@ -229,7 +229,7 @@ def _turned(x: torch.Tensor, turn: torch.Tensor) -> torch.Tensor:
 
 def fit_mert_v2(model: MertV2, config: Mapping[str, Any], settings: Mapping[str, Any]) -> Fitting:
     """Read a MERT v2."""
-    tables = model.feature_extractor
+    tables: Any = model.feature_extractor
     n_fft, hop = config["n_fft"], config["hop_length"]
     window, filters = tables.spectrogram.window.clone(), tables.mel_scale.fb.clone()
     mel = power_mel(window=window, n_fft=n_fft, hop=hop, filters=filters)
@@ -243,7 +243,7 @@ def fit_mert_v2(model: MertV2, config: Mapping[str, Any], settings: Mapping[str,
         # Twice, two frames become one: token i is centred on frame 4 i + 1.5.
         return even_tokens(n_samples // hop // 4, first_s=1.5 * hop / RATE, hop_s=4 * hop / RATE)
 
-    taps = block_taps(model.layers)
+    taps = block_taps(list(model.layers))
     return Fitting(
         module=model,
         sample_rate=RATE,

@@ -129,7 +129,7 @@ def fit_muq(model: Muq, config: Mapping[str, Any], settings: Mapping[str, Any]) 
     return Fitting(
         module=model,
         sample_rate=RATE,
-        taps=block_taps(model.conformer.layers),
+        taps=block_taps(list(model.conformer.layers)),
         final=Tap(model.conformer.layer_norm),
         widths=even_widths(config["encoder_dim"], config["encoder_depth"]),
         frontend=frontend,

@@ -84,7 +84,7 @@ def fit_passt(model: Passt, config: Mapping[str, Any], settings: Mapping[str, An
     return Fitting(
         module=model,
         sample_rate=RATE,
-        taps=block_taps(model.blocks),
+        taps=block_taps(list(model.blocks)),
         final=Tap(model.norm),
         widths=even_widths(config["embed_dim"], config["depth"]),
         frontend=frontend,
