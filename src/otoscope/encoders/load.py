@@ -270,12 +270,17 @@ def load_recorded(provenance: Mapping[str, Any], *, device: str = "auto") -> Enc
 def check_weights(encoder: Encoder, provenance: Mapping[str, Any]) -> None:
     """Raise ProvenanceError unless an encoder has the weights that provenance names, as far as it does."""
     now = encoder.provenance()
-    for key in ("weights_sha256", "revision", "as_family", "window_s"):
-        if ((key in provenance and key in now) or key == "window_s") and provenance.get(key) != now.get(key):
+    for key in ("weights_sha256", "revision", "as_family"):
+        if key in provenance and key in now and provenance[key] != now[key]:
             raise ProvenanceError(
                 f"other weights of '{provenance.get('model')}' were used ({key} {provenance[key]}, here {now[key]}): "
                 "what was learnt of them means nothing on these"
             )
+    if provenance.get("window_s") != now.get("window_s"):
+        raise ProvenanceError(
+            f"'{provenance.get('model')}' was given another window: window_s {provenance.get('window_s')}, here "
+            f"{now.get('window_s')}; load it with the same"
+        )
 
 
 def folder_files(name: str | os.PathLike) -> list[Path]:
