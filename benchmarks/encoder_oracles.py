@@ -194,7 +194,56 @@ def muq_and_musicfm() -> dict[str, dict]:
     return made
 
 
-FAMILIES = {"beats": beats, "passt": passt, "muq": muq_and_musicfm}
+def dasheng() -> dict[str, dict]:
+    from dasheng.pretrained.pretrained import Dasheng
+
+    config = {"embed_dim": 32, "depth": 3, "num_heads": 2, "mlp_ratio": 1.5, "target_length": 200}
+    model = Dasheng(patch_size=(64, 4), patch_stride=(64, 4), **config)
+    fixture = filled(model, keep=("window", "fb"))
+    fixture = {key: value for key, value in fixture.items() if not key.startswith("kept/front_end")}
+    waves = torch.from_numpy(seeded.sounds(14_480))
+    found = [
+        (model.front_end(wave[None]), caught(model.blocks, model.norm, partial(model, wave[None])))
+        for wave in waves  # one by one: its floor is the batch's
+    ]
+    states = {key: np.concatenate([own[key] for _, own in found]) for key in found[0][1]}
+    features = found[0][0].transpose(1, 2).numpy()
+    about = {"config": np.array(json.dumps(config)), "sounds": np.array(14_480), "features": features}
+    return {"dasheng": {**about, **fixture, **states}}
+
+
+def audiomae() -> dict[str, dict]:
+    import timm
+    import torchaudio.compliance.kaldi as kaldi
+
+    made = {}
+    for name, pool in (("audiomae", "avg"), ("audiomae_token", "token")):
+        args = {
+            "img_size": [96, 128], "in_chans": 1, "embed_dim": 32, "depth": 3, "num_heads": 2, "mlp_ratio": 1.5,
+            "global_pool": pool, "num_classes": 0,
+        }  # fmt: skip
+        config = {
+            "architecture": "vit_base_patch16_224",
+            "model_args": args,
+            "pretrained_cfg": {"tag": "tiny"},
+        }
+        model = timm.create_model(config["architecture"], **args)
+        fixture = filled(model)
+        waves = torch.from_numpy(seeded.sounds(14_480))
+        fbank = partial(kaldi.fbank, htk_compat=True, window_type="hanning", num_mel_bins=128)
+        features = torch.stack([fbank(wave[None]) for wave in waves])
+        features = torch.nn.functional.pad(features, (0, 0, 0, 96 - features.shape[1]))
+        features = (features + 4.2677393) / (2 * 4.5689974)
+        final = model.norm if pool == "token" else None
+        states = caught(model.blocks, final, partial(model.forward_features, features[:, None]))
+        made[name] = {
+            "config": np.array(json.dumps(config)), "sounds": np.array(14_480), "features": features[:1].numpy(),
+            **fixture, **states,
+        }  # fmt: skip
+    return made
+
+
+FAMILIES = {"beats": beats, "passt": passt, "muq": muq_and_musicfm, "dasheng": dasheng, "audiomae": audiomae}
 
 
 def main(asked: list[str]) -> None:

@@ -16,17 +16,21 @@ from otoscope.encoders.convert import convert
 from . import mert_v2_by_formula as formula
 
 FIXTURES = Path(__file__).parent / "fixtures"
-WRITTEN = ("beats", "beats_norm_first", "passt", "muq", "muq_50hz", "musicfm", "mert_v2")
-"""Each is a fixture of that name, but MusicFM, which is MuQ's body in another wrapping."""
+WRITTEN = (
+    "beats", "beats_norm_first", "passt", "muq", "muq_50hz", "musicfm", "mert_v2", "dasheng", "dasheng_hub", "audiomae",
+    "audiomae_token",
+)  # fmt: skip
+"""Fixtures, but for MusicFM, which is MuQ's body in another wrapping, and Dasheng as the hub has it."""
 N_LAYERS = 3
 
 
 @cache
 def fixture(name: str) -> dict[str, np.ndarray]:
     """Return configuration, weights' names, features and states of a small model; read only."""
+    name = {"musicfm": "muq", "dasheng_hub": "dasheng"}.get(name, name)
     if name == "mert_v2":
         return _mert_v2()
-    with np.load(FIXTURES / f"{'muq' if name == 'musicfm' else name}.npz") as held:
+    with np.load(FIXTURES / f"{name}.npz") as held:
         return dict(held)
 
 
@@ -70,12 +74,21 @@ def publish(name: str, folder: Path) -> Path:
         torch.save(weights, folder / "passt.pt")
         return folder / "passt.pt"
     config = json.loads(str(held["config"]))
+    if name == "dasheng":
+        made_there = {"front_end.0.mel_scale.fb": torch.zeros(257, 64), **weights}
+        torch.save({"config": config, "model": made_there}, folder / "dasheng.pt")
+        return folder / "dasheng.pt"
     if name == "musicfm":
         (folder / "stats.json").write_text(json.dumps(config["stat"] | {"cqt_mean": 0.4}))
         held_by_training = {f"model.{key}": value for key, value in weights.items()}
         torch.save({"state_dict": held_by_training, "seen": {1, 2}}, folder / "musicfm.pt")
         return folder / "musicfm.pt"
     prefix = "model." if name.startswith("muq") else ""
+    if name == "dasheng_hub":  # as on the hub, with its sizes a level deeper
+        prefix, config = (
+            "encoder.",
+            {"model_type": "dasheng", "name": "dasheng-base", "encoder_kwargs": config},
+        )
     save_file({f"{prefix}{key}": value for key, value in weights.items()}, folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps(config))
     return folder

@@ -24,8 +24,8 @@ Weights = dict[str, torch.Tensor]
 def convert(checkpoint: Path, out: Path, *, stats: Path | None = None, hop_samples: int | None = None) -> str:
     """Write a published checkpoint as a folder of ``config.json`` and ``model.safetensors``; return its model type.
 
-    Which family it is follows from what it holds: BEATs', PaSST's and MusicFM's are told apart. Only tensors and plain
-    values are unpickled (PyTorch's ``weights_only``), never code.
+    Which family it is follows from what it holds: BEATs, Dasheng, MusicFM and PaSST are told apart. Only tensors and
+    plain values are unpickled (PyTorch's ``weights_only``), never code.
 
     Parameters
     ----------
@@ -79,10 +79,11 @@ def _read(
         raise ModelError(f"{checkpoint} holds a {type(held).__name__}, not named weights")
     if {"cfg", "model"} <= held.keys():
         _unwanted(stats=stats, hop_samples=hop_samples)
-        plain = {
-            key: value for key, value in held["cfg"].items() if isinstance(value, bool | int | float | str)
-        }
-        return {**plain, "model_type": "beats"}, dict(held["model"])
+        return {**_plain(held["cfg"]), "model_type": "beats"}, dict(held["model"])
+    if {"config", "model"} <= held.keys():
+        _unwanted(stats=stats, hop_samples=hop_samples)
+        own = {key: value for key, value in held["model"].items() if not key.startswith("front_end.")}
+        return {**_plain(held["config"]), "model_type": "dasheng"}, own
     weights = held.get("state_dict", held)
     if any("conformer." in key for key in weights):
         _unwanted(hop_samples=hop_samples)
@@ -91,7 +92,7 @@ def _read(
         _unwanted(stats=stats)
         return passt.passt_config(weights, hop_samples=hop_samples or 320), dict(weights)
     raise ModelError(
-        f"{checkpoint} is a checkpoint of none of the families that are converted (beats, musicfm, passt); "
+        f"{checkpoint} is a checkpoint of none of the families that are converted (beats, dasheng, musicfm, passt); "
         f"it holds {', '.join(map(str, list(weights)[:4]))}"
     )
 
@@ -130,6 +131,12 @@ def _musicfm(weights: Mapping[str, torch.Tensor], stats: Path | None) -> tuple[d
         "w2v2_config": {**muq.CONFORMER, **body},
     }
     return config, own
+
+
+def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that JSON can hold."""
+    kept = bool | int | float | str | list | tuple
+    return {key: value for key, value in config.items() if isinstance(value, kept)}
 
 
 def _unwanted(**options: Any) -> None:

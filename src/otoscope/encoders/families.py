@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from otoscope.encoders import beats, mert_v2, muq, passt
+from otoscope.encoders import beats, dasheng, mert_v2, muq, passt, timm_vit
 from otoscope.encoders.ast import fit_ast
 from otoscope.encoders.encodec import fit_encodec
 from otoscope.encoders.fitting import Fit, fit_mert, fit_moonshine, fit_waveform
@@ -142,6 +142,22 @@ for _type, _written in {
         ),
         fit=passt.fit_passt,
         sample_rate=passt.RATE,
+        licence="code Apache 2.0, weights Apache 2.0",
+    ),
+    "timm-vit": WrittenFamily(
+        build=timm_vit.TimmVit,
+        parts=("patch_embed", "cls_token", "pos_embed", "blocks", "norm"),
+        fit=timm_vit.fit_timm_vit,
+        sample_rate=timm_vit.RATE,
+        known_by=("architecture", "pretrained_cfg"),
+        licence="code Apache 2.0, weights as their page says (AudioMAE's CC BY 4.0)",
+    ),
+    "dasheng": WrittenFamily(
+        build=dasheng.Dasheng,
+        parts=("init_bn", "patch_embed", "time_pos_embed", "freq_pos_embed", "blocks", "norm"),
+        fit=dasheng.fit_dasheng,
+        adapt=dasheng.adapt_dasheng,
+        sample_rate=dasheng.RATE,
         licence="code Apache 2.0, weights Apache 2.0",
     ),
     "mert2": WrittenFamily(

@@ -99,6 +99,18 @@ for _name, _repo_id, _summary, _licence in (
         "WavLM base+, 94,000 h of speech, 16 kHz",
         "weights CC BY-SA 3.0",
     ),
+    (
+        "audiomae",
+        "gaunernst/vit_base_patch16_1024_128.audiomae_as2m",
+        "AudioMAE base, AudioSet, 16 kHz",
+        "code Apache 2.0, weights CC BY 4.0",
+    ),
+    (
+        "dasheng-base",
+        "mispeech/dasheng-base",
+        "Dasheng base, 272,000 h of sound, 16 kHz",
+        "code and weights Apache 2.0",
+    ),
     ("mert-v1-95m", "m-a-p/MERT-v1-95M", "MERT v1 95M, music, 24 kHz", "weights CC BY-NC 4.0"),
     ("muq", "OpenMuQ/MuQ-large-msd-iter", "MuQ large, music, 24 kHz", "code MIT, weights CC BY-NC 4.0"),
     (
