@@ -11,6 +11,7 @@ from torch import nn
 
 from otoscope.encoders import beats, dasheng, mert_v2, muq, passt, timm_vit
 from otoscope.encoders.ast import fit_ast
+from otoscope.encoders.clap import fit_clap
 from otoscope.encoders.encodec import fit_encodec
 from otoscope.encoders.fitting import Fit, fit_mert, fit_moonshine, fit_waveform
 from otoscope.encoders.wav2vec2_bert import fit_wav2vec2_bert
@@ -99,6 +100,7 @@ for _type, _family in {
     "whisper": Family("WhisperModel", ("encoder",), fit_whisper),
     "moonshine": Family("MoonshineModel", ("encoder",), fit_moonshine),
     "encodec": Family("EncodecModel", ("encoder",), fit_encodec),
+    "clap": Family("ClapModel", ("audio_model",), fit_clap, reentrant=False),
 }.items():
     FAMILIES.add(_type, _family)
 

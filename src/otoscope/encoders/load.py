@@ -105,6 +105,7 @@ for _name, _repo_id, _summary, _licence in (
         "AudioMAE base, AudioSet, 16 kHz",
         "code Apache 2.0, weights CC BY 4.0",
     ),
+    ("clap", "laion/clap-htsat-unfused", "CLAP's audio tower, sound and text, 48 kHz", "weights Apache 2.0"),
     (
         "dasheng-base",
         "mispeech/dasheng-base",
