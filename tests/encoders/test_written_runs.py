@@ -36,7 +36,7 @@ def clips(tmp_path_factory):
         rows.append((f"{i}.wav", ("low", "high")[i % 2], f"s{i // 2}", split, f0_hz))
     table = pd.DataFrame(rows, columns=["file_name", "word", "group", "split", "f0_hz"])
     table.drop(columns="f0_hz").to_csv(folder / "metadata.csv", index=False)
-    factors = pd.DataFrame({"clip_id": [str(i) for i in range(12)], "start_s": 0.0, "stop_s": 0.8})
+    factors = pd.DataFrame({"clip_id": table.file_name, "start_s": 0.0, "stop_s": 0.8})
     factors.assign(f0_hz=table.f0_hz).to_csv(folder / "factors.csv", index=False)
     return folder
 
