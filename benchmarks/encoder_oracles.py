@@ -100,7 +100,7 @@ def beats() -> dict[str, dict]:
     base = {
         "input_patch_size": 16, "embed_dim": 24, "conv_bias": False, "encoder_layers": 3, "encoder_embed_dim": 32,
         "encoder_ffn_embed_dim": 48, "encoder_attention_heads": 2, "activation_fn": "gelu",
-        "layer_wise_gradient_decay_ratio": 0.6, "conv_pos": 16, "conv_pos_groups": 4,
+        "layer_wise_gradient_decay_ratio": 0.6, "conv_pos": 16, "conv_pos_groups": 2,
         "relative_position_embedding": True, "num_buckets": 16, "max_distance": 40, "gru_rel_pos": True,
         "finetuned_model": True, "predictor_class": 5,
     }  # fmt: skip

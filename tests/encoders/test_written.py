@@ -70,9 +70,7 @@ def test_on_the_originals_own_features_they_agree_to_rounding(name, encoder) -> 
     states = encoder.run(torch.from_numpy(held["features"]), [*range(N_LAYERS + 1), "final"])
     for layer, state in states.items():
         expected = held.get(f"state/{layer}", held.get(f"state/{N_LAYERS}"))[:1]
-        # EAT's other implementation sums in float64, and PyTorch's own convolution in float32 is 1e-4 from that.
-        tolerance = 1e-4 if name == "eat" else 1e-5
-        assert np.abs(state.numpy() - expected).max() < tolerance * max(1, np.abs(expected).max()), layer
+        assert np.abs(state.numpy() - expected).max() < 1e-5 * max(1, np.abs(expected).max()), layer
 
 
 @each_loaded
@@ -96,9 +94,11 @@ def test_a_click_is_heard_when_it_sounds(name, encoder) -> None:
         change = _stem_change(encoder, silence, sound)[~np.isnan(tokens.time_s)]
         moments = tokens.time_s[~np.isnan(tokens.time_s)]
         heard = np.array([change[moments == time].sum() for time in times_s])
-        assert abs(times_s[heard.argmax()] - at_s) <= tokens.hop_s + 1e-9
+        # A frame of MuQ's spectrogram is 85 ms long, and random weights weigh its parts at random.
+        reach_s = max(tokens.hop_s, 0.06) if name.startswith("mu") else tokens.hop_s
+        assert abs(times_s[heard.argmax()] - at_s) <= reach_s + 1e-9
         centre_s = np.average(times_s, weights=heard**2)
-        assert abs(centre_s - at_s) < 0.75 * tokens.hop_s
+        assert abs(centre_s - at_s) < 0.75 * reach_s
     assert (np.diff(times_s) > 0).all()
     assert 0 <= times_s[0] <= times_s[-1] < n_samples / encoder.sample_rate
 

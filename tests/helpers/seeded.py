@@ -31,7 +31,8 @@ def _weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
         return np.zeros(shape, np.int64)
     if name.endswith(("running_var", "weight_g", "mel_std")):
         return 1 + 0.5 * np.abs(value)
-    if (len(shape) >= 2 and min(shape) > 1) or "embed" in name:
-        fan_in = int(np.prod(shape[1:])) if len(shape) > 1 else 1
-        return value / np.sqrt(max(fan_in, 1))
-    return 1 + 0.2 * value if name.endswith(("weight", "grep_a", "gamma")) else 0.2 * value
+    if "pos_embed" in name or "positions" in name or "token" in name:
+        return 0.5 * value
+    if sum(n > 1 for n in shape) >= 2:
+        return value / np.float32(np.sqrt(np.prod(shape[1:])))
+    return 1 + 0.2 * value if name.endswith(("weight", "original0", "grep_a")) else 0.2 * value
