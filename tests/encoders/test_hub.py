@@ -6,6 +6,8 @@ from hub_server import COMMIT, address_of, hub_server, run
 
 import otoscope
 
+from .written import publish
+
 LOAD = """
     import otoscope
     from otoscope.errors import ModelError
@@ -44,3 +46,17 @@ def test_no_network_and_nothing_cached_is_said_at_once(tmp_path):
     assert "refused: cannot reach the hub for 'facebook/hubert-base-ls960'" in printed
     assert "hf download facebook/hubert-base-ls960 --local-dir FOLDER" in printed
     assert "Retrying" not in printed
+
+
+def test_a_written_family_is_reached_by_hub_id_and_short_name(tmp_path):
+    name = "OpenMuQ/MuQ-large-msd-iter"
+    folder = publish("muq", tmp_path / "muq")
+    with hub_server(name) as hub:
+        address = address_of(hub)
+        hub.files |= {file.name: file.read_bytes() for file in folder.iterdir()}
+        hub.files |= {"pytorch_model.bin": b"pickled"}
+        expected = f"muq 3 {name} {COMMIT}"
+        for asked in (name, "muq"):
+            printed = run(address, tmp_path, LOAD.format(name=asked))
+            assert expected in printed
+            assert "muq may not be used commercially: code MIT, weights CC BY-NC 4.0" in printed

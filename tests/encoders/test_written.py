@@ -381,3 +381,24 @@ def _stem_change(encoder, silence: np.ndarray, sound: np.ndarray) -> np.ndarray:
         return change.sum(0).numpy()
     flat = change.flatten().numpy()
     return np.concatenate([np.zeros(len(encoder.tokens(len(sound))) - len(flat)), flat])
+
+
+def test_another_package_can_add_a_family(monkeypatch, written, tmp_path) -> None:
+    from importlib import metadata
+
+    class Point(metadata.EntryPoint):
+        def load(self):
+            return FAMILIES.get("passt")
+
+    point = Point(name="passed", value="theirs:FAMILY", group="otoscope.families")
+    monkeypatch.setattr(
+        metadata, "entry_points", lambda group: [point] if group == "otoscope.families" else []
+    )
+    monkeypatch.delitem(vars(FAMILIES), "_third_party", raising=False)
+    shutil.copytree(written("passt"), tmp_path / "theirs")
+    file = tmp_path / "theirs" / "config.json"
+    file.write_text(file.read_text().replace('"model_type": "passt"', '"model_type": "passed"'))
+    encoder = otoscope.load_encoder(tmp_path / "theirs", device="cpu")
+    monkeypatch.delitem(vars(FAMILIES), "_third_party")
+    assert encoder.family == "passed"
+    assert encoder.hidden_states(seeded.sounds(16_000), [1])[1].shape[2] == 64
