@@ -402,3 +402,20 @@ def test_another_package_can_add_a_family(monkeypatch, written, tmp_path) -> Non
     monkeypatch.delitem(vars(FAMILIES), "_third_party")
     assert encoder.family == "passed"
     assert encoder.hidden_states(seeded.sounds(16_000), [1])[1].shape[2] == 64
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "published_mb"),
+    [
+        ("mert2", {}, 632.4 * 4),  # its page says 632 M parameters
+        ("dasheng", {"name": "dasheng-base"}, 342),  # the size of its file on the hub, as of the others
+        ("eat", {}, 360),
+        ("beats", {"relative_position_embedding": True, "gru_rel_pos": True, "deep_norm": True}, 362),
+    ],
+)
+def test_at_full_size_they_are_as_large_as_published(name, config, published_mb) -> None:
+    family = FAMILIES.get(name)
+    with torch.device("meta"):
+        model = family.build({**family.defaults, **config})
+    size_mb = sum(4 * value.numel() for value in model.state_dict().values()) / 1e6
+    assert size_mb == pytest.approx(published_mb, rel=0.005)
