@@ -13,7 +13,7 @@ import otoscope
 from otoscope.encoders.load import check_weights, load_recorded
 from otoscope.errors import InputError, ModelError, ProvenanceError
 
-from .conftest import FAMILIES, N_LAYERS
+from .conftest import FAMILIES, N_LAYERS, save
 
 
 @pytest.fixture
@@ -75,3 +75,14 @@ def test_windows_that_cannot_be(window_s, folders) -> None:
 def test_it_is_whispers_only(folders) -> None:
     with pytest.raises(ModelError, match="window_s is Whisper's"):
         otoscope.load_encoder(folders("hubert-base"), device="cpu", window_s=1.0)
+
+
+def test_its_decoder_is_not_set_on_a_short_window(tmp_path) -> None:
+    from otoscope.encoders.heads import load_whole
+
+    _, config, extractor = FAMILIES["whisper"]
+    save(tmp_path / "whisper", "WhisperForConditionalGeneration", config, extractor)
+    assert load_whole(otoscope.load_encoder(tmp_path / "whisper", device="cpu"), "words") is not None
+    encoder = otoscope.load_encoder(tmp_path / "whisper", device="cpu", window_s=0.4)
+    with pytest.raises(ModelError, match="load it without window_s"):
+        load_whole(encoder, "words")

@@ -218,6 +218,13 @@ class TestPickles:
         with pytest.raises(ModelError, match=r"as a pickle .*otoscope convert"):
             otoscope.load_encoder(tmp_path / "model", device="cpu")
 
+    def test_a_folder_of_pickles_alone_says_what_to_do(self, tmp_path) -> None:
+        file = publish("beats", tmp_path / "published")
+        with pytest.raises(
+            ModelError, match=r"no config\.json \(make one of beats\.pt with `otoscope convert`\)"
+        ):
+            otoscope.load_encoder(file.parent, device="cpu")
+
     def test_code_in_it_is_never_run(self, tmp_path) -> None:
         class Bad:
             def __reduce__(self):

@@ -49,6 +49,11 @@ def load_whole(encoder: Encoder, task: Task) -> Any:
             f"{encoder.name} has no weights for '{task}' ({' or '.join(_WEIGHTS[task])}*): beside its encoder it has "
             f"{', '.join(heads) or 'nothing'}. Take a checkpoint that was fine-tuned for it, or another readout"
         )
+    if task == "words" and "window_s" in encoder.source:
+        raise ModelError(
+            f"{encoder.name} was loaded with a window of {encoder.source['window_s']:g} s, and its decoder knows 30 s "
+            "only: load it without window_s"
+        )
     if encoder.precision != "float32":
         raise ModelError(
             f"a whole model runs in float32; {encoder.name} is in {encoder.precision}: load it so"

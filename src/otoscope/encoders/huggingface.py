@@ -47,7 +47,9 @@ def load_folder(
         What provenance says of where the weights are from. Default: the hash of their files.
     """
     if not (folder / "config.json").is_file():
-        raise ModelError(f"{folder} is no model's folder: it holds no config.json")
+        pickles = sorted({*folder.glob("*.pt"), *folder.glob("*.pth"), *folder.glob("*.ckpt")})
+        how = f" (make one of {pickles[0].name} with `otoscope convert`)" if pickles else ""
+        raise ModelError(f"{folder} is no model's folder: it holds no config.json{how}")
     raw_config = read_mapping(folder / "config.json", error=ModelError)
     model_type = _model_type(raw_config, as_family, folder)
     family = FAMILIES.get(model_type)
