@@ -70,7 +70,9 @@ def test_on_the_originals_own_features_they_agree_to_rounding(name, encoder) -> 
     states = encoder.run(torch.from_numpy(held["features"]), [*range(N_LAYERS + 1), "final"])
     for layer, state in states.items():
         expected = held.get(f"state/{layer}", held.get(f"state/{N_LAYERS}"))[:1]
-        assert np.abs(state.numpy() - expected).max() < 1e-5 * max(1, np.abs(expected).max()), layer
+        # EAT's other implementation sums in float64, and PyTorch's own convolution in float32 is 1e-4 from that.
+        tolerance = 1e-4 if name == "eat" else 1e-5
+        assert np.abs(state.numpy() - expected).max() < tolerance * max(1, np.abs(expected).max()), layer
 
 
 @each_loaded
@@ -114,7 +116,9 @@ def test_tokens_and_states_agree_in_number(name, encoder) -> None:
             len(encoder.frame_times(n_samples)) >= 1
         )  # every moment lies within the clip: nothing is padded
         tokens = encoder.tokens(n_samples)
-        if not name.startswith("audiomae"):  # which is padded, as its original is, and tells which tokens are
+        if not name.startswith(
+            ("audiomae", "eat")
+        ):  # which is padded, as its original is, and tells which tokens are
             assert np.nansum(tokens.time_s >= n_samples / encoder.sample_rate) == 0
     with pytest.raises(InputError, match="too short"):
         encoder.hidden_states(np.zeros((1, encoder.min_samples - 1), np.float32))
@@ -361,7 +365,7 @@ def _stem_change(encoder, silence: np.ndarray, sound: np.ndarray) -> np.ndarray:
     stem = {
         "beats": lambda m: m.patch_embedding, "passt": lambda m: m.patch_embed["proj"], "muq": lambda m: m.conv.conv,
         "musicfm": lambda m: m.conv.conv, "mert2": None, "dasheng": lambda m: m.patch_embed["proj"],
-        "timm-vit": lambda m: m.patch_embed["proj"],
+        "eat": lambda m: m.local_encoder["proj"], "timm-vit": lambda m: m.patch_embed["proj"],
     }[encoder.family]  # fmt: skip
     inputs = [encoder.frontend(x)[None] for x in (silence, sound)]
     if stem is None:  # its response norm hears the whole clip: four frames make a token

@@ -13,12 +13,13 @@ from safetensors.torch import save_file
 
 from otoscope.encoders.convert import convert
 
+from . import eat_by_formula as eat
 from . import mert_v2_by_formula as formula
 
 FIXTURES = Path(__file__).parent / "fixtures"
 WRITTEN = (
     "beats", "beats_norm_first", "passt", "muq", "muq_50hz", "musicfm", "mert_v2", "dasheng", "dasheng_hub", "audiomae",
-    "audiomae_token",
+    "audiomae_token", "eat",
 )  # fmt: skip
 """Fixtures, but for MusicFM, which is MuQ's body in another wrapping, and Dasheng as the hub has it."""
 N_LAYERS = 3
@@ -30,6 +31,8 @@ def fixture(name: str) -> dict[str, np.ndarray]:
     name = {"musicfm": "muq", "dasheng_hub": "dasheng"}.get(name, name)
     if name == "mert_v2":
         return _mert_v2()
+    if name == "eat":
+        return _eat()
     with np.load(FIXTURES / f"{name}.npz") as held:
         return dict(held)
 
@@ -43,6 +46,20 @@ def _mert_v2() -> dict[str, np.ndarray]:
         "sounds": np.array(n_samples),
         "shapes": np.array(json.dumps({})),
         "features": np.stack(mels[:1]).astype(np.float32),
+        **{f"kept/{key}": value for key, value in weights.items()},
+        **{f"state/{layer}": np.stack(both) for layer, both in enumerate(zip(*states))},
+    }
+
+
+def _eat() -> dict[str, np.ndarray]:
+    weights, n_samples = eat.published_weights(), 14_480
+    banks = [eat.features(sound).astype(np.float32) for sound in seeded.sounds(n_samples)]
+    states = [eat.states(bank, weights) for bank in banks]
+    return {
+        "config": np.array(json.dumps(eat.CONFIG)),
+        "sounds": np.array(n_samples),
+        "shapes": np.array(json.dumps({})),
+        "features": np.stack(banks[:1]).astype(np.float32),
         **{f"kept/{key}": value for key, value in weights.items()},
         **{f"state/{layer}": np.stack(both) for layer, both in enumerate(zip(*states))},
     }

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from otoscope.encoders import beats, dasheng, mert_v2, muq, passt, timm_vit
+from otoscope.encoders import beats, dasheng, eat, mert_v2, muq, passt, timm_vit
 from otoscope.encoders.ast import fit_ast
 from otoscope.encoders.clap import fit_clap
 from otoscope.encoders.encodec import fit_encodec
@@ -161,6 +161,15 @@ for _type, _written in {
         adapt=dasheng.adapt_dasheng,
         sample_rate=dasheng.RATE,
         licence="code Apache 2.0, weights Apache 2.0",
+    ),
+    "eat": WrittenFamily(
+        build=eat.Eat,
+        parts=("local_encoder", "extra_tokens", "fixed_positional_encoder", "pre_norm", "blocks"),
+        fit=eat.fit_eat,
+        adapt=eat.adapt_eat,
+        sample_rate=eat.RATE,
+        defaults=eat.DEFAULTS,
+        licence="code MIT, weights MIT",
     ),
     "mert2": WrittenFamily(
         build=mert_v2.MertV2,

@@ -108,6 +108,12 @@ for _name, _repo_id, _summary, _licence in (
     ),
     ("clap", "laion/clap-htsat-unfused", "CLAP's audio tower, sound and text, 48 kHz", "weights Apache 2.0"),
     (
+        "eat-base",
+        "worstchan/EAT-base_epoch30_pretrain",
+        "EAT base, AudioSet, 16 kHz",
+        "code MIT, weights MIT",
+    ),
+    (
         "dasheng-base",
         "mispeech/dasheng-base",
         "Dasheng base, 272,000 h of sound, 16 kHz",
