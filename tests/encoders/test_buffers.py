@@ -12,7 +12,7 @@ from torch import nn
 
 import otoscope
 from otoscope.encoders import FAMILIES as ROWS
-from otoscope.encoders import Encoder, Family
+from otoscope.encoders import Encoder, Family, huggingface
 from otoscope.encoders.buffers import _unsaved, audit_buffers
 from otoscope.encoders.fitting import Fitting, even_widths, raw
 from otoscope.encoders.taps import block_taps
@@ -189,7 +189,7 @@ def test_a_loaded_folder_is_audited(poison, saved, monkeypatch) -> None:
             grid=conv_grid([4], [4], 16_000), min_samples=4,
         )  # fmt: skip
 
-    monkeypatch.setattr(transformers, "Toy", Toy, raising=False)
+    monkeypatch.setattr(huggingface.transformers, "Toy", Toy, raising=False)
     monkeypatch.setitem(
         ROWS._own, "toy", type(ROWS._own["hubert"])(Family("Toy", ("stem", "layers"), fit), "")
     )

@@ -45,13 +45,13 @@ def audit_buffers(module: nn.Module, *, name: str) -> list[str]:
 
 def _models(module: nn.Module) -> Iterator[tuple[str, Any]]:
     """Yield the outermost models of transformers in a module, each with the prefix of its names."""
-    transformers = sys.modules.get("transformers")
-    if transformers is None:
+    loaded = sys.modules.get("transformers.modeling_utils")
+    if loaded is None:
         return
     outermost: list[str] = []
     for path, part in module.named_modules():
         inside = any(path.startswith(f"{outer}.") or outer == "" for outer in outermost)
-        if not inside and isinstance(part, transformers.PreTrainedModel):
+        if not inside and isinstance(part, loaded.PreTrainedModel):
             outermost.append(path)
             yield (f"{path}." if path else ""), part
 

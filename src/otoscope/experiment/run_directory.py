@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -158,6 +159,8 @@ class RunDirectory:
             yield stage
         else:
             started, status = time.perf_counter(), "made"
+            if not sys.stderr.isatty():  # where there are no bars, a log still shows what goes on
+                self.say(f"{name} ...")
             outer, self._making = self._making, stage
             try:
                 yield stage
