@@ -12,7 +12,7 @@ from otoscope.cli import main
 
 from .written import N_LAYERS, loadable
 
-FAMILIES = ("beats", "passt", "muq", "musicfm", "mert_v2", "dasheng", "audiomae")
+FAMILIES = ("beats", "passt", "muq", "musicfm", "mert_v2", "dasheng", "audiomae", "eat")
 SPEC = {
     "name": "small",
     "dataset": {"name": "folder", "label": "word"},

@@ -1,6 +1,7 @@
 from .encoder import Encoder, Layer
 from .families import FAMILIES, Family, WrittenFamily
-from .load import ENCODERS, load_encoder, load_recorded
+from .load import load_encoder, load_recorded
+from .short_names import ENCODERS
 from .tokens import Tokens
 
 __all__ = [

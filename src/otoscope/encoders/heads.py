@@ -9,7 +9,7 @@ import transformers
 
 from otoscope import hub
 from otoscope.encoders.encoder import Encoder
-from otoscope.encoders.load import SETTINGS, WEIGHTS
+from otoscope.encoders.short_names import SETTINGS, WEIGHTS
 from otoscope.errors import ModelError
 
 Task = Literal["classes", "ctc", "words"]

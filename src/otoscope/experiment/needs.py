@@ -18,7 +18,7 @@ import pandas as pd
 from otoscope import hub
 from otoscope.activations.crops import cut, parse_crop
 from otoscope.compute import free_memory
-from otoscope.encoders.load import ENCODERS, SETTINGS, WEIGHTS, Hub, Mini
+from otoscope.encoders.short_names import ENCODERS, SETTINGS, WEIGHTS, Hub, Mini
 from otoscope.errors import InputError
 from otoscope.experiment.roles import store_plans
 from otoscope.experiment.spec import ROW_PER_CROP, EncoderSpec, Spec
