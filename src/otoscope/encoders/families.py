@@ -177,7 +177,7 @@ for _type, _written in {
         fit=mert_v2.fit_mert_v2,
         sample_rate=mert_v2.RATE,
         defaults=mert_v2.DEFAULTS,
-        licence="code and weights CC BY-NC 4.0",
+        licence="weights CC BY-NC 4.0",
     ),
 }.items():
     FAMILIES.add(_type, _written)

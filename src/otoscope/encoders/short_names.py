@@ -122,13 +122,13 @@ for _name, _repo_id, _summary, _licence in (
         "mert-v2-30s",
         "m-a-p/MERT-v2-30s",
         "MERT v2, music of some 30 s, 24 kHz",
-        "code and weights CC BY-NC 4.0",
+        "weights CC BY-NC 4.0",
     ),
     (
         "mert-v2-fullsong",
         "m-a-p/MERT-v2-FullSong",
         "MERT v2, whole songs, 24 kHz",
-        "code and weights CC BY-NC 4.0",
+        "weights CC BY-NC 4.0",
     ),
 ):
     ENCODERS.add(_name, Hub(_name, _repo_id, _licence), f"{_summary}; {_licence}")
