@@ -426,3 +426,19 @@ def test_at_full_size_they_are_as_large_as_published(name, config, published_mb)
         model = family.build({**family.defaults, **config})
     size_mb = sum(4 * value.numel() for value in model.state_dict().values()) / 1e6
     assert size_mb == pytest.approx(published_mb, rel=0.005)
+
+
+def test_dashengs_floor_is_the_clips_own_and_can_be_lifted(written, tmp_path) -> None:
+    quiet = 1e-4 * seeded.sounds(14_480)[:1]
+    quiet[0, :2000] = 0
+    loud_after = quiet.copy()
+    loud_after[0, 12_000:] = np.sin(0.4 * np.arange(2480))
+    encoder = otoscope.load_encoder(written("dasheng"), device="cpu")
+    levels_db = encoder.frontend(loud_after[0])
+    assert float(levels_db.max() - levels_db.min()) == pytest.approx(120, abs=1e-3)
+    alone = encoder.hidden_states(quiet, [1])[1][0]
+    assert (encoder.hidden_states(np.concatenate([quiet, loud_after]), [1])[1][0] - alone).abs().max() < 1e-5
+    shutil.copytree(written("dasheng"), tmp_path / "lifted")
+    (tmp_path / "lifted" / "preprocessor_config.json").write_text('{"top_db": null}')
+    lifted = otoscope.load_encoder(tmp_path / "lifted", device="cpu").frontend(loud_after[0])
+    assert lifted.min() == -100

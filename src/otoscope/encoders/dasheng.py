@@ -1,7 +1,8 @@
 """Dasheng: a vision transformer over whole columns of a mel spectrogram, four frames a token (Dinkel et al. 2024).
 
 Levels more than 120 dB under the loudest of the spectrogram are raised to that. The original takes the loudest of the
-whole batch, so that a clip depends on its neighbours; here it is the clip's own. What is longer than the learnt
+whole batch, so that a clip depends on its neighbours; here it is the clip's own, and
+``"top_db": null`` in a ``preprocessor_config.json`` leaves quiet levels as they are. What is longer than the learnt
 positions, 10.08 s, is refused here and windowed by `otoscope.extract`; the original cuts it up inside the model.
 """
 
@@ -77,6 +78,7 @@ def fit_dasheng(model: Dasheng, config: Mapping[str, Any], settings: Mapping[str
     """Read a Dasheng."""
     size = dasheng_settings(config)
     n_mels, n_frames = size["patch_size"]
+    range_db = settings.get("top_db", _RANGE_DB)
     mel = power_mel(
         window=torch.hann_window(_N_FFT),
         n_fft=_N_FFT,
@@ -86,7 +88,7 @@ def fit_dasheng(model: Dasheng, config: Mapping[str, Any], settings: Mapping[str
 
     def frontend(waveform: np.ndarray) -> torch.Tensor:
         level_db = decibels(mel(torch.from_numpy(np.array(waveform, np.float32))))
-        return level_db.clamp(min=level_db.max() - _RANGE_DB)
+        return level_db if range_db is None else level_db.clamp(min=level_db.max() - range_db)
 
     def grid(n_samples: int, layer: Layer, n_tokens: int | None = None) -> Tokens:
         count = (n_samples // _HOP + 1) // n_frames  # frame j is centred on sample j hop
