@@ -13,6 +13,7 @@ from .kinds.topk import TopK, TopKConfig
 from .kinds.topk_gao import GaoTopK, GaoTopKConfig
 from .matching import stability
 from .metrics import reconstruction_metrics
+from .pooling import CLIP_CODES, pooled_codes
 from .registry import SAES, make_config, make_configs
 from .training.options import TrainingOptions
 from .training.preflight import preflight
@@ -23,6 +24,7 @@ __all__ = [
     "ArchetypalConfig",
     "BatchTopK",
     "BatchTopKConfig",
+    "CLIP_CODES",
     "GaoTopK",
     "GaoTopKConfig",
     "Gated",
@@ -48,6 +50,7 @@ __all__ = [
     "encode_rows",
     "make_config",
     "make_configs",
+    "pooled_codes",
     "reconstruction_metrics",
     "train_saes",
 ]
