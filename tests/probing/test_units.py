@@ -55,7 +55,9 @@ def test_the_purest_unit_has_the_highest_precision_at_a_tenth_of_the_rows(codes)
 
     def precision(values):
         precisions, recalls, _ = precision_recall_curve(TRUTH[LEARN], values[LEARN])
-        return precisions[np.flatnonzero(recalls >= 0.1)[-1]]  # thresholds rise, so the highest that is enough
+        return precisions[
+            np.flatnonzero(recalls >= 0.1)[-1]
+        ]  # thresholds rise, so the highest that is enough
 
     best = max(precision(sign * codes[:, u]) for u in range(N_UNITS) for sign in (1, -1))
     assert row.learn_precision == pytest.approx(best)

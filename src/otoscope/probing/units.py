@@ -89,7 +89,9 @@ def single_units(
             f"{len(learn)} and {len(judge)}"
         )
     if (learn & judge).any():
-        raise InputError(f"{int((learn & judge).sum())} rows are to choose on and to judge on; keep them apart")
+        raise InputError(
+            f"{int((learn & judge).sum())} rows are to choose on and to judge on; keep them apart"
+        )
     truths = concepts.to_numpy(dtype=float)
     fires = bool((codes[learn] == 0).mean() > 0.5 and codes[learn].min(initial=0) >= 0)
     rows, outputs = [], {}
@@ -181,10 +183,8 @@ def _judged(
     values: np.ndarray, truth: np.ndarray, first: np.ndarray, second: np.ndarray, choice: str
 ) -> tuple[dict[str, float], np.ndarray]:
     """Return the numbers of a row, and the values of the rows to judge on, NaN where not defined."""
-    if choice == "fires":
-        threshold = np.nextafter(0.0, 1.0)
-    else:
-        threshold = _threshold(values[first], truth[first], choice)
+    above_0 = float(np.nextafter(0.0, 1.0))
+    threshold = above_0 if choice == "fires" else _threshold(values[first], truth[first], choice)
     taken, true = values >= threshold, truth
     hits, hits_before = (taken & true)[second].sum(), (taken & true)[first].sum()
     row = {

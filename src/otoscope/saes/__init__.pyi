@@ -1,5 +1,6 @@
 from .base import SparseAutoencoder, build_sae
 from .checkup import health
+from .coherence import coherence
 from .config import SAEConfig
 from .encoding import codes_of, encode_rows
 from .estimator import TopKCoder
@@ -44,6 +45,7 @@ __all__ = [
     "TrainingOptions",
     "build_sae",
     "codes_of",
+    "coherence",
     "health",
     "preflight",
     "stability",
