@@ -86,6 +86,7 @@ def _run(directory: RunDirectory) -> None:
     data.check_fit(directory, clips, factors)
     views = data.activations(directory, clips)
     best, studied = probing.layer_probing(directory, clips, views)
+    views = data.frames(directory, clips, views, studied)
     health.preflight(directory, views, studied)
     trained = saes.saes(directory, views, studied)
     health.health(directory, views, trained)

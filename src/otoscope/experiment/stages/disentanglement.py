@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from otoscope.experiment.stages.saes import Trained
     from otoscope.factors import Factors
 
+ICA_FRAMES = 20_000
+"""Frames that independent components are learnt from at most: the iteration goes through them hundreds of times."""
 TABLES = ("disentanglement", "disentanglement_summary", "latent_disentanglement", "factor_families")
 
 
@@ -255,29 +257,39 @@ def _representations(
     """Yield the dense layer, every trained code, and the nulls, which share one dictionary's width and L0."""
     from otoscope.disentanglement import pca_codes, shuffle_factors
     from otoscope.saes import codes_of
-    from otoscope.saes.nulls import fit_ica
+    from otoscope.saes.nulls import fit_ica, fit_pca
 
-    settings = run.spec.disentanglement
+    settings, clip_code = run.spec.disentanglement, run.spec.clip_code
     view, wanted = views.measure, settings.nulls
     dense = view.layer(layer)
+
+    def code(encode: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        return view.codes(layer, encode, [clip_code])[clip_code]
+
     yield Representation(DENSE, None, 0, dense, factors)
     focus = nearest_of_kinds(dictionaries, settings.null_sparsity)
     for own in dictionaries:
-        codes = codes_of(own.sae, dense)
+        codes = code(partial(codes_of, own.sae))
         yield Representation(own.kind, own.sparsity, own.sae.seed, codes, factors, in_focus=own in focus)
     shared = nearest(dictionaries, settings.null_sparsity)[: settings.null_seeds]
     width = shared[0].sae.n_latents
     if "pca" in wanted:  # nothing is drawn, so once for all seeds
         train = (view.rows.split == "train").to_numpy()
-        codes = pca_codes(dense, width, train=train if train.any() else None)
+        if view.frames is not None:  # what a dictionary learns from, components learn from
+            pca = fit_pca(views.train.learnt.blocks(layer))
+            codes = code(lambda x: pca.codes(x)[:, :width])
+        else:
+            codes = pca_codes(dense, width, train=train if train.any() else None)
         yield Representation("pca", None, 0, codes, factors)
     if "ica" in wanted:  # its start alone is drawn
         with one_thread_each():  # its products are too small to share
-            codes = fit_ica(views.train.layer(layer), width).codes(dense)
+            some = views.train.learnt.sample(ICA_FRAMES, seed=run.spec.seed) if view.frames else views.train
+            codes = code(fit_ica(np.concatenate(list(some.blocks(layer))), width).codes)
         yield Representation("ica", None, 0, codes, factors)
     for null, seed, encode in encoders_of_nulls(run, views, layer, dictionaries, folders):
-        yield Representation(null, shared[0].sparsity, seed, encode(dense), factors)
+        yield Representation(null, shared[0].sparsity, seed, code(encode), factors)
     if "shuffled" in wanted:
         for own in shared:
             mixed = shuffle_factors(factors, seed=own.sae.seed)
-            yield Representation("shuffled", own.sparsity, own.sae.seed, codes_of(own.sae, dense), mixed)
+            codes = code(partial(codes_of, own.sae))
+            yield Representation("shuffled", own.sparsity, own.sae.seed, codes, mixed)

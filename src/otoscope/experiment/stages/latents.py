@@ -39,7 +39,7 @@ def latents(
         with run.stage(f"latents-{encoder}", [*asked, run.spec.seed], after=needs) as stage:
             if not stage.needed:
                 continue
-            store = views[encoder].measure.store
+            store = views[encoder].measure.learnt.store
             moments = _moments(run, store, clips)
             label = run.spec.dataset.label if kind_of_label(run, clips) == "class" else None
             for layer, folders in layers.items():
