@@ -176,6 +176,13 @@ class SaesSpec(_Section):
         return make_configs(self.kind, self.sparsities, n_latents=self.n_latents, **self.options)
 
     @property
+    def reads_pairs(self) -> bool:
+        """Whether the kind learns from neighbouring frames."""
+        from otoscope.saes import SAES
+
+        return bool(getattr(SAES.get(self.kind), "reads_pairs", False))
+
+    @property
     def training(self) -> dict[str, Any]:
         """Options of training; sections in which these and the seeds are equal train together."""
         ours = {"epochs", "batch_size", "lr", "decay_fraction", "normalise", "start", "revive", "select"}
@@ -301,10 +308,17 @@ class Spec(_Section):
             values = sorted({getattr(section, name) for section in self.saes})
             if len(values) > 1:
                 raise ValueError(
-                    f"saes.{name}: the sections say {' and '.join(values)}; one run has one. Make two runs, and compare "
-                    "them with otoscope report RUN RUN"
+                    f"saes.{name}: the sections say {' and '.join(values)}, and one run has one; make two runs, and "
+                    "compare them with otoscope report RUN RUN"
                 )
-        if not self.saes or not self.on_frames:
+        if not self.saes:
+            return
+        if not self.on_frames:
+            in_time = [section.kind for section in self.saes if section.reads_pairs]
+            if in_time:
+                raise ValueError(
+                    f"saes.kind: {in_time[0]} learns from neighbouring frames; set saes.rows: frames"
+                )
             return
         if self.extraction.pool != "mean" or self.extraction.crops != "together":
             raise ValueError(

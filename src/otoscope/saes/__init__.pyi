@@ -10,6 +10,7 @@ from .kinds.gated import Gated, GatedConfig
 from .kinds.jumprelu import JumpReLU, JumpReLUConfig
 from .kinds.matryoshka import Matryoshka, MatryoshkaConfig
 from .kinds.relu import ReLU, ReLUConfig
+from .kinds.temporal import Temporal, TemporalConfig
 from .kinds.topk import TopK, TopKConfig
 from .kinds.topk_gao import GaoTopK, GaoTopKConfig
 from .matching import stability
@@ -39,6 +40,8 @@ __all__ = [
     "SAEConfig",
     "SAES",
     "SparseAutoencoder",
+    "Temporal",
+    "TemporalConfig",
     "TopK",
     "TopKCoder",
     "TopKConfig",

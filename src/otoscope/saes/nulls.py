@@ -51,7 +51,9 @@ class Components:
             error += float((left**2).sum())
             own = part.mean(0)
             step, total = own - mean, n_rows + len(part)
-            variation += float(((part - own) ** 2).sum()) + float((step**2).sum()) * n_rows * len(part) / total
+            variation += (
+                float(((part - own) ** 2).sum()) + float((step**2).sum()) * n_rows * len(part) / total
+            )
             mean, n_rows = mean + step * len(part) / total, total
         return error / variation if variation > 0 else float("nan")
 

@@ -13,6 +13,7 @@ from otoscope.experiment.stages.saes import Dictionary, Trained, load, nearest
 from otoscope.experiment.stages.views import Blocks, Views
 from otoscope.results import TABLES
 
+
 def preflight(run: RunDirectory, views: dict[str, Views], chosen: dict[str, list[int]]) -> None:
     """Look at the training rows of each chosen layer, say what was seen, and write preflight.csv."""
     from otoscope.saes.training.preflight import moments, preflight, preflight_table

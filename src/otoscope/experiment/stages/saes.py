@@ -201,7 +201,8 @@ def _trained_together(sections: list[SaesSpec]) -> list[list[SaesSpec]]:
     """Return groups of sections that one pass over the rows trains: those of equal training, seeds and layers."""
     groups: dict[str, list[SaesSpec]] = {}
     for section in sections:
-        groups.setdefault(repr((section.training, section.seeds, section.beside)), []).append(section)
+        same = section.training, section.seeds, section.beside, section.reads_pairs
+        groups.setdefault(repr(same), []).append(section)
     return list(groups.values())
 
 
@@ -228,16 +229,16 @@ def _permuted(views: Views, layers: list, seed: int) -> dict[str, Any]:
     def arrays(view: View) -> dict:
         width = sum(view.store.widths[layer] for layer in layers)
         own = view.sample(max(PERMUTED_NUMBERS // width, 2), seed=seed)
-        return {
-            layer: permuted(np.concatenate(list(own.blocks(layer))), seed=seed) for layer in layers
-        }
+        return {layer: permuted(np.concatenate(list(own.blocks(layer))), seed=seed) for layer in layers}
 
     valid = views.evaluate.only("valid").learnt
     if views.in_turn:
         rows = _rows(views, layers)
         mixed = {layer: permuted(array, seed=seed) for layer, array in rows["activations"].items()}
         return {"activations": mixed, "crop": rows["crop"], "validation": arrays(valid)}
-    return {"activations": arrays(views.train.learnt), "validation": arrays(valid)}
+    mixed = arrays(views.train.learnt)
+    no_time = np.zeros(len(next(iter(mixed.values()))))  # any row is any other's neighbour
+    return {"activations": mixed, "sequence": no_time, "validation": arrays(valid)}
 
 
 def _reconstruction(views: dict[str, Views], trained: Trained) -> pd.DataFrame:
