@@ -106,7 +106,7 @@ def _clip_codes(run: Run) -> Table | None:
     ]
     note = (
         "Dictionaries learnt from frames. A clip's code is the mean of its frames' codes, their largest, or the share "
-        f"of frames in which a latent is on; all other tables are of the {main}. Probes on test clips, means over seeds."
+        f"of frames in which a latent is on; all else is of the {main}. Probes on test clips, means over seeds."
     )
     return laid_out(
         "A clip's code from its frames", columns, rows_of(scores), note=note, folded=len(scores) > LONG
