@@ -160,6 +160,29 @@ _SUMMARY = (
     *_counts("n_factors", unit="factors"),
 )
 
+_FACTOR = (
+    *_REPRESENTATION,
+    *_text("factor", "family"),
+    *_numbers("r2", "r2_cv", "completeness"),
+    *_numbers("effective_dims", unit="dimensions"),
+    *_counts("n_nonzero", unit="dimensions"),
+    *_text("importance"),
+    *_numbers("alpha"),
+    *_counts("n_rows", unit="rows"),
+    *_counts("n_free", unit="directions"),
+    *_numbers("r2_cv_matched"),
+    *_numbers("effective_dims_matched", unit="dimensions"),
+    *_counts("n_nonzero_matched", unit="dimensions"),
+    *_numbers("alpha_matched"),
+    *_numbers("weak_edge", "strong_edge", unit="fraction"),
+    *_numbers("r2_label", "r2_beyond"),
+    Column("label_owned", "flag"),
+    *_numbers("r2_counted"),
+    *_counts("base", "n_alive", unit="dimensions"),
+    *_numbers("completeness_published"),
+    Column("ranked", "flag"),
+)
+
 TABLES: dict[str, Table] = {
     "layer_probing": Table((*_LAYER, *_counts("seed"), *_PROBE)),
     "layer_guide": Table(
@@ -287,30 +310,8 @@ TABLES: dict[str, Table] = {
             Column("trusted", "flag"),
         )
     ),
-    "disentanglement": Table(
-        (
-            *_REPRESENTATION,
-            *_text("factor", "family"),
-            *_numbers("r2", "r2_cv", "completeness"),
-            *_numbers("effective_dims", unit="dimensions"),
-            *_counts("n_nonzero", unit="dimensions"),
-            *_text("importance"),
-            *_numbers("alpha"),
-            *_counts("n_rows", unit="rows"),
-            *_counts("n_free", unit="directions"),
-            *_numbers("r2_cv_matched"),
-            *_numbers("effective_dims_matched", unit="dimensions"),
-            *_counts("n_nonzero_matched", unit="dimensions"),
-            *_numbers("alpha_matched"),
-            *_numbers("weak_edge", "strong_edge", unit="fraction"),
-            *_numbers("r2_label", "r2_beyond"),
-            Column("label_owned", "flag"),
-            *_numbers("r2_counted"),
-            *_counts("base", "n_alive", unit="dimensions"),
-            *_numbers("completeness_published"),
-            Column("ranked", "flag"),
-        )
-    ),
+    "disentanglement": Table(_FACTOR),
+    "frame_disentanglement": Table(_FACTOR),
     "disentanglement_summary": Table((*_REPRESENTATION, *_SUMMARY)),
     "forest_summary": Table((*_REPRESENTATION, *_SUMMARY)),
     "latent_disentanglement": Table(

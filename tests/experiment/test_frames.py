@@ -6,11 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.linear_model import Lasso
+from sklearn.model_selection import GroupKFold
 
 from otoscope.activations import Activations, layer_rows
 from otoscope.errors import SpecError
 from otoscope.experiment import run
 from otoscope.experiment.spec import resolve
+from otoscope.factors import join_factors, moment_factors
+from otoscope.latents import sampled_rows
 from otoscope.probing import probe_all
 from otoscope.report import write_report
 from otoscope.saes import SparseAutoencoder, codes_of
@@ -120,6 +124,46 @@ def test_all_other_tables_have_a_row_of_each_code_as_if_rows_were_clips(made):
     assert set(pd.read_parquet(folder / "factors.parquet").factor) & {"f0_hz", "level_dbfs"}  # of moments
 
 
+def test_factors_of_moments_are_held_by_frames(made, frames):
+    """The dense layer's R2 of a frame's level again, by scikit-learn's Lasso, folds over singers."""
+    rows, x = frames
+    table = made.table("frame_disentanglement")
+    names = {
+        "level_dbfs",
+        "f0_hz",
+        "voiced",
+        "tilt_db_per_octave",
+        "true_f0_hz",
+        "true_loudness_db",
+        "true_f2_hz",
+    }
+    assert set(table.factor) >= names
+    assert set(table.representation) >= {
+        "dense",
+        "topk",
+        "untrained",
+        "random",
+        "permuted",
+        "pca",
+        "shuffled",
+    }
+    chosen = sampled_rows(rows, n=5000, seed=0)
+    own, x = rows.iloc[chosen], x[chosen].astype(float)
+    level = moment_factors(made.frame("clips"), own, progress=False)
+    y = join_factors(own, level).level_dbfs.to_numpy()
+    predicted = np.empty(len(y))
+    for train, test in GroupKFold(4).split(x, groups=own.group):
+        mean, scale, centre, spread = x[train].mean(0), x[train].std(0), y[train].mean(), y[train].std()
+        lasso = Lasso(0.1).fit((x[train] - mean) / scale, (y[train] - centre) / spread)
+        predicted[test] = lasso.predict((x[test] - mean) / scale) * spread + centre
+    expected = 1 - ((y - predicted) ** 2).sum() / ((y - y.mean()) ** 2).sum()
+    row = table[(table.representation == "dense") & (table.factor == "level_dbfs")].iloc[0]
+    assert row.n_rows == len(y)
+    assert row.r2_cv == pytest.approx(
+        expected, abs=0.05
+    )  # folds over the same four singers, scaled otherwise
+
+
 def test_the_report_says_how_clips_codes_were_made(made):
     page = write_report(made).read_text()
     assert "A clip's code from its frames" in page or "A clip&#39;s code from its frames" in page
@@ -134,7 +178,7 @@ def test_a_second_run_keeps_all(made, settings):
     ("changes", "message"),
     [
         ({"extraction": {"pool": "frames"}}, "extraction.pool: mean"),
-        ({"saes": [{"rows": "frames"}, {"rows": "clips", "n_latents": 64}]}, "one run has one"),
+        ({"saes": [{"rows": "frames"}, {"rows": "clips", "n_latents": 1024}]}, "one run has one"),
         ({"saes": {"kind": "temporal"}}, "set saes.rows: frames"),
         ({"protocol": "paper"}, "crops: together"),
     ],

@@ -18,6 +18,7 @@ from otoscope.experiment.stages import (
     disentanglement,
     health,
     latents,
+    moments,
     nulls,
     probing,
     saes,
@@ -94,6 +95,7 @@ def _run(directory: RunDirectory) -> None:
     health.stability(directory, views, trained, null_saes)
     probing.sae_probing(directory, clips, views, trained, null_saes, best)
     disentanglement.disentanglement(directory, views, trained, null_saes, factors)
+    moments.frame_disentanglement(directory, clips, views, trained, null_saes)
     latents.latents(directory, clips, views, trained, factors)
     claims.claims(directory, clips)
     told = summary.summary(directory, clips, views, best, studied)

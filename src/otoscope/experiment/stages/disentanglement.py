@@ -118,6 +118,31 @@ def disentanglement(
                 run.write_table(name, pd.concat(parts, ignore_index=True))
 
 
+def measured_representations(
+    run: RunDirectory,
+    views: Views,
+    layer: int,
+    factors: pd.DataFrame,
+    dictionaries: list[Dictionary],
+    folders: dict[str, list[Path]],
+    families: dict[str, str],
+) -> list[tuple[dict, Disentanglement]]:
+    """Return what names each representation of a layer in focus, and how well it holds `factors`, on a common base."""
+    from otoscope.disentanglement import measure_all
+
+    items = [
+        item for item in _representations(run, views, layer, factors, dictionaries, folders) if item.in_focus
+    ]
+    results = measure_all(
+        dict(enumerate(item.codes for item in items)),
+        dict(enumerate(item.factors for item in items)),
+        measure=_measure(run, views.measure),
+        base="common",
+        families=families,
+    )
+    return [(item.about, results[index]) for index, item in enumerate(items)]
+
+
 def _n_representations(run: RunDirectory, trained: Trained) -> int:
     spec = run.spec
     n_seeds = max(len(section.seeds[: spec.disentanglement.null_seeds]) for section in spec.saes)

@@ -70,7 +70,7 @@ class View:
         from otoscope.saes import pooled_codes
 
         if self.frames is None:
-            return {"": encode(self.layer(layer))}
+            return dict.fromkeys(clip_codes, encode(self.layer(layer)))
         keys = ["clip_id", "crop"]
         rows = pd.MultiIndex.from_frame(self.rows[keys])
         places = rows.get_indexer(pd.MultiIndex.from_frame(self.frames.rows[keys]))
@@ -149,7 +149,7 @@ class Views:
     ) -> dict[str, np.ndarray]:
         """Return the codes [probed rows, latents] of a layer, by how they were made from frames."""
         if self.train.frames is None:
-            return {"": encode(self.layer(layer))}
+            return dict.fromkeys(clip_codes, encode(self.layer(layer)))
         sides = [view.codes(layer, encode, clip_codes) for view in (self.train, self.evaluate)]
         found = {name: np.concatenate([side[name] for side in sides]) for name in clip_codes}
         if self.train.store is not self.evaluate.store:
