@@ -1,8 +1,8 @@
 """Frames: the SAE of the mean or the mean of the SAE? And does any single latent say more than a single dimension?
 
 Run ``python benchmarks/real_frames.py --whisper FOLDER --fsdd FOLDER --librispeech FOLDER``; killed, it goes on where
-it was. Rows are the 20 ms frames of Whisper tiny.en: LibriSpeech, up to 6 s of each of 251 training speakers (about
-70,000 frames), and ten other speakers (test-other) to judge on; FSDD, takes 0 to 9, three folds of two of its six
+it was. Rows are the 20 ms frames of Whisper tiny.en: LibriSpeech, up to 4 s of each of 251 training speakers (about
+50,000 frames), and ten other speakers (test-other) to judge on; FSDD, takes 0 to 9, three folds of two of its six
 speakers. Dictionaries learn from the training speakers' frames, or (``rows`` clips) from means: of a second
 (LibriSpeech) or a clip (FSDD). Tables in ``benchmarks/real/``:
 
@@ -43,14 +43,14 @@ from otoscope.saes import (
 )
 from otoscope.saes.nulls import fit_ica, fit_pca, permuted, random_topk, untrained
 
-N_LATENTS, K, N_ICA, KIND = 2048, 32, 100, "topk"
+N_LATENTS, K, N_ICA, KIND = 1024, 32, 100, "topk"
 OTHER_KINDS = ("batch-topk", "matryoshka", "temporal")
-FEWER_LATENTS = 512
-"""For k to stay; a dictionary of few, broad latents."""
+FEWER_LATENTS = 256
+"""With k as it is: a dictionary of few, broad latents."""
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-TRAIN_FRAMES = 300
-"""Of each training recording of LibriSpeech, from its start: 6 s."""
-UNIT_ROWS = 20_000
+TRAIN_FRAMES = 200
+"""Of each training recording of LibriSpeech, from its start: 4 s."""
+UNIT_ROWS = 10_000
 """Frames that units are chosen on, and as many to judge on, drawn at random."""
 BLOCK = 4096
 
@@ -97,7 +97,7 @@ def main() -> None:
     parser.add_argument("--stores", type=Path, default=Path("real-stores"))
     parser.add_argument("--sets", nargs="+", default=list(SETS))
     parser.add_argument("--layers", type=int, nargs="+", default=[3])
-    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--only", nargs="+", help="Representations; default: all.")
     asked = parser.parse_args()

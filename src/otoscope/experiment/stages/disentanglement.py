@@ -309,7 +309,7 @@ def _representations(
     if "ica" in wanted:  # its start alone is drawn
         with one_thread_each():  # its products are too small to share
             some = views.train.learnt.sample(ICA_FRAMES, seed=run.spec.seed) if view.frames else views.train
-            codes = code(fit_ica(np.concatenate(list(some.blocks(layer))), width).codes)
+            codes = code(fit_ica(some.layer(layer), width).codes)
         yield Representation("ica", None, 0, codes, factors)
     for null, seed, encode in encoders_of_nulls(run, views, layer, dictionaries, folders):
         yield Representation(null, shared[0].sparsity, seed, code(encode), factors)

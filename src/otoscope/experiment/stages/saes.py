@@ -229,7 +229,7 @@ def _permuted(views: Views, layers: list, seed: int) -> dict[str, Any]:
     def arrays(view: View) -> dict:
         width = sum(view.store.widths[layer] for layer in layers)
         own = view.sample(max(PERMUTED_NUMBERS // width, 2), seed=seed)
-        return {layer: permuted(np.concatenate(list(own.blocks(layer))), seed=seed) for layer in layers}
+        return {layer: permuted(own.layer(layer), seed=seed) for layer in layers}
 
     valid = views.evaluate.only("valid").learnt
     if views.in_turn:

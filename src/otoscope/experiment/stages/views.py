@@ -40,9 +40,11 @@ class View:
         return self if self.frames is None else self.frames
 
     def layer(self, layer: int | str) -> np.ndarray:
-        """Return a layer's [rows, width]."""
-        whole = self.store.layer(layer)
-        return whole if len(self.rows) == len(whole) else whole[self.rows.index]
+        """Return a layer's [rows, width]; no more than these and a block of rows is in memory."""
+        if len(self.rows) == len(self.store.rows):
+            return self.store.layer(layer)
+        nothing = np.empty((0, self.store.widths[layer]), np.float32)
+        return np.concatenate([nothing, *self.blocks(layer)])
 
     def only(self, *splits: str) -> View:
         """Return the rows of these splits."""
