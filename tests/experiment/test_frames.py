@@ -15,6 +15,7 @@ from otoscope.activations import Activations, layer_rows
 from otoscope.errors import SpecError
 from otoscope.experiment import run
 from otoscope.experiment.spec import resolve
+from otoscope.experiment.stages import views
 from otoscope.factors import join_factors, moment_factors
 from otoscope.latents import sampled_rows
 from otoscope.probing import probe_all
@@ -124,6 +125,20 @@ def test_all_other_tables_have_a_row_of_each_code_as_if_rows_were_clips(made):
     assert names >= {"dense", "topk", "untrained", "random", "permuted", "pca", "ica", "label", "shuffled"}
     folder = made.root / "latents" / "tiny" / "layer_02" / "topk-32-s0.9-seed0"
     assert set(pd.read_parquet(folder / "factors.parquet").factor) & {"f0_hz", "level_dbfs"}  # of moments
+
+
+def test_views_read_in_blocks(made, stores, frames, monkeypatch):
+    monkeypatch.setattr(views, "BLOCK_ROWS", 100)  # a few clips' frames; clips lie across blocks
+    rows, x = frames
+    test = views.View(stores[1], rows).only("test")
+    own = (rows.split == "test").to_numpy()
+    assert [len(block) for block in test.blocks(2)][:-1] == [100] * (own.sum() // 100)
+    np.testing.assert_array_equal(test.layer(2), x[own])
+    np.testing.assert_array_equal(test.sample(50, seed=0).layer(2), x[test.sample(50, seed=0).rows.index])
+    pooled = layer_rows(stores[0], made.frame("clips"))
+    clips = views.View(stores[0], pooled, views.View(stores[1], rows)).only("valid", "test")
+    largest = pd.DataFrame(x).groupby(rows.clip_id.to_numpy()).max().loc[clips.rows.clip_id]
+    np.testing.assert_array_equal(clips.codes(2, lambda block: block, ["max"])["max"], largest)
 
 
 def test_factors_of_moments_are_held_by_frames(made, frames):
