@@ -16,7 +16,7 @@ from otoscope.compute import pick_device
 from otoscope.contents import content
 from otoscope.encoders.encoder import Encoder
 from otoscope.encoders.families import FAMILIES, Family
-from otoscope.encoders.load import folder_files
+from otoscope.encoders.folders import model_files
 from otoscope.errors import ModelError, nearest
 from otoscope.files import read_mapping
 
@@ -171,7 +171,7 @@ def _preprocessor(folder: Path, config: Mapping[str, Any], model_type: str) -> d
 def _files_hash(folder: Path) -> str:
     """Return the SHA-256 of the weight files and the configurations, names included."""
     digest = hashlib.sha256()
-    for path in folder_files(folder):
+    for path in model_files(folder):
         digest.update(path.name.encode())
         digest.update(bytes.fromhex(content(path).sha256))
     return digest.hexdigest()

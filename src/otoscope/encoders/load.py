@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from otoscope import hub
+from otoscope.encoders.folders import model_files
 from otoscope.errors import ModelError, ProvenanceError, UnknownNameError, nearest
 from otoscope.registry import Registry
 
@@ -206,11 +207,7 @@ def check_weights(encoder: Encoder, provenance: Mapping[str, Any]) -> None:
 def folder_files(name: str | os.PathLike) -> list[Path]:
     """Return the files of a local model that its numbers depend on; none of what has a revision, or is built in."""
     path = Path(name).expanduser()
-    if os.fspath(name) in ENCODERS or not os.path.isdir(path):
-        return []
-    files = [*path.glob("*.safetensors")] or [*path.glob("pytorch_model*.bin")]
-    files += [path / name for name in ("config.json", "preprocessor_config.json", "processor_config.json")]
-    return sorted(file for file in files if file.exists())
+    return [] if os.fspath(name) in ENCODERS or not os.path.isdir(path) else model_files(path)
 
 
 def _hub_entries() -> list[Hub]:
