@@ -13,9 +13,10 @@ from sklearn.model_selection import GroupKFold
 
 from otoscope.activations import Activations, layer_rows
 from otoscope.errors import SpecError
-from otoscope.experiment import run
+from otoscope.experiment import read_latents, run
 from otoscope.experiment.spec import resolve
 from otoscope.experiment.stages import views
+from otoscope.explorer import write_explorer
 from otoscope.factors import join_factors, moment_factors
 from otoscope.latents import sampled_rows
 from otoscope.probing import probe_all
@@ -185,6 +186,13 @@ def test_the_report_says_how_clips_codes_were_made(made):
     page = html.unescape(write_report(made).read_text())
     assert "A clip's code from its frames" in page
     assert "Level, pitch and spectrum of single frames" in page
+
+
+def test_the_explorer_reads_latents_of_frames(made, tmp_path):
+    page = write_explorer(made.root, out=tmp_path / "explorer", audio=False)
+    assert page.is_file()
+    about = read_latents(made.root / "latents" / "tiny" / "layer_02" / "topk-32-s0.9-seed0")
+    assert about.examples.time_s.notna().all()
 
 
 def test_a_second_run_keeps_all(made, settings):

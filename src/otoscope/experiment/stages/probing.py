@@ -96,7 +96,7 @@ def sae_probing(
         kind = kind_of_label(run, clips)
         rows, null_rows, comparisons, few = [], [], [], []
         total = sum(len(folders) for found in trained.values() for folders in found.values())
-        with progress("probing codes", total, unit="codes") as bar:
+        with progress("probing codes", total * len(_clip_codes(run)), unit="codes") as bar:
             for encoder, found in trained.items():
                 own = views[encoder]
                 correct = _correct_by_layer(layers[layers.encoder == encoder]) if kind == "class" else {}
@@ -145,10 +145,9 @@ def _code_probes(
     for layer, found in folders.items():
         saes, crops = load(run, encoder, layer, found), views.turns(layer)
         fitted: dict[tuple[str, str], Probe] = {}
-        at_once = 1 if run.spec.on_frames else len(saes)  # each brings several codes of its own
-        for start in range(0, len(saes), at_once):
+        for some in _batches(saes, 1 if run.spec.on_frames else len(saes)):  # each brings several codes
             codes, turns = {}, {}
-            for own in saes[start : start + at_once]:
+            for own in some:
                 for name, values in views.codes(layer, partial(codes_of, own.sae), _clip_codes(run)).items():
                     codes[own.name, name] = values
                     turns[own.name, name] = None if crops is None else codes_of(own.sae, crops)
@@ -191,21 +190,30 @@ def _null_probes(
         pca = fit_pca(views.train.learnt.blocks(layer))
         encode["pca", 0] = lambda x: pca.codes(x)[:, :k]
     crops = views.turns(layer)
-    codes = {
-        (*key, name): values
-        for key, own in encode.items()
-        for name, values in views.codes(layer, own, _clip_codes(run)).items()
-    }
-    turns = {
-        key: None if crops is None else np.stack([encode[key[:2]](crop) for crop in crops]) for key in codes
-    }
-    with progress("probing nulls", len(codes), unit="codes") as bar:
-        fitted = _probes(run, codes, views.probed, bar, turns=turns)
+    fitted: dict[tuple[str, int, str], Probe] = {}
+    with progress("probing nulls", len(encode) * len(_clip_codes(run)), unit="codes") as bar:
+        for keys in _batches(list(encode), 1 if run.spec.on_frames else len(encode)):
+            codes = {
+                (*key, name): values
+                for key in keys
+                for name, values in views.codes(layer, encode[key], _clip_codes(run)).items()
+            }
+            turns = {
+                key: None if crops is None else np.stack([encode[key[:2]](crop) for crop in crops])
+                for key in codes
+            }
+            fitted |= _probes(run, codes, views.probed, bar, turns=turns)
     return [
         {"encoder": encoder, "layer": layer, "representation": null, "sparsity": shared[0].sparsity}
         | {"k": k, "seed": seed, **probe_row(result), **_of_clip(run, clip_code)}
         for (null, seed, clip_code), result in fitted.items()
     ]
+
+
+def _batches(items: list, size: int) -> Iterator[list]:
+    """Yield the items, so many at a time: those whose codes are in memory together."""
+    for start in range(0, len(items), max(size, 1)):
+        yield items[start : start + size]
 
 
 def _probes(
