@@ -192,7 +192,7 @@ def test_the_explorer_reads_latents_of_frames(made, tmp_path):
     page = write_explorer(made.root, out=tmp_path / "explorer", audio=False)
     assert page.is_file()
     about = read_latents(made.root / "latents" / "tiny" / "layer_02" / "topk-32-s0.9-seed0")
-    assert about.examples.time_s.notna().all()
+    assert about.examples.peak_s.notna().all()
 
 
 def test_a_second_run_keeps_all(made, settings):
