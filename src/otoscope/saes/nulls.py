@@ -20,6 +20,7 @@ from otoscope.saes.training.preflight import MomentTally
 if TYPE_CHECKING:
     from otoscope.saes.base import SparseAutoencoder
     from otoscope.saes.config import SAEConfig
+    from otoscope.saes.training.rows import Block
 
 ICA_ITERATIONS = 500
 
@@ -148,8 +149,12 @@ def untrained(
     if normalise == "none" or (normalise == "auto" and not can_fold(config)):
         return build_sae(config, first.shape[1], seed=seed).eval()
     drawn = build_sae(with_decoder_bias(config), first.shape[1], seed=seed)
-    blocks = ({0: torch.from_numpy(part)} for part in chain([first], parts))
-    return fold(drawn, fit_normalisers(normalise, blocks)[0])
+
+    def blocks() -> Iterator[Block]:
+        for part in chain([first], parts):
+            yield {0: torch.from_numpy(part)}
+
+    return fold(drawn, fit_normalisers(normalise, blocks())[0])
 
 
 def permuted(x: np.ndarray, *, seed: int) -> np.ndarray:
@@ -164,10 +169,11 @@ def permuted(x: np.ndarray, *, seed: int) -> np.ndarray:
 
 def _parts(x: np.ndarray | Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     """Yield an array, or the parts of one, in double precision."""
-    for part in [x] if hasattr(x, "shape") else x:
-        if np.ndim(part) != 2:
-            raise InputError(f"expected rows x features, got an array of shape {np.shape(part)}")
-        yield np.asarray(part, dtype=np.float64)
+    for part in [x] if isinstance(x, np.ndarray) else x:
+        whole = np.asarray(part, dtype=np.float64)
+        if whole.ndim != 2:
+            raise InputError(f"expected rows x features, got an array of shape {whole.shape}")
+        yield whole
 
 
 def _checked(train: np.ndarray) -> np.ndarray:

@@ -138,7 +138,7 @@ def _judged(views: dict[str, Views]) -> list[str]:
 
 def _code_probes(
     run: RunDirectory, encoder: str, views: Views, folders: dict[int, list], bar: Progress
-) -> Iterator[tuple[int, list[Dictionary], dict[str, Probe]]]:
+) -> Iterator[tuple[int, list[Dictionary], dict[tuple[str, str], Probe]]]:
     """Yield layer, its dictionaries, and (name, how a clip's code is made) -> probe."""
     from otoscope.saes import codes_of
 
