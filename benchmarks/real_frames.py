@@ -47,6 +47,13 @@ N_LATENTS, K, N_ICA, KIND = 1024, 32, 100, "topk"
 OTHER_KINDS = ("batch-topk", "matryoshka", "temporal")
 FEWER_LATENTS = 256
 """With k as it is: a dictionary of few, broad latents."""
+MORE = 40
+"""For k of kind temporal to have topk's error: its latents must also reconstruct by a fifth of them."""
+CONTRASTS: dict[str, dict] = {
+    "no contrast": {"contrast": 0.0},
+    "contrast 0.1": {},
+    "contrast 1, temperature 0.1": {"contrast": 1.0, "temperature": 0.1},
+}
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 TRAIN_FRAMES = 200
 """Of each training recording of LibriSpeech, from its start: 4 s."""
@@ -133,8 +140,10 @@ def study(rows: Set, fold: int, layer: int, asked: argparse.Namespace) -> None:
                 write_units(rows, learns & rows.used, scored, x, encode, about, asked.out)
         for sae in made.saes:
             one = np.flatnonzero(scored)[:20_000]
-            steady = coherence(encoder(sae)(x[one]), np.r_[follows, False][one])
-            checked = vars(health(sae, train, held_out)) | vars(steady)
+            codes = encoder(sae)(x[one])
+            steady = coherence(codes, np.r_[follows, False][one])
+            first = coherence(codes[:, : N_LATENTS // 5], np.r_[follows, False][one])
+            checked = vars(health(sae, train, held_out)) | vars(steady) | {"cosine_of_first": first.cosine}
             fvu = reconstruction_metrics(sae, train).fvu
             add(
                 asked.out / "frames_dictionaries.csv",
@@ -155,10 +164,15 @@ def representations(
     moments = {"mean": train.mean(0), "scale": train.std(0)}
 
     def trained(
-        kind: str = KIND, n_latents: int = N_LATENTS, seeds: Sequence[int] = (0,), **changes: object
+        kind: str = KIND,
+        n_latents: int = N_LATENTS,
+        seeds: Sequence[int] = (0,),
+        kind_options: dict | None = None,
+        into: tuple[str, ...] = ("probes", "units"),
+        **changes: object,
     ) -> Callable[[], Made]:
         def make() -> Made:
-            config = make_config(kind, n_latents=n_latents, k=K)
+            config = make_config(kind, n_latents=n_latents, **({"k": K} | (kind_options or {})))
             rows, options = train, {"batch_size": 256, "epochs": epochs, **changes}
             if options.pop("permuted", False):
                 rows = permuted(train, seed=0)
@@ -174,7 +188,7 @@ def representations(
                 progress=False,
                 **options,
             )
-            return Made({sae.seed: encoder(sae) for sae in saes}, tuple(saes))
+            return Made({sae.seed: encoder(sae) for sae in saes}, tuple(saes), into=into)
 
         return make
 
@@ -215,6 +229,12 @@ def representations(
         "random projection, top k": lambda: Made({seed: projected(seed, K) for seed in seeds}),
         **{kind: trained(kind) for kind in OTHER_KINDS},
         f"{KIND}, {FEWER_LATENTS} latents": trained(n_latents=FEWER_LATENTS),
+        **{
+            f"temporal, k {MORE}, {name}": trained(
+                "temporal", kind_options=own | {"k": MORE}, into=("probes",)
+            )
+            for name, own in CONTRASTS.items()
+        },
         "frozen decoder": trained(frozen="decoder"),
         "frozen encoder": trained(frozen="encoder"),
         "permuted": trained(permuted=True),
