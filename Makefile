@@ -1,3 +1,4 @@
+# make setup      set everything up: .venv/bin/otoscope
 # make demo       set everything up and run the main job, offline, on built-in data
 # make test       set everything up and pass the tests, but for the slow ones
 # make test-all   pass the slow ones too (browser, cluster, fuzz, wheels)
@@ -10,7 +11,9 @@ VENV ?= .venv
 OUT ?= runs/demo
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all lint fuzz bench mini clean
+.PHONY: setup demo test test-all lint fuzz bench mini clean
+
+setup: $(VENV)/.installed
 
 demo: $(VENV)/.installed
 	$(BIN)/otoscope demo --out $(OUT)

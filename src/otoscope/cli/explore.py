@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -50,8 +52,13 @@ def explore(
         )
     if serve:
         _serve(page, places, open_page)
-    elif open_page:
+    elif open_page and _has_screen():
         typer.launch(page.resolve().as_uri())
+
+
+def _has_screen() -> bool:
+    """Whether a browser can open: on Linux a desktop says where it shows things."""
+    return sys.platform != "linux" or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
 
 
 def _serve(page: Path, places: list[Path], open_page: bool) -> None:
@@ -60,7 +67,7 @@ def _serve(page: Path, places: list[Path], open_page: bool) -> None:
     with make_server(page, places) as server:
         address = f"http://127.0.0.1:{server.server_port}/"
         print(f"Served at {address} until you press Ctrl-C; takes a sound of your own too.", flush=True)
-        if open_page:
+        if open_page and _has_screen():
             typer.launch(address)
         with contextlib.suppress(KeyboardInterrupt):
             server.serve_forever()

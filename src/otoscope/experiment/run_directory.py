@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from otoscope.experiment.records import (
     versions,
     versions_of,
 )
+from otoscope.tables import parquet_bytes, read_parquet
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -157,6 +159,8 @@ class RunDirectory:
             yield stage
         else:
             started, status = time.perf_counter(), "made"
+            if not sys.stderr.isatty():  # where there are no bars, a log still shows what goes on
+                self.say(f"{name} ...")
             outer, self._making = self._making, stage
             try:
                 yield stage
@@ -212,14 +216,12 @@ class RunDirectory:
     def write_frame(self, name: str, table: pd.DataFrame) -> None:
         """Write ``<name>.parquet`` at the top of the run, whole or not at all."""
         path = self.root / f"{name}.parquet"
-        files.write_bytes(path, table.to_parquet(None, index=False))
+        files.write_bytes(path, parquet_bytes(table))
         self._note(path)
 
     def frame(self, name: str) -> pd.DataFrame:
         """Read ``<name>.parquet``."""
-        import pandas as pd
-
-        return pd.read_parquet(self.root / f"{name}.parquet")
+        return read_parquet(self.root / f"{name}.parquet")
 
     def write_text(self, name: str | Path, text: str) -> None:
         """Write a small file, whole or not at all."""

@@ -93,10 +93,10 @@ def _run(directory: RunDirectory) -> None:
     health.health(directory, views, trained)
     null_saes = nulls.trained_nulls(directory, views, trained)
     health.stability(directory, views, trained, null_saes)
+    latents.latents(directory, clips, views, trained, factors)  # one can listen while the rest is measured
     probing.sae_probing(directory, clips, views, trained, null_saes, best)
     disentanglement.disentanglement(directory, views, trained, null_saes, factors)
     moments.frame_disentanglement(directory, clips, views, trained, null_saes)
-    latents.latents(directory, clips, views, trained, factors)
     claims.claims(directory, clips)
     told = summary.summary(directory, clips, views, best, studied)
     directory.write_spec()

@@ -59,7 +59,7 @@ def test_a_mean_beyond_the_spread_is_seen():
     shift = np.full(40, 20 * np.sqrt(x.var(0).sum() / 40), dtype=np.float32)
     found = look(x + shift)
     assert found.mean_over_spread == pytest.approx(20, rel=0.02)
-    assert "the mean is 20." in found.advice
+    assert "mean is 20." in found.advice
     assert "nothing stands out" in look(x).advice
 
 

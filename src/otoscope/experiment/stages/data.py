@@ -149,7 +149,12 @@ def _stores(
         clips = table[table.split.isin(plan.splits)]
         kind = "activations" if frames_of is None else "frames"
         stage_name = "-".join([kind, _slug(encoder.name), *(plan.roles if len(plans) > 1 else [])])
-        wanted = {"name": encoder.name, "revision": encoder.revision, "as_family": encoder.as_family}
+        wanted: dict[str, Any] = {
+            "name": encoder.name,
+            "revision": encoder.revision,
+            "as_family": encoder.as_family,
+        }
+        wanted |= {"window_s": encoder.window_s} if encoder.window_s is not None else {}
         fixed = run.spec.extraction.model_dump(include={"pool", "dtype", "device", "precision"}) | {
             "crop": plan.crop
         }
@@ -193,6 +198,7 @@ def _extract(
         wanted["name"],
         revision=wanted["revision"],
         as_family=wanted["as_family"],
+        window_s=wanted.get("window_s"),
         device=settings["device"],
         precision=settings["precision"],
     )

@@ -10,7 +10,7 @@ let asked = 0;
  * @returns {{name: string, kind: string|undefined, id: string, query: URLSearchParams}}
  */
 function where() {
-  const found = /^#\/(.*?)(?:\/(latent|clip|own)\/?([^?/]*))?(?:\?(.*))?$/.exec(location.hash) ?? ["", "", undefined, "", ""];
+  const found = /^#\/(.*?)(?:\/(latent|clip|own)\/?([^?/]*))?(?:\?(.*))?$/.exec(location.hash) ?? ["", location.hash, undefined, "", ""];
   return { name: found[1].split("/").map(decoded).join("/"), kind: found[2], id: decoded(found[3] ?? ""), query: new URLSearchParams(found[4] ?? "") };
 }
 

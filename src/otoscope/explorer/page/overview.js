@@ -37,6 +37,11 @@ async function overviewPage(row, asked) {
 }
 
 function overviewSentence() {
+  const none = run.dictionaries.every((/** @type {any} */ each) => each.n_clear === 0);
+  return toHear() + (none ? " No name of a latent holds: with few speakers (or other groups) or few clips, chance does as well. Listen, and take what you find for a hint." : "");
+}
+
+function toHear() {
   const rows = run.dictionaries;
   if (rows.length === 1) {
     const [row] = rows;

@@ -22,7 +22,7 @@ const COLUMNS = [
   { key: "latent", title: "Latent", hint: "its number in the dictionary", value: (t, i) => t.latent[i] },
   { key: "name", title: "Name", hint: "made of the evidence beside it", value: () => null },
   { key: "confidence", title: "Confidence", hint: "how well the evidence holds the name, 0 to 1", value: (t, i) => t.confidence[i] },
-  { key: "held", title: "Unheard", hint: "how well the name tells where it fires in groups that were not heard when it was made (AUC); beside it, what the name of another latent does", value: (t, i) => t.held_out?.[i] ?? null },
+  { key: "held", title: "Unheard, by chance", hint: "how well the name tells where it fires in groups that were not heard when it was made (AUC); beside it, what the name of another latent does", value: (t, i) => t.held_out?.[i] ?? null },
   { key: "frequency", title: "Fires", hint: "in this share of rows", value: (t, i) => t.frequency[i] },
   { key: "auc", title: "Best label", hint: "and how well the latent tells it from the others (AUC; 0.5 is chance)", value: (t, i) => t.auc[i] },
   { key: "rho", title: "Best factor", hint: "and its rank correlation beyond the label", value: (t, i) => (t.rho[i] === null ? null : Math.abs(t.rho[i])) },

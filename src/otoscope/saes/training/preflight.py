@@ -166,8 +166,8 @@ def _advice(seen_here: Preflight) -> str:
     seen = []
     if seen_here.mean_over_spread >= LARGE_MEAN:
         seen.append(
-            f"the mean is {seen_here.mean_over_spread:.1f} times as long as the rows spread around it: without "
-            "centring, latents are spent on it"
+            f"the rows' mean is {seen_here.mean_over_spread:.1f} times as long as their spread around it, and "
+            "takes latents for itself where it is not subtracted"
         )
     if seen_here.outliers:
         seen.append(
@@ -178,14 +178,14 @@ def _advice(seen_here: Preflight) -> str:
     if seen_here.effective_rank < LOW_RANK * seen_here.width:
         seen.append(
             f"the rows use about {seen_here.effective_rank:.0f} of {seen_here.width} directions: PCA with so many "
-            "components is hard to beat, and a smaller dictionary may do"
+            "components is hard to beat, and fewer latents (n_latents) may do"
         )
     if seen_here.duplicates > MANY_DUPLICATES * seen_here.n_rows:
         seen.append(
             f"{seen_here.duplicates:,} of {seen_here.n_rows:,} rows repeat an earlier one: take them out, or "
             "held-out rows are not held out"
         )
-    does = "auto subtracts the mean and divides by one number"
+    does = "normalise: auto, the default, subtracts the mean and divides by one number"
     if seen_here.limited:
         does += f", and brings {seen_here.limited} dimensions down to {OUTLIER:g} times the median"
     return "; ".join([*seen, does]) if seen else f"nothing stands out; {does}"
