@@ -36,16 +36,21 @@ COLOURS = {"dense": "#000000", CHOSEN: "#0072B2", PUBLISHED: "#D55E00", "pca": "
 
 def main() -> None:
     """Write every table into its place, and draw."""
+    fill(PARTS)
+    draw_layers(FIGURES / "real-layers.png")
+    draw_differences(FIGURES / "real-differences.png")
+
+
+def fill(parts: dict[str, Callable[[], str]]) -> None:
+    """Write each of `parts` into its place on the page."""
     page = PAGE.read_text(encoding="utf-8")
-    for name, table in PARTS.items():
+    for name, table in parts.items():
         place = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
         if not place.search(page):
             raise SystemExit(f"{PAGE} has no place for '{name}'")
         text = table()
         page = place.sub(lambda found, text=text: f"{found[1]}\n{text}\n\n{found[2]}", page)
     PAGE.write_text(page, encoding="utf-8")
-    draw_layers(FIGURES / "real-layers.png")
-    draw_differences(FIGURES / "real-differences.png")
 
 
 def read(name: str) -> pd.DataFrame:

@@ -17,7 +17,7 @@ from otoscope.errors import InputError, ProvenanceError, nearest
 if TYPE_CHECKING:
     import pandas as pd
 
-SCHEMA = 3
+SCHEMA = 4
 """Version of the tables below; stands in ``run.json`` and in the record of every stage."""
 
 Kind = Literal["text", "layer", "number", "count", "flag"]
@@ -148,6 +148,8 @@ _PROBE = (
     *_counts("epoch"),
     *_text("metric"),
 )
+_CLIP_CODE = (*_text("clip_code"), Column("main", "flag"))
+"""How a clip's code was made from its frames, and whether that is how all other tables have it."""
 _SUMMARY = (
     *_text("selection"),
     *_numbers("r2_mean", "r2_std", "completeness_mean", "completeness_std"),
@@ -156,6 +158,29 @@ _SUMMARY = (
     *_numbers("effective_dims_matched_mean", unit="dimensions"),
     *_numbers("completeness_published_mean", "disentanglement"),
     *_counts("n_factors", unit="factors"),
+)
+
+_FACTOR = (
+    *_REPRESENTATION,
+    *_text("factor", "family"),
+    *_numbers("r2", "r2_cv", "completeness"),
+    *_numbers("effective_dims", unit="dimensions"),
+    *_counts("n_nonzero", unit="dimensions"),
+    *_text("importance"),
+    *_numbers("alpha"),
+    *_counts("n_rows", unit="rows"),
+    *_counts("n_free", unit="directions"),
+    *_numbers("r2_cv_matched"),
+    *_numbers("effective_dims_matched", unit="dimensions"),
+    *_counts("n_nonzero_matched", unit="dimensions"),
+    *_numbers("alpha_matched"),
+    *_numbers("weak_edge", "strong_edge", unit="fraction"),
+    *_numbers("r2_label", "r2_beyond"),
+    Column("label_owned", "flag"),
+    *_numbers("r2_counted"),
+    *_counts("base", "n_alive", unit="dimensions"),
+    *_numbers("completeness_published"),
+    Column("ranked", "flag"),
 )
 
 TABLES: dict[str, Table] = {
@@ -246,7 +271,7 @@ TABLES: dict[str, Table] = {
             *_numbers("matched_cosine"),
         )
     ),
-    "sae_probing": Table((*_SAE, *_PROBE)),
+    "sae_probing": Table((*_SAE, *_PROBE, *_CLIP_CODE)),
     "null_probing": Table(
         (
             *_LAYER,
@@ -255,6 +280,7 @@ TABLES: dict[str, Table] = {
             *_counts("k", unit="latents"),
             *_counts("seed"),
             *_PROBE,
+            *_CLIP_CODE,
         )
     ),
     "comparisons": Table(
@@ -284,30 +310,8 @@ TABLES: dict[str, Table] = {
             Column("trusted", "flag"),
         )
     ),
-    "disentanglement": Table(
-        (
-            *_REPRESENTATION,
-            *_text("factor", "family"),
-            *_numbers("r2", "r2_cv", "completeness"),
-            *_numbers("effective_dims", unit="dimensions"),
-            *_counts("n_nonzero", unit="dimensions"),
-            *_text("importance"),
-            *_numbers("alpha"),
-            *_counts("n_rows", unit="rows"),
-            *_counts("n_free", unit="directions"),
-            *_numbers("r2_cv_matched"),
-            *_numbers("effective_dims_matched", unit="dimensions"),
-            *_counts("n_nonzero_matched", unit="dimensions"),
-            *_numbers("alpha_matched"),
-            *_numbers("weak_edge", "strong_edge", unit="fraction"),
-            *_numbers("r2_label", "r2_beyond"),
-            Column("label_owned", "flag"),
-            *_numbers("r2_counted"),
-            *_counts("base", "n_alive", unit="dimensions"),
-            *_numbers("completeness_published"),
-            Column("ranked", "flag"),
-        )
-    ),
+    "disentanglement": Table(_FACTOR),
+    "frame_disentanglement": Table(_FACTOR),
     "disentanglement_summary": Table((*_REPRESENTATION, *_SUMMARY)),
     "forest_summary": Table((*_REPRESENTATION, *_SUMMARY)),
     "latent_disentanglement": Table(
@@ -478,6 +482,11 @@ def pick_column(pick_layer: str) -> str:
 def trained_codes(table: pd.DataFrame) -> pd.DataFrame:
     """Return the rows whose representation is the code of a trained autoencoder, whatever its kind is called."""
     return table[~table["representation"].isin((DENSE, *NULLS))]
+
+
+def main_codes(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of codes as all tables have them, where some are of other ways to make a clip's code."""
+    return table[table["main"]].reset_index(drop=True) if "main" in table else table
 
 
 def nearest_sparsity(sparsities: Iterable[float | None], wanted: float = HEADLINE_SPARSITY) -> float | None:

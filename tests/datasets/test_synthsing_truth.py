@@ -4,11 +4,16 @@ from dataclasses import replace
 
 import librosa
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import signal
 
+from otoscope.audio import write_audio
 from otoscope.datasets.synthsing import SAMPLE_RATE, Voice, draw_voice, render
+from otoscope.datasets.synthsing.factors import true_moments
+from otoscope.datasets.synthsing.plan import parse_clip_id
 from otoscope.datasets.synthsing.voice import _perturbation
+from otoscope.factors import moment_factors
 
 SINGERS = ("female1", "male1", "female4", "male2")
 
@@ -168,3 +173,26 @@ def test_level_is_exact(technique):
     voice = draw_voice(0, "male3", technique, "o")
     waveform = render(voice).astype(np.float64)
     assert 10 * np.log10(np.mean(waveform**2)) == pytest.approx(voice.level_dbfs, abs=1e-3)
+
+
+def test_true_moments_are_what_is_heard_there(tmp_path):
+    """Pitch and level of frames, measured from the sound, against the tracks that it was made from."""
+    names = [
+        f"s0-{singer}-{technique}-a-0" for singer in SINGERS[:2] for technique in ("vibrato", "straight")
+    ]
+    time_s = np.arange(0.02, 1.5, 0.02)
+    clips = pd.DataFrame({"clip_id": names, "start_s": 0.0, "stop_s": 1.5, "split": "train", "group": "a"})
+    clips["path"] = [str(tmp_path / f"{name}.wav") for name in names]
+    for name, path in zip(names, clips.path):
+        write_audio(path, render(draw_voice(*parse_clip_id(name))), SAMPLE_RATE)
+    times = {"start_s": time_s - 0.01, "stop_s": time_s + 0.01, "time_s": time_s}
+    rows = pd.concat([pd.DataFrame({"clip_id": name, **times}) for name in names], ignore_index=True)
+    true, info = true_moments(clips, rows)
+    heard = moment_factors(clips, rows, progress=False).table
+    assert list(info.name) == list(true.columns[3:])
+    both = (heard.voiced == 1) & true.true_f0_hz.notna()
+    assert both.mean() > 0.5
+    assert 12 * np.abs(np.log2(heard.f0_hz / true.true_f0_hz))[both].median() < 0.3
+    for _, own in true.assign(level=heard.level_dbfs)[both].groupby("clip_id"):
+        assert own.level.corr(own.true_loudness_db) > 0.6
+    assert true.true_loudness_db.max() <= 0

@@ -90,7 +90,26 @@ def test_an_encoders_own_measure_crop_and_all_rows(tiny_encoder):
         "crop": ["full", "first:2"],
         "roles": ["train evaluate", "measure"],
         "crops": [10, 10],
+        "sound_s": [9 * 3 + 0.5, 9 * 2 + 0.5],
     }
+
+
+def test_frames_of_the_studied_layers(tiny_encoder, tmp_path):
+    """The tiny HuBERT strides over 320 samples of 16 kHz: 50 frames a second, of two layers."""
+    own = spec(tiny_encoder, saes={"rows": "frames", "n_latents": 64, "sparsities": [0.5], "seeds": [0]})
+    assert (own.saes[0].epochs, own.saes[0].batch_size) == (10, 256)  # of frames there are more
+    found, pooled = needs(own, CLIPS, out=tmp_path / "run"), needs(spec(tiny_encoder), CLIPS, out=tmp_path)
+    n_numbers = int(27.5 * 50) * 2 * 16
+    assert found.disk["frames"] == 4 * n_numbers
+    assert found.disk["activations"] == pooled.disk["activations"]  # probes read the same
+    assert found.disk["a checkpoint"] == 4 * 2 * LAYER_BYTES // 6
+    assert found.memory["training autoencoders"] == 6 * 2 * LAYER_BYTES // 6 + 4 * n_numbers
+    half = needs(
+        own.model_copy(update={"extraction": own.extraction.model_copy(update={"dtype": "float16"})}),
+        CLIPS,
+        out=tmp_path,
+    )
+    assert half.disk["frames"] == 2 * n_numbers
 
 
 def test_models_that_must_be_fetched(tmp_path, monkeypatch):

@@ -199,7 +199,7 @@ def test_nulls_share_the_measured_l0_of_the_dictionary_nearest_in_measured_spars
         assert {d.sae.config.name for d in nearest(dictionaries, wanted)} == {closest}
     store = Activations.open(next(path for path in (several.root / "activations").iterdir() if path.is_dir()))
     for own in dictionaries:
-        active = (_untrained(own, store.layer(2), "none", store.layer(2)) != 0).sum(1)
+        active = (_untrained(own, store.layer(2), "none")(store.layer(2)) != 0).sum(1)
         assert active.max() <= round(own.l0)
         if own.l0 < 12:  # a ReLU of what is not trained opens for about half of the latents, and no more
             assert active.mean() == pytest.approx(own.l0, abs=1)

@@ -50,3 +50,19 @@ def test_rows_of_one_moment_are_one(clips):
         moment_factors(clips, rows.drop(columns="time_s"))
     with pytest.raises(InputError, match="not in the clips table, such as 'b'"):
         moment_factors(clips, rows.assign(clip_id="b"))
+
+
+def test_tilt_is_the_slope_of_the_spectrum(tmp_path):
+    """Summed white noise falls by 6 dB an octave; where nothing sounds there is no slope."""
+    noise = np.random.default_rng(0).standard_normal(16_000)
+    brown = np.cumsum(noise)
+    brown = 0.1 * (brown - np.linspace(brown[0], brown[-1], 16_000)) / brown.std()
+    write_audio(tmp_path / "b.wav", np.r_[np.zeros(8000), brown], 16_000)
+    clips = pd.DataFrame({"clip_id": ["b"], "path": [str(tmp_path / "b.wav")], "start_s": 0.0, "stop_s": 1.5})
+    time_s = np.arange(0.1, 1.4, 0.02)
+    rows = pd.DataFrame({"clip_id": "b", "start_s": time_s - 0.01, "stop_s": time_s + 0.01, "time_s": time_s})
+    tilt = moment_factors(
+        clips.assign(split="train", group="b"), rows, progress=False
+    ).table.tilt_db_per_octave
+    assert np.isnan(tilt[time_s < 0.4]).all()
+    assert tilt[time_s > 0.6].mean() == pytest.approx(-6, abs=0.5)

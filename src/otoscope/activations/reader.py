@@ -148,6 +148,7 @@ class Activations:
         seed: int | Sequence[int] | None = 0,
         kept: np.ndarray | None = None,
         buffer_rows: int = 65_536,
+        pairs: np.ndarray | None = None,
     ) -> Iterator[tuple[np.ndarray, dict[Layer, np.ndarray]]]:
         """Yield every row once, shuffled, without holding the store in memory.
 
@@ -166,6 +167,9 @@ class Activations:
             Which rows to yield; all by default.
         buffer_rows : int
             How many rows are mixed at once.
+        pairs : [rows], bool, optional
+            Yield pairs: each of these rows that is kept and, if it is kept and of the same chunk, the row after it;
+            no other row. No row may be in two; `batch_size` must be even.
 
         Yields
         ------
@@ -173,10 +177,18 @@ class Activations:
             Places in `rows`.
         values : dict of layer to np.ndarray [batch, width], float32
         """
+        if pairs is not None and batch_size % 2:
+            raise InputError(f"pairs of rows need an even batch_size; got {batch_size}")
         layers = self.layers if layers is None else list(layers)
         arrays = [self.array(layer) for layer in layers]
         found = shuffle.batches(
-            arrays, self.spans, batch_size=batch_size, seed=seed, kept=kept, buffer_rows=buffer_rows
+            arrays,
+            self.spans,
+            batch_size=batch_size,
+            seed=seed,
+            kept=kept,
+            buffer_rows=buffer_rows,
+            pairs=pairs,
         )
         for index, values in found:
             yield index, dict(zip(layers, values))

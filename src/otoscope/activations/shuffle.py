@@ -22,6 +22,7 @@ def batches(
     seed: int | Sequence[int] | None,
     kept: np.ndarray | None,
     buffer_rows: int,
+    pairs: np.ndarray | None = None,
 ) -> Iterator[Block]:
     """Yield the rows of `spans` once; see :meth:`otoscope.activations.Activations.batches`.
 
@@ -37,6 +38,8 @@ def batches(
         Of the order; None keeps the table's.
     kept : [rows], bool, optional
         Which rows of the table to yield.
+    pairs : [rows], bool, optional
+        Yield these rows alone, each with the next row of the table after it.
     """
     rng = None if seed is None else np.random.default_rng(seed)
     pieces = _pieces(spans, arrays[0].chunks[0], kept)
@@ -45,7 +48,10 @@ def batches(
     groups = _grouped(pieces, max(buffer_rows, batch_size))
     left = np.empty(0, int), [np.empty((0, array.shape[1]), np.float32) for array in arrays]
     for places, values in thread_map(lambda group: _read(arrays, group), groups, workers=1, ahead=1):
-        order = np.arange(len(places)) if rng is None else rng.permutation(len(places))
+        order = np.arange(len(places)) if pairs is None else _firsts(places, pairs)
+        order = order if rng is None else rng.permutation(order)
+        if pairs is not None:
+            order = np.stack([order, order + 1], axis=1).ravel()
         need = batch_size - len(left[0])
         first = _taken(places, values, order[:need])  # completes the batch that the buffer before began
         left = np.concatenate([left[0], first[0]]), [np.concatenate(both) for both in zip(left[1], first[1])]
@@ -108,6 +114,11 @@ def _read(arrays: Sequence[zarr.Array], group: list[_Piece]) -> Block:
             rows[start:stop] = np.asarray(array[piece.first : piece.stop])[piece.wanted]
         start = stop
     return places, values
+
+
+def _firsts(places: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """Return where in `places` a pair begins, both rows of which were read."""
+    return np.flatnonzero(pairs[places[:-1]] & (places[1:] == places[:-1] + 1))
 
 
 def _taken(places: np.ndarray, values: list[np.ndarray], chosen: np.ndarray) -> Block:

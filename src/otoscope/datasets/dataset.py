@@ -111,6 +111,8 @@ class DataSet:
         ``check(root, decode=...)``: a check of its own, in place of loading it and listening to its files.
     true_factors : callable, optional
         ``clips -> (table, info)``: the factors that made each clip, and their unit and family.
+    true_moments : callable, optional
+        ``clips, rows -> (table, info)``: the same at the moment of each row, of frames.
     """
 
     load: Callable[..., pd.DataFrame]
@@ -118,6 +120,7 @@ class DataSet:
     published: Published | None = None
     check: Callable[..., Findings] | None = None
     true_factors: Callable[[pd.DataFrame], tuple[pd.DataFrame, pd.DataFrame]] | None = None
+    true_moments: Callable[[pd.DataFrame, pd.DataFrame], tuple[pd.DataFrame, pd.DataFrame]] | None = None
 
     @property
     def options(self) -> Mapping[str, inspect.Parameter]:

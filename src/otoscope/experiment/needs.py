@@ -32,20 +32,27 @@ NUMBERS_PER_WEIGHT_KEPT = 4
 """In a checkpoint: the weight, Adam's two moments, the best so far."""
 
 
+FASTEST_HZ = 75.0
+"""Frames per second that are reckoned with where a model's folder does not tell: no built-in model has more."""
+READ_WHOLE_BYTES = 4_000_000_000
+"""Of the studied layers' frames, up to which training reads them whole (`otoscope.saes.train_saes`, memory_gb)."""
+
+
 class Shape(NamedTuple):
-    """Blocks, width and bytes of weights of an encoder, on disk, where each takes `weight_size` bytes."""
+    """Blocks, width and bytes of weights of an encoder, on disk, where each takes `weight_size` bytes; its frames."""
 
     n_blocks: int
     width: int
     weight_bytes: int
     weight_size: int = 4
+    frame_rate_hz: float = FASTEST_HZ
 
 
 PUBLISHED = {
-    "MIT/ast-finetuned-audioset-10-10-0.4593": Shape(12, 768, 346_000_000),
-    "facebook/hubert-base-ls960": Shape(12, 768, 378_000_000),
-    "microsoft/wavlm-base-plus": Shape(12, 768, 378_000_000),
-    "m-a-p/MERT-v1-95M": Shape(12, 768, 378_000_000),
+    "MIT/ast-finetuned-audioset-10-10-0.4593": Shape(12, 768, 346_000_000, frame_rate_hz=10.0),
+    "facebook/hubert-base-ls960": Shape(12, 768, 378_000_000, frame_rate_hz=50.0),
+    "microsoft/wavlm-base-plus": Shape(12, 768, 378_000_000, frame_rate_hz=50.0),
+    "m-a-p/MERT-v1-95M": Shape(12, 768, 378_000_000, frame_rate_hz=75.0),
 }
 """The paper's models. Bytes are about those listed at huggingface.co; MERT's follow from its 94.4 M weights."""
 
@@ -123,7 +130,7 @@ def needs(spec: Spec, clips: pd.DataFrame, *, out: str | os.PathLike) -> Needs:
     disk: dict[str, int] = {}
     memory: dict[str, int] = {}
     unknown: list[str] = []
-    certain = 0
+    certain, checkpoints = 0, []
     for encoder in spec.encoders:
         repo, folder = _place(encoder)
         shape = _shape(folder) if folder is not None else PUBLISHED.get(repo or "")
@@ -137,13 +144,15 @@ def needs(spec: Spec, clips: pd.DataFrame, *, out: str | os.PathLike) -> Needs:
         certain += _fewest_layers(encoder) * layer_bytes(spec, shape.width)
         for what, size in _disk(spec, encoder, shape, stores).items():
             disk[what] = disk.get(what, 0) + size
+        n_layers = len(encoder.layers) + len(spec.beside)
+        checkpoints.append(NUMBERS_PER_WEIGHT_KEPT * n_layers * layer_bytes(spec, shape.width))
         for what, size in _memory(spec, encoder, shape, stores).items():
             memory[what] = max(memory.get(what, 0), size)
     if disk:  # one encoder's at a time
-        disk["a checkpoint"] = memory["training autoencoders"] * NUMBERS_PER_WEIGHT_KEPT // NUMBERS_PER_WEIGHT
+        disk["a checkpoint"] = max(checkpoints)
     root = Path(out).absolute()
     free = shutil.disk_usage(next(p for p in (root, *root.parents) if p.exists())).free + _bytes_in(root)
-    if disk.get("activations", 0) + certain > free:
+    if disk.get("activations", 0) + disk.get("frames", 0) + certain > free:
         raise InputError(
             f"this run needs about {_size(sum(disk.values()))} of disk ({_listed(disk)}), and there is room for "
             f"{_size(free)} at {out}: choose another disk with --out, or halve the activations with --set "
@@ -153,12 +162,12 @@ def needs(spec: Spec, clips: pd.DataFrame, *, out: str | os.PathLike) -> Needs:
 
 
 def store_sizes(spec: Spec, encoder: EncoderSpec, clips: pd.DataFrame) -> pd.DataFrame:
-    """Return ``crop, roles, crops``: a row per store, that is per way in which clips are cut."""
+    """Return ``crop, roles, crops, sound_s``: a row per store, that is per way in which clips are cut."""
     rows = []
     for plan in store_plans(spec, encoder):
         crops = cut(clips[clips.split.isin(plan.splits)], parse_crop(plan.crop))
-        rows.append((plan.crop, " ".join(plan.roles), len(crops)))
-    return pd.DataFrame(rows, columns=["crop", "roles", "crops"])
+        rows.append((plan.crop, " ".join(plan.roles), len(crops), float(crops.given_s.sum())))
+    return pd.DataFrame(rows, columns=["crop", "roles", "crops", "sound_s"])
 
 
 def layer_bytes(spec: Spec, width: int) -> int:
@@ -173,10 +182,18 @@ def _disk(spec: Spec, encoder: EncoderSpec, shape: Shape, stores: pd.DataFrame) 
     beside = np.where(stores.roles == "measure", 0, len(spec.beside))
     numbers = int((stores.crops * (shape.n_blocks + 1 + beside)).sum()) * shape.width
     n_bytes = 2 if spec.extraction.dtype == "float16" else 4
-    return {
+    found = {
         "activations": n_bytes * numbers,
         "autoencoders": len(encoder.layers) * layer_bytes(spec, shape.width),
     }
+    if spec.on_frames:
+        found["frames"] = n_bytes * _frame_numbers(spec, encoder, shape, float(stores.sound_s.sum()))
+    return found
+
+
+def _frame_numbers(spec: Spec, encoder: EncoderSpec, shape: Shape, sound_s: float) -> int:
+    """Return how many numbers the frames of the studied layers hold."""
+    return int(sound_s * shape.frame_rate_hz) * (len(encoder.layers) + len(spec.beside)) * shape.width
 
 
 def _fewest_layers(encoder: EncoderSpec) -> int:
@@ -187,13 +204,17 @@ def _fewest_layers(encoder: EncoderSpec) -> int:
 def _memory(spec: Spec, encoder: EncoderSpec, shape: Shape, stores: pd.DataFrame) -> dict[str, int]:
     n_layers = len(encoder.layers) + len(spec.beside)
     probed = int(stores.crops[stores.roles.str.contains("train|evaluate")].sum())
+    read = 0
+    if spec.on_frames:
+        learnt_s = float(stores.sound_s[stores.roles.str.contains("train|evaluate")].sum())
+        read = min(4 * _frame_numbers(spec, encoder, shape, learnt_s), READ_WHOLE_BYTES)
     return {
         "the encoder": 2
         * 4
         * shape.weight_bytes
         // shape.weight_size,  # in float32, and as the kernels want them
         "probing all layers": 4 * probed * (shape.n_blocks + 1) * shape.width,
-        "training autoencoders": NUMBERS_PER_WEIGHT * n_layers * layer_bytes(spec, shape.width),
+        "training autoencoders": NUMBERS_PER_WEIGHT * n_layers * layer_bytes(spec, shape.width) + read,
     }
 
 
@@ -221,7 +242,20 @@ def _shape(folder: Path) -> Shape | None:
     if not isinstance(width, int) or not isinstance(n_blocks, int):
         return None
     weight_size = 2 if config.get("dtype", config.get("torch_dtype")) in ("float16", "bfloat16") else 4
-    return Shape(n_blocks, width, sum(file.stat().st_size for file in _weight_files(folder)), weight_size)
+    n_bytes = sum(file.stat().st_size for file in _weight_files(folder))
+    return Shape(n_blocks, width, n_bytes, weight_size, _frame_rate_hz(folder, config))
+
+
+def _frame_rate_hz(folder: Path, config: dict) -> float:
+    """Return a model's frames per second: as its convolutions stride over samples, or the most that is usual."""
+    strides = config.get("conv_stride")
+    if not isinstance(strides, list) or not all(isinstance(stride, int) and stride > 0 for stride in strides):
+        return FASTEST_HZ
+    try:
+        rate = read_mapping(folder / "preprocessor_config.json").get("sampling_rate", 16_000)
+    except InputError:  # loading the model says more
+        rate = 16_000
+    return float(rate) / float(np.prod(strides)) if isinstance(rate, int | float) else FASTEST_HZ
 
 
 def _weight_files(folder: Path) -> list[Path]:

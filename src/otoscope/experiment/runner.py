@@ -18,6 +18,7 @@ from otoscope.experiment.stages import (
     disentanglement,
     health,
     latents,
+    moments,
     nulls,
     probing,
     saes,
@@ -86,6 +87,7 @@ def _run(directory: RunDirectory) -> None:
     data.check_fit(directory, clips, factors)
     views = data.activations(directory, clips)
     best, studied = probing.layer_probing(directory, clips, views)
+    views = data.frames(directory, clips, views, studied)
     health.preflight(directory, views, studied)
     trained = saes.saes(directory, views, studied)
     health.health(directory, views, trained)
@@ -94,6 +96,7 @@ def _run(directory: RunDirectory) -> None:
     latents.latents(directory, clips, views, trained, factors)  # one can listen while the rest is measured
     probing.sae_probing(directory, clips, views, trained, null_saes, best)
     disentanglement.disentanglement(directory, views, trained, null_saes, factors)
+    moments.frame_disentanglement(directory, clips, views, trained, null_saes)
     claims.claims(directory, clips)
     told = summary.summary(directory, clips, views, best, studied)
     directory.write_spec()

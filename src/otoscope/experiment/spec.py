@@ -26,6 +26,8 @@ RECIPES = Path(__file__).parent / "recipes"
 DEFAULT_ENCODER = "otoscope-mini"
 ROW_PER_CROP = ("mean", "paper")
 """Ways to pool that make one row of a crop."""
+OF_FRAMES = {"epochs": 10, "batch_size": 256}
+"""Defaults of training on frames, of which there are some hundred times as many as of clips."""
 
 
 def _null(name: str) -> str:
@@ -126,6 +128,12 @@ class ProbingSpec(_Section):
 class SaesSpec(_Section):
     kind: str = "topk"
     """Kind of sparse autoencoder (``otoscope list saes``), built in or of another package."""
+    rows: Literal["clips", "frames"] = "clips"
+    """What dictionaries learn from: a row for each crop, as the probes read it, or each frame; all sections alike. The
+    studied layers are then kept framewise too."""
+    clip_code: Literal["mean", "max", "share"] = "mean"
+    """Of frames: what stands for a clip, over its frames: the mean of the codes, their largest, or the share of frames
+    in which a latent is on; all sections alike. Probes try all three."""
     n_latents: int = pydantic.Field(default=2048, ge=2)
     """Latents of each dictionary."""
     sparsities: list[float] = [0.75, 0.8, 0.85, 0.9, 0.95, 0.99]
@@ -136,9 +144,9 @@ class SaesSpec(_Section):
     seeds: list[Seed] = [0, 1, 2]
     """One dictionary is trained per seed; from two on, what differs between them is measured."""
     epochs: int = pydantic.Field(default=100, ge=1)
-    """Passes over the training rows; the best by validation error is kept."""
+    """Passes over the training rows (of frames 10 by default); the best by validation error is kept."""
     batch_size: int = pydantic.Field(default=32, ge=1)
-    """Rows per step."""
+    """Rows per step (of frames 256 by default)."""
     lr: float = pydantic.Field(default=1e-3, gt=0)
     """Learning rate of Adam."""
     decay_fraction: float = pydantic.Field(default=1.0, ge=0, le=1)
@@ -156,6 +164,11 @@ class SaesSpec(_Section):
     beside: list[Literal["final"]] = []
     """Layers trained beside the studied ones, which have a say in a shared epoch; they are not measured."""
 
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _of_frames(cls, values: Any) -> Any:
+        return OF_FRAMES | values if isinstance(values, dict) and values.get("rows") == "frames" else values
+
     def configs(self) -> list[SAEConfig]:
         """Return the architectures of this section."""
         from otoscope.saes import make_configs
@@ -163,6 +176,13 @@ class SaesSpec(_Section):
         if "n_latents" in self.options:
             raise InputError("options: n_latents is a setting of its own; leave it out there")
         return make_configs(self.kind, self.sparsities, n_latents=self.n_latents, **self.options)
+
+    @property
+    def reads_pairs(self) -> bool:
+        """Whether the kind learns from neighbouring frames."""
+        from otoscope.saes import SAES
+
+        return bool(getattr(SAES.get(self.kind), "reads_pairs", False))
 
     @property
     def training(self) -> dict[str, Any]:
@@ -202,6 +222,9 @@ class DisentanglementSpec(_Section):
     published, for codes that of the most complete ones."""
     entropy: Literal["knn", "histogram"] = "knn"
     """The entropy that completeness is drawn against."""
+    frames: int = pydantic.Field(default=5000, ge=0)
+    """Where dictionaries learn from frames: of how many factors of moments (level, pitch, tilt) are measured too, drawn
+    by whole clips; 0: none."""
     infomec: Literal["none", "focus", "all"] = "focus"
     """Whose modularity, compactness and explicitness by information are measured: that of the dense layer and of codes
     at `null_sparsity`, one seed; or everyone's, the nulls' too."""
@@ -251,6 +274,7 @@ class Spec(_Section):
         if not self.encoders:
             raise ValueError("encoders: name at least one")
         self._check_saes()
+        self._check_frames()
         if self.extraction.crops == "in_turn" and self.extraction.pool not in ROW_PER_CROP:
             raise ValueError(
                 f"extraction.crops: in_turn takes a row of every clip, and pool '{self.extraction.pool}' makes several "
@@ -263,6 +287,16 @@ class Spec(_Section):
         """Layers that any dictionary trains beside the studied ones."""
         return list(dict.fromkeys(layer for section in self.saes for layer in section.beside))
 
+    @property
+    def on_frames(self) -> bool:
+        """Whether dictionaries learn from frames."""
+        return self.saes[0].rows == "frames"
+
+    @property
+    def clip_code(self) -> str:
+        """How frames' codes make a clip's; empty where there are no frames."""
+        return self.saes[0].clip_code if self.on_frames else ""
+
     @pydantic.field_validator("saes", mode="before")
     @classmethod
     def _as_list(cls, value: Any) -> Any:
@@ -273,6 +307,29 @@ class Spec(_Section):
         """Write one section as a mapping, so that ``--set saes.epochs=50`` works on a spec that was written."""
         found = [section.model_dump(mode="json") for section in sections]
         return found[0] if len(found) == 1 else found
+
+    def _check_frames(self) -> None:
+        for name in ("rows", "clip_code"):
+            values = sorted({getattr(section, name) for section in self.saes})
+            if len(values) > 1:
+                raise ValueError(
+                    f"saes.{name}: the sections say {' and '.join(values)}, and one run has one; make two runs, and "
+                    "compare them with otoscope report RUN RUN"
+                )
+        if not self.saes:
+            return
+        if not self.on_frames:
+            in_time = [section.kind for section in self.saes if section.reads_pairs]
+            if in_time:
+                raise ValueError(
+                    f"saes.kind: {in_time[0]} learns from neighbouring frames; set saes.rows: frames"
+                )
+            return
+        if self.extraction.pool != "mean" or self.extraction.crops != "together":
+            raise ValueError(
+                "saes.rows: frames goes with extraction.pool: mean (what probes of layers read) and extraction.crops: "
+                f"together; got pool {self.extraction.pool}, crops {self.extraction.crops}"
+            )
 
     def _check_saes(self) -> None:
         names: list[str] = []

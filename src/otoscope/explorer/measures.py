@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from otoscope.explorer.reading import Dictionary
-from otoscope.results import read_table
+from otoscope.results import main_codes, read_table
 
 _WANTED = {
     "reconstruction": ("fvu", "l0", "dead_fraction"),
@@ -24,7 +24,7 @@ def measures_of(run: Path | None, dictionary: Dictionary) -> dict[str, Any]:
         path = None if run is None else run / "results" / f"{name}.csv"
         if path is None or not path.is_file() or not re.fullmatch(r"\d+", seed):
             continue
-        table = read_table(path)
+        table = main_codes(read_table(path))
         own = (
             (table.encoder == dictionary.about.get("encoder"))
             & (table.layer.astype(str) == str(dictionary.about.get("layer")))

@@ -106,10 +106,9 @@ def describe(waveform: np.ndarray) -> dict[str, float]:
     }
 
 
-def frame_numbers(
-    waveform: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return level (dBFS), pitch (Hz), whether voiced, centroid (Hz) and flatness (dB) of each frame of 16 ms."""
+def frame_numbers(waveform: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Return of each frame of 16 ms: level (dBFS), pitch (Hz), whether voiced, centroid (Hz), flatness (dB), and tilt
+    (dB/octave, NaN where it is silent)."""
     level, power = _frame_levels(waveform), _power_spectrum(waveform)
     n = min(len(level), power.shape[1])
     level, power = level[:n], power[:, :n]
@@ -119,7 +118,9 @@ def frame_numbers(
     amplitude = np.sqrt(power)
     centroid = frequency @ amplitude / np.maximum(amplitude.sum(axis=0), _FLOOR)
     flat = np.maximum(power[1:], _FLOOR)
-    return level, f0_hz, voiced, centroid, 10 * (np.log10(flat).mean(axis=0) - np.log10(flat.mean(axis=0)))
+    flatness_db = 10 * (np.log10(flat).mean(axis=0) - np.log10(flat.mean(axis=0)))
+    tilt = np.where(power.max(axis=0) > _FLOOR, _tilt_db_per_octave(power), np.nan)
+    return level, f0_hz, voiced, centroid, flatness_db, tilt
 
 
 def _measure_or_skip(item: tuple[str, float, float, int | None], *, skip: bool) -> tuple[np.ndarray, str]:
@@ -231,10 +232,7 @@ def _spectral_numbers(waveform: np.ndarray, power: np.ndarray) -> dict[str, floa
     def band(low_hz: float, high_hz: float) -> np.ndarray:
         return mean_power[(frequency >= low_hz) & (frequency < high_hz)]
 
-    tilted = (frequency >= 100) & (frequency <= 6000)
-    mean_db = 10 * np.log10(np.maximum(mean_power[tilted], _FLOOR))
-    # Weighted by 1/f, each octave counts the same.
-    tilt = np.polyfit(np.log2(frequency[tilted]), mean_db, 1, w=1 / np.sqrt(frequency[tilted]))[0]
+    tilt = _tilt_db_per_octave(mean_power[:, None])[0]
     crossings = np.count_nonzero(np.diff(np.signbit(waveform)))
     return {
         "centroid_mean_hz": float(centroid.mean()),
@@ -250,6 +248,15 @@ def _spectral_numbers(waveform: np.ndarray, power: np.ndarray) -> dict[str, floa
         "tilt_db_per_octave": float(tilt),
         "zero_crossings_per_s": float(crossings * SAMPLE_RATE / len(waveform)),
     }
+
+
+def _tilt_db_per_octave(power: np.ndarray) -> np.ndarray:
+    """Return the slope from 100 to 6,000 Hz of each column of a power spectrum [frequencies, columns]."""
+    frequency = np.arange(power.shape[0]) * SAMPLE_RATE / FRAME
+    tilted = (frequency >= 100) & (frequency <= 6000)
+    level_db = 10 * np.log10(np.maximum(power[tilted], _FLOOR))
+    # Weighted by 1/f, each octave counts the same.
+    return np.polyfit(np.log2(frequency[tilted]), level_db, 1, w=1 / np.sqrt(frequency[tilted]))[0]
 
 
 def _mfcc_numbers(power: np.ndarray) -> dict[str, float]:

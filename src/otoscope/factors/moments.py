@@ -20,6 +20,7 @@ MOMENTS: tuple[tuple[str, str, str], ...] = (
     ("voiced", "", "quality"),
     ("centroid_hz", "Hz", "spectral"),
     ("flatness_db", "dB", "spectral"),
+    ("tilt_db_per_octave", "dB/octave", "spectral"),
 )
 """Name, unit and family. Pitch is NaN where there is none; voiced is 1 or 0."""
 
@@ -88,8 +89,8 @@ def _measure(item: tuple[str, float, float, int | None]) -> np.ndarray:
     """Return [frames, moments] of a stretch of a recording."""
     path, start_s, stop_s, channel = item
     waveform, _ = read_audio(path, sample_rate=SAMPLE_RATE, start_s=start_s, stop_s=stop_s, channel=channel)
-    level, f0_hz, voiced, centroid, flatness = frame_numbers(waveform)
+    level, f0_hz, voiced, centroid, flatness, tilt = frame_numbers(waveform)
     padded = np.pad(level, 2, mode="edge")
     change = padded[4:] - padded[:-4]
     pitch = np.where(voiced, f0_hz, np.nan)
-    return np.stack([level, change, pitch, voiced.astype(float), centroid, flatness], axis=1)
+    return np.stack([level, change, pitch, voiced.astype(float), centroid, flatness, tilt], axis=1)

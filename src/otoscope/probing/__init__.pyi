@@ -14,11 +14,13 @@ from .probes import STRENGTHS, probe, probe_all
 from .results import Probe
 from .sparse import latents_needed, sparse_probes
 from .tables import best_layer, confusion_table, probe_row
+from .units import area_under_curve, single_units
 
 __all__ = [
     "Estimate",
     "Probe",
     "STRENGTHS",
+    "area_under_curve",
     "best_layer",
     "confusion_table",
     "fold_table",
@@ -33,6 +35,7 @@ __all__ = [
     "probe_all",
     "probe_folds",
     "probe_row",
+    "single_units",
     "sparse_probes",
     "wilson",
     "wilson_interval",

@@ -13,7 +13,15 @@ import pandas as pd
 
 from otoscope.errors import InputError
 from otoscope.files import read_mapping
-from otoscope.results import NULLS, TABLES, check_schema, entropy_column, r2_column, read_table
+from otoscope.results import (
+    NULLS,
+    TABLES,
+    check_schema,
+    entropy_column,
+    main_codes,
+    r2_column,
+    read_table,
+)
 
 if TYPE_CHECKING:
     from otoscope.experiment import RunDirectory
@@ -85,6 +93,10 @@ def read_run(run: str | Path | RunDirectory) -> Run:
     _check_unchanged(path)
     files = [path / "results" / f"{name}.csv" for name in TABLES if name != "published_comparison"]
     tables = {file.stem: read_table(file) for file in files if file.is_file()}
+    every = tables.get("sae_probing")
+    tables |= {name: main_codes(tables[name]) for name in ("sae_probing", "null_probing") if name in tables}
+    if every is not None and (every["clip_code"] != "").any():
+        tables["clip_codes"] = every  # of all ways to make a clip's code from its frames
     parts = {name: _trained_and_nulls(name, table) for name, table in tables.items()}
     found = {name: trained for name, (trained, _) in parts.items() if len(trained)}
     if not found:

@@ -1,5 +1,6 @@
 from .base import SparseAutoencoder, build_sae
 from .checkup import health
+from .coherence import coherence
 from .config import SAEConfig
 from .encoding import codes_of, encode_rows
 from .estimator import TopKCoder
@@ -9,10 +10,12 @@ from .kinds.gated import Gated, GatedConfig
 from .kinds.jumprelu import JumpReLU, JumpReLUConfig
 from .kinds.matryoshka import Matryoshka, MatryoshkaConfig
 from .kinds.relu import ReLU, ReLUConfig
+from .kinds.temporal import Temporal, TemporalConfig
 from .kinds.topk import TopK, TopKConfig
 from .kinds.topk_gao import GaoTopK, GaoTopKConfig
 from .matching import stability
 from .metrics import reconstruction_metrics
+from .pooling import CLIP_CODES, pooled_codes
 from .registry import SAES, make_config, make_configs
 from .training.options import TrainingOptions
 from .training.preflight import preflight
@@ -23,6 +26,7 @@ __all__ = [
     "ArchetypalConfig",
     "BatchTopK",
     "BatchTopKConfig",
+    "CLIP_CODES",
     "GaoTopK",
     "GaoTopKConfig",
     "Gated",
@@ -36,18 +40,22 @@ __all__ = [
     "SAEConfig",
     "SAES",
     "SparseAutoencoder",
+    "Temporal",
+    "TemporalConfig",
     "TopK",
     "TopKCoder",
     "TopKConfig",
     "TrainingOptions",
     "build_sae",
     "codes_of",
+    "coherence",
     "health",
     "preflight",
     "stability",
     "encode_rows",
     "make_config",
     "make_configs",
+    "pooled_codes",
     "reconstruction_metrics",
     "train_saes",
 ]

@@ -63,6 +63,8 @@ class SparseAutoencoder(nn.Module):
 
     config_class: ClassVar[type[SAEConfig]]
     stackable: ClassVar[bool] = False
+    reads_pairs: ClassVar[bool] = False
+    """Whether training feeds it neighbours: rows 0 and 1 of a batch, 2 and 3, and so on, are frames in a row."""
     closed_form: ClassVar[bool] = False
     """Whether it is ``x_hat = V select(ReLU(W x + b))`` under the mean squared error, whose gradients are written out
     in `otoscope.saes.fast`. Not inherited: a subclass may change any part of that, and has to say it again."""

@@ -15,8 +15,9 @@ Rows on which each number was measured stand beside it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -85,8 +86,20 @@ class Health:
     """The state in words, with the numbers behind it."""
 
 
+class Rows(Protocol):
+    """Rows that come in parts, the same ones each time; its length is their number."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[np.ndarray]: ...
+
+
 def health(
-    sae: SparseAutoencoder, train: np.ndarray, held_out: np.ndarray, *, pca: Components | None = None
+    sae: SparseAutoencoder,
+    train: np.ndarray | Rows,
+    held_out: np.ndarray | Rows,
+    *,
+    pca: Components | None = None,
 ) -> Health:
     """Examine an autoencoder on the rows that it was trained on and on others.
 
@@ -94,7 +107,7 @@ def health(
     ----------
     sae
         A trained autoencoder.
-    train, held_out : [rows, n_inputs]
+    train, held_out : [rows, n_inputs], or parts of such
         Raw activations.
     pca
         Components of `train`, where they are at hand (:func:`otoscope.saes.nulls.fit_pca`).

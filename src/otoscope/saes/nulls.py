@@ -7,16 +7,20 @@ Sparse Autoencoders", arXiv 2602.14111).
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from otoscope.errors import InputError
+from otoscope.saes.training.preflight import MomentTally
 
 if TYPE_CHECKING:
     from otoscope.saes.base import SparseAutoencoder
     from otoscope.saes.config import SAEConfig
+    from otoscope.saes.training.rows import Block
 
 ICA_ITERATIONS = 500
 
@@ -36,29 +40,41 @@ class Components:
         """Return codes [rows, components] of rows ``x [rows, features]``."""
         return (np.asarray(x, dtype=np.float64) - self.mean) @ self.analysis
 
-    def fvu(self, x: np.ndarray, k: int | None = None) -> float:
+    def fvu(self, x: np.ndarray | Iterable[np.ndarray], k: int | None = None) -> float:
         """Return the fraction of variance that the first `k` components leave unexplained in ``x [rows, features]``.
 
-        As for autoencoders, squared error over the squared distance of the rows from their own mean.
+        As for autoencoders, squared error over the squared distance of the rows from their own mean. What does not fit
+        into memory comes in parts.
         """
-        x = np.asarray(x, dtype=np.float64)
-        left = x - self.mean - self.codes(x)[:, :k] @ self.synthesis[:k]
-        variation = float(((x - x.mean(0)) ** 2).sum())
-        return float((left**2).sum()) / variation if variation > 0 else float("nan")
+        error, variation, n_rows, mean = 0.0, 0.0, 0, np.zeros(len(self.mean))
+        for part in _parts(x):
+            left = part - self.mean - self.codes(part)[:, :k] @ self.synthesis[:k]
+            error += float((left**2).sum())
+            own = part.mean(0)
+            step, total = own - mean, n_rows + len(part)
+            variation += (
+                float(((part - own) ** 2).sum()) + float((step**2).sum()) * n_rows * len(part) / total
+            )
+            mean, n_rows = mean + step * len(part) / total, total
+        return error / variation if variation > 0 else float("nan")
 
 
-def fit_pca(train: np.ndarray) -> Components:
+def fit_pca(train: np.ndarray | Iterable[np.ndarray]) -> Components:
     """Return all principal components of ``train [rows, features]``, largest variance first.
 
     Rows are taken as they are: of all linear codes of k numbers, the first k then have the lowest error in raw units.
+    What does not fit into memory comes in parts.
     """
-    train = _checked(train)
-    mean = train.mean(0)
-    centred = train - mean
-    values, axes = np.linalg.eigh(centred.T @ centred)
+    tally = MomentTally()
+    for part in _parts(train):
+        tally.add(part)
+    found = tally.moments()
+    if found.n_rows < 2:
+        raise InputError(f"components need 2 rows or more to learn from, got {found.n_rows}")
+    values, axes = np.linalg.eigh(found.covariance)
     lively = values > 1e-12 * max(values[-1], 0)
     axes = axes[:, lively][:, ::-1]
-    return Components(mean, axes, axes.T)
+    return Components(found.mean, axes, axes.T)
 
 
 def fit_ica(train: np.ndarray, n_components: int, *, seed: int = 0) -> Components:
@@ -108,7 +124,7 @@ def random_topk(
 
 
 def untrained(
-    config: SAEConfig, train: np.ndarray, *, seed: int, normalise: str = "auto"
+    config: SAEConfig, train: np.ndarray | Iterable[np.ndarray], *, seed: int, normalise: str = "auto"
 ) -> SparseAutoencoder:
     """Return an autoencoder as it is drawn, which reads rows as one trained on ``train [rows, features]`` does.
 
@@ -116,7 +132,7 @@ def untrained(
     ----------
     config
         Its architecture.
-    train : [rows, features]
+    train : [rows, features], or an iterable of such
         What the normalisation is estimated on.
     seed
         Of its weights.
@@ -128,11 +144,17 @@ def untrained(
     from otoscope.saes.base import build_sae
     from otoscope.saes.training.normalise import can_fold, fit_normalisers, fold, with_decoder_bias
 
-    train = _checked(train)
+    parts = _parts(train)
+    first = next(parts)
     if normalise == "none" or (normalise == "auto" and not can_fold(config)):
-        return build_sae(config, train.shape[1], seed=seed).eval()
-    drawn = build_sae(with_decoder_bias(config), train.shape[1], seed=seed)
-    return fold(drawn, fit_normalisers(normalise, iter([{0: torch.from_numpy(train)}]))[0])
+        return build_sae(config, first.shape[1], seed=seed).eval()
+    drawn = build_sae(with_decoder_bias(config), first.shape[1], seed=seed)
+
+    def blocks() -> Iterator[Block]:
+        for part in chain([first], parts):
+            yield {0: torch.from_numpy(part)}
+
+    return fold(drawn, fit_normalisers(normalise, blocks())[0])
 
 
 def permuted(x: np.ndarray, *, seed: int) -> np.ndarray:
@@ -143,6 +165,15 @@ def permuted(x: np.ndarray, *, seed: int) -> np.ndarray:
     x = np.asarray(x)
     rng = np.random.default_rng(seed)
     return rng.permuted(x, axis=0)
+
+
+def _parts(x: np.ndarray | Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """Yield an array, or the parts of one, in double precision."""
+    for part in [x] if isinstance(x, np.ndarray) else x:
+        whole = np.asarray(part, dtype=np.float64)
+        if whole.ndim != 2:
+            raise InputError(f"expected rows x features, got an array of shape {whole.shape}")
+        yield whole
 
 
 def _checked(train: np.ndarray) -> np.ndarray:

@@ -35,6 +35,11 @@ SAES.add(
     "matryoshka", "otoscope.saes.kinds.matryoshka:Matryoshka", "nested BatchTopK dictionaries (Bussmann 2025)"
 )
 SAES.add(
+    "temporal",
+    "otoscope.saes.kinds.temporal:Temporal",
+    "first latents that last from frame to frame (Bhalla 2025)",
+)
+SAES.add(
     "archetypal", "otoscope.saes.kinds.archetypal:Archetypal", "atoms near the hull of data points (Fel 2025)"
 )
 

@@ -22,6 +22,7 @@ OPTIONS = {
     "gated": {"l1": 0.3},
     "matryoshka": {"k": 4, "prefixes": (0.25, 1.0), "dead_after_rows": 15, "aux_k": 3},
     "archetypal": {"k": 4, "n_points": 6},
+    "temporal": {"k": 4, "prefixes": (0.25, 1.0), "contrast": 0.7, "temperature": 0.5},
 }
 KINDS = sorted(OPTIONS)
 
@@ -293,3 +294,31 @@ def test_a_third_partys_kind_trains_and_is_saved_beside_ours(tmp_path, monkeypat
     assert saes[0].history.train_mse.is_monotonic_decreasing
     saes[0].save_pretrained(tmp_path)
     assert torch.equal(Mine.from_pretrained(tmp_path).weight, saes[0].weight)
+
+
+def test_temporal_adds_a_contrast_between_neighbours():
+    """Against the formula over a loop of pairs, and its gradients against those of the loop."""
+    sae, x = make("temporal"), rows()
+    sae.train()
+    plain = dataclasses.replace(sae.config, contrast=0.0)
+    codes = sae.encode(x)
+    nested = [((codes[:, :n] @ sae.decoder_weight[:n] + sae.decoder_bias - x) ** 2).mean() for n in (6, 24)]
+    firsts, seconds = codes[0::2, :6], codes[1::2, :6]
+    total = sum(nested) / 2
+    for i in range(5):
+        for one, others in ((firsts[i], seconds), (seconds[i], firsts)):
+            cosines = torch.stack([torch.cosine_similarity(one, other, dim=0) / 0.5 for other in others])
+            total = total - 0.7 * torch.log_softmax(cosines, 0)[i] / 10
+    parameters = [sae.encoder_weight, sae.decoder_weight, sae.encoder_bias, sae.decoder_bias]
+    wanted = torch.autograd.grad(total, parameters)
+    found = sae.loss(x)
+    torch.testing.assert_close(found.total, total)
+    torch.testing.assert_close(found.mse, nested[-1])
+    backward(sae, x)
+    for parameter, gradient in zip(parameters, wanted):
+        torch.testing.assert_close(parameter.grad, gradient)
+    other = build_sae(plain, 6).double()
+    other.load_state_dict(sae.state_dict())
+    torch.testing.assert_close(other.train().loss(x).total, sum(nested) / 2)
+    with pytest.raises(InputError, match="pairs of neighbours; got 9 rows"):
+        sae.loss(x[:9])

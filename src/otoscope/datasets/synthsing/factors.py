@@ -1,8 +1,10 @@
 """The true factors of synthsing: what made each clip, with unit and family."""
 
+import numpy as np
 import pandas as pd
 
 from otoscope.datasets.synthsing.plan import draw_voice, parse_clip_id
+from otoscope.datasets.synthsing.voice import tracks
 
 FACTORS = pd.DataFrame(
     [
@@ -69,6 +71,42 @@ def ground_truth(clips: pd.DataFrame) -> pd.DataFrame:
         rows.append([made[factor] for factor in FACTORS["name"]])
     factors = pd.DataFrame(rows, columns=list(FACTORS["name"]), index=clips.index, dtype=float)
     return pd.concat([clips[["clip_id", "start_s", "stop_s"]], factors], axis=1)
+
+
+MOMENTS = pd.DataFrame(
+    [
+        ("true_f0_hz", "Hz", "pitch"),
+        ("true_loudness_db", "dB", "loudness"),
+        ("true_f2_hz", "Hz", "formants"),
+    ],
+    columns=["name", "unit", "family"],
+)
+"""What the voice does at a moment: pitch, loudness re its loudest, second formant; NaN before and after it sounds."""
+
+
+def true_moments(clips: pd.DataFrame, rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return what made the sound at the moment of each row, and what describes it, as `otoscope.factors` takes them.
+
+    Parameters
+    ----------
+    clips : DataFrame
+        Rows of `load`.
+    rows : DataFrame
+        Frames of these clips: ``clip_id, start_s, stop_s, time_s``.
+    """
+    starts_s = dict(zip(clips["clip_id"], clips["start_s"]))
+    parts = []
+    for name, own in rows.drop_duplicates(["clip_id", "start_s", "stop_s"]).groupby("clip_id", sort=False):
+        voice = draw_voice(*parse_clip_id(name))
+        time_s, f0_hz, loudness, f2_hz = tracks(voice)
+        at_s = own["time_s"].to_numpy() - starts_s[name]
+        gain = np.interp(at_s, time_s, loudness) / loudness.max()
+        sounds = (at_s > voice.onset_s) & (at_s < voice.duration_s - voice.offset_s) & (gain > 1e-6)
+        level_db = 20 * np.log10(np.maximum(gain, 1e-6))
+        values = [np.interp(at_s, time_s, f0_hz), level_db, np.interp(at_s, time_s, f2_hz)]
+        found = {column: np.where(sounds, value, np.nan) for column, value in zip(MOMENTS["name"], values)}
+        parts.append(own[["clip_id", "start_s", "stop_s"]].assign(**found))
+    return pd.concat(parts, ignore_index=True), MOMENTS
 
 
 def true_factors(clips: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -126,6 +126,17 @@ def render(voice: Voice) -> np.ndarray:
     return (waveform * (10 ** (voice.level_dbfs / 20) / np.sqrt(np.mean(waveform**2)))).astype(np.float32)
 
 
+def tracks(voice: Voice) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return what the voice does over time: time (s from the clip's start), f0 (Hz), loudness (gain), F2 (Hz)."""
+    rng = np.random.default_rng(voice.noise_seed)  # drawn from in the order of `render`
+    f0_hz = _f0_track(voice, rng)
+    loudness = _loudness_track(voice, rng)
+    time_s = np.arange(len(f0_hz)) / CONTROL_RATE
+    starts = np.arange(0, round(voice.duration_s * SAMPLE_RATE), BLOCK)
+    block_s = (starts + BLOCK / 2) / SAMPLE_RATE
+    return time_s, f0_hz, loudness, np.interp(time_s, block_s, _formant_tracks(voice, block_s)[:, 1])
+
+
 def _f0_track(voice: Voice, rng: np.random.Generator) -> np.ndarray:
     n = round(voice.duration_s * CONTROL_RATE) + 1
     t_s = np.arange(n) / CONTROL_RATE
@@ -220,12 +231,7 @@ def _octaves_of_1_khz(n_fft: int) -> np.ndarray:
 def _vocal_tract(voice: Voice, source: np.ndarray) -> np.ndarray:
     """Filter [2, samples] by five resonators in cascade; the filter's state is carried from block to block."""
     starts = np.arange(0, source.shape[1], BLOCK)
-    place = _place(voice, (starts + BLOCK / 2) / SAMPLE_RATE)
-    glide = -0.5 * np.cos(np.pi * place) * voice.formant_glide_semitones / 12
-    glide -= glide.mean()
-    mean_hz = np.array([voice.f1_hz, voice.f2_hz, voice.f3_hz, voice.f4_hz, voice.f5_hz])
-    tracks_hz = mean_hz * 2 ** (glide[:, None] * np.array([-0.5, 1.0, 0.3, 0.0, 0.0]))
-
+    tracks_hz = _formant_tracks(voice, (starts + BLOCK / 2) / SAMPLE_RATE)
     bandwidth_hz = voice.bandwidth_scale * (40.0 + 0.035 * tracks_hz)
     radius = np.exp(-np.pi * bandwidth_hz / SAMPLE_RATE)
     sections = np.zeros((len(starts), 5, 6))
@@ -239,6 +245,14 @@ def _vocal_tract(voice: Voice, source: np.ndarray) -> np.ndarray:
         stop = start + BLOCK
         out[:, start:stop], state = signal.sosfilt(block, source[:, start:stop], zi=state)
     return out
+
+
+def _formant_tracks(voice: Voice, time_s: np.ndarray) -> np.ndarray:
+    """Return the five formants [blocks, 5] in Hz at the blocks' middles."""
+    glide = -0.5 * np.cos(np.pi * _place(voice, time_s)) * voice.formant_glide_semitones / 12
+    glide -= glide.mean()
+    mean_hz = np.array([voice.f1_hz, voice.f2_hz, voice.f3_hz, voice.f4_hz, voice.f5_hz])
+    return mean_hz * 2 ** (glide[:, None] * np.array([-0.5, 1.0, 0.3, 0.0, 0.0]))
 
 
 def _channel(voice: Voice, rng: np.random.Generator, n_fft: int) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,15 +98,45 @@ def activations(run: RunDirectory, table: pd.DataFrame) -> dict[str, Views]:
     return found
 
 
+def frames(
+    run: RunDirectory, table: pd.DataFrame, views: dict[str, Views], studied: dict[str, list[int]]
+) -> dict[str, Views]:
+    """Return the same views with the frames of the studied layers, where dictionaries learn from frames.
+
+    A second pass over the sound: which layers are studied is known only after the probes, and all of them framewise
+    would be some hundred times the pooled ones on disk. No layer past the deepest studied one is computed.
+    """
+    from otoscope.activations import layer_rows
+
+    if not run.spec.on_frames:
+        return views
+    found: dict[str, Views] = {}
+    for encoder, (name, own) in zip(run.spec.encoders, views.items()):
+        layers = [*sorted(studied[name]), *run.spec.beside]
+        _, stores = _stores(run, table, encoder, frames_of=layers)
+        rows = {id(store): layer_rows(store, table) for store in stores.values()}
+        sides = {
+            role: replace(
+                getattr(own, role), frames=View(store, rows[id(store)]).only(*splits_of(run.spec, role))
+            )
+            for role, store in stores.items()
+        }
+        found[name] = replace(own, **sides)
+    return found
+
+
 def view_name(encoder: str, role: str) -> str:
     """Return the name under which a stage depends on an encoder's view for `role`."""
     return f"view-{encoder}-{role}"
 
 
 def _stores(
-    run: RunDirectory, table: pd.DataFrame, encoder: EncoderSpec
+    run: RunDirectory, table: pd.DataFrame, encoder: EncoderSpec, *, frames_of: list | None = None
 ) -> tuple[str, dict[str, Activations]]:
-    """Return the encoder's name and role -> store; roles that cut alike share one."""
+    """Return the encoder's name and role -> store; roles that cut alike share one.
+
+    Of all layers, pooled, or with `frames_of` of these layers' frames.
+    """
     from otoscope.activations import Activations
     from otoscope.activations.reader import is_whole
     from otoscope.activations.records import FORMAT
@@ -116,7 +147,8 @@ def _stores(
     plans = store_plans(run.spec, encoder)
     for plan in plans:
         clips = table[table.split.isin(plan.splits)]
-        stage_name = "-".join(["activations", _slug(encoder.name), *(plan.roles if len(plans) > 1 else [])])
+        kind = "activations" if frames_of is None else "frames"
+        stage_name = "-".join([kind, _slug(encoder.name), *(plan.roles if len(plans) > 1 else [])])
         wanted: dict[str, Any] = {
             "name": encoder.name,
             "revision": encoder.revision,
@@ -126,6 +158,8 @@ def _stores(
         fixed = run.spec.extraction.model_dump(include={"pool", "dtype", "device", "precision"}) | {
             "crop": plan.crop
         }
+        if frames_of is not None:
+            fixed |= {"pool": "frames", "layers": frames_of}
         beside = [] if plan.roles == ("measure",) else run.spec.beside
         skip = run.spec.dataset.skip_unreadable
         settings = [
@@ -144,7 +178,10 @@ def _stores(
             elif not is_whole(run.root / stage.outputs["store"]):  # what is lost is made anew, the same
                 _extract(run, clips, wanted, fixed, beside)
         name = stage.outputs["encoder"]
-        run.fingerprints |= {view_name(name, role): run.fingerprints[stage_name] for role in plan.roles}
+        for role in plan.roles:  # from here on, what reads a view depends on its frames too
+            before = [] if frames_of is None else [run.fingerprints[view_name(name, role)]]
+            made = run.fingerprints[stage_name]
+            run.fingerprints[view_name(name, role)] = digest([*before, made]) if before else made
         store = Activations.open(run.root / stage.outputs["store"])
         stores |= dict.fromkeys(plan.roles, store)
     return name, stores
@@ -167,7 +204,7 @@ def _extract(
     )
     for note in band_notes(clips, encoder.sample_rate, encoder.name):
         run.say(f"note: {note}")
-    layers = [*range(encoder.n_layers + 1), *beside]
+    layers = settings.get("layers") or [*range(encoder.n_layers + 1), *beside]
     made_from = digest(
         [encoder.provenance(), settings, layers, clips_hash(clips), run.fingerprints["recordings"]]
     )

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from otoscope.experiment.stages.saes import Trained
     from otoscope.factors import Factors
 
+ICA_FRAMES = 20_000
+"""Frames that independent components are learnt from at most: the iteration goes through them hundreds of times."""
 TABLES = ("disentanglement", "disentanglement_summary", "latent_disentanglement", "factor_families")
 
 
@@ -114,6 +116,31 @@ def disentanglement(
         for name, parts in found.items():
             if parts:
                 run.write_table(name, pd.concat(parts, ignore_index=True))
+
+
+def measured_representations(
+    run: RunDirectory,
+    views: Views,
+    layer: int,
+    factors: pd.DataFrame,
+    dictionaries: list[Dictionary],
+    folders: dict[str, list[Path]],
+    families: dict[str, str],
+) -> list[tuple[dict, Disentanglement]]:
+    """Return what names each representation of a layer in focus, and how well it holds `factors`, on a common base."""
+    from otoscope.disentanglement import measure_all
+
+    items = [
+        item for item in _representations(run, views, layer, factors, dictionaries, folders) if item.in_focus
+    ]
+    results = measure_all(
+        dict(enumerate(item.codes for item in items)),
+        dict(enumerate(item.factors for item in items)),
+        measure=_measure(run, views.measure),
+        base="common",
+        families=families,
+    )
+    return [(item.about, results[index]) for index, item in enumerate(items)]
 
 
 def _n_representations(run: RunDirectory, trained: Trained) -> int:
@@ -255,29 +282,39 @@ def _representations(
     """Yield the dense layer, every trained code, and the nulls, which share one dictionary's width and L0."""
     from otoscope.disentanglement import pca_codes, shuffle_factors
     from otoscope.saes import codes_of
-    from otoscope.saes.nulls import fit_ica
+    from otoscope.saes.nulls import fit_ica, fit_pca
 
-    settings = run.spec.disentanglement
+    settings, clip_code = run.spec.disentanglement, run.spec.clip_code
     view, wanted = views.measure, settings.nulls
     dense = view.layer(layer)
+
+    def code(encode: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        return view.codes(layer, encode, [clip_code])[clip_code]
+
     yield Representation(DENSE, None, 0, dense, factors)
     focus = nearest_of_kinds(dictionaries, settings.null_sparsity)
     for own in dictionaries:
-        codes = codes_of(own.sae, dense)
+        codes = code(partial(codes_of, own.sae))
         yield Representation(own.kind, own.sparsity, own.sae.seed, codes, factors, in_focus=own in focus)
     shared = nearest(dictionaries, settings.null_sparsity)[: settings.null_seeds]
     width = shared[0].sae.n_latents
     if "pca" in wanted:  # nothing is drawn, so once for all seeds
         train = (view.rows.split == "train").to_numpy()
-        codes = pca_codes(dense, width, train=train if train.any() else None)
+        if view.frames is not None:  # what a dictionary learns from, components learn from
+            pca = fit_pca(views.train.learnt.blocks(layer))
+            codes = code(lambda x: pca.codes(x)[:, :width])
+        else:
+            codes = pca_codes(dense, width, train=train if train.any() else None)
         yield Representation("pca", None, 0, codes, factors)
     if "ica" in wanted:  # its start alone is drawn
         with one_thread_each():  # its products are too small to share
-            codes = fit_ica(views.train.layer(layer), width).codes(dense)
+            some = views.train.learnt.sample(ICA_FRAMES, seed=run.spec.seed) if view.frames else views.train
+            codes = code(fit_ica(some.layer(layer), width).codes)
         yield Representation("ica", None, 0, codes, factors)
     for null, seed, encode in encoders_of_nulls(run, views, layer, dictionaries, folders):
-        yield Representation(null, shared[0].sparsity, seed, encode(dense), factors)
+        yield Representation(null, shared[0].sparsity, seed, code(encode), factors)
     if "shuffled" in wanted:
         for own in shared:
             mixed = shuffle_factors(factors, seed=own.sae.seed)
-            yield Representation("shuffled", own.sparsity, own.sae.seed, codes_of(own.sae, dense), mixed)
+            codes = code(partial(codes_of, own.sae))
+            yield Representation("shuffled", own.sparsity, own.sae.seed, codes, mixed)

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from otoscope.experiment.run_directory import RunDirectory
 from otoscope.experiment.stages.data import view_name
 from otoscope.experiment.stages.nulls import TrainedNulls
 from otoscope.experiment.stages.saes import Dictionary, Trained, load, nearest
-from otoscope.experiment.stages.views import Views
+from otoscope.experiment.stages.views import Blocks, Views
 from otoscope.results import TABLES
-
-BLOCK_ROWS = 65_536
-"""Rows that preflight holds in double precision at a time."""
 
 
 def preflight(run: RunDirectory, views: dict[str, Views], chosen: dict[str, list[int]]) -> None:
@@ -30,9 +26,7 @@ def preflight(run: RunDirectory, views: dict[str, Views], chosen: dict[str, list
         for encoder, own in views.items():
             found = {}
             for layer in chosen[encoder]:
-                rows = own.train.layer(layer)
-                blocks = (rows[start : start + BLOCK_ROWS] for start in range(0, len(rows), BLOCK_ROWS))
-                found[layer] = preflight(moments(blocks))
+                found[layer] = preflight(moments(own.train.learnt.blocks(layer)))
                 run.say(f"{encoder} layer {layer}: {found[layer].advice}")
             table = preflight_table(found)
             table.insert(0, "encoder", encoder)
@@ -55,7 +49,8 @@ def health(run: RunDirectory, views: dict[str, Views], trained: Trained) -> None
             for encoder, layers in trained.items():
                 own = views[encoder]
                 for layer, folders in layers.items():
-                    train, test = own.train.layer(layer), own.measure.only("test").layer(layer)
+                    train = own.train.learnt.blocks(layer)
+                    test = own.measure.only("test").learnt.blocks(layer)
                     pca = fit_pca(train)
                     for one in load(run, encoder, layer, folders):
                         where = {"encoder": encoder, "layer": layer, **one.columns}
@@ -86,7 +81,7 @@ def stability(run: RunDirectory, views: dict[str, Views], trained: Trained, null
         latents: list[pd.DataFrame] = []
         for encoder, layers in trained.items():
             for layer, folders in layers.items():
-                rows = views[encoder].train.layer(layer)
+                rows = views[encoder].train.learnt.blocks(layer)
                 where = {"encoder": encoder, "layer": layer}
                 dictionaries = load(run, encoder, layer, folders)
                 _match_trained(where, dictionaries, rows, pairs, latents)
@@ -99,7 +94,7 @@ def stability(run: RunDirectory, views: dict[str, Views], trained: Trained, null
 
 
 def _match_trained(
-    where: dict[str, Any], dictionaries: list[Dictionary], rows: np.ndarray, pairs: list, latents: list
+    where: dict[str, Any], dictionaries: list[Dictionary], rows: Blocks, pairs: list, latents: list
 ) -> None:
     """Append the pairs of each architecture's seeds, and its latents."""
     for name in dict.fromkeys(own.sae.config.name for own in dictionaries):
@@ -116,7 +111,7 @@ def _match_nulls(
     where: dict[str, Any],
     shared: list[Dictionary],
     folders: dict,
-    rows: np.ndarray,
+    rows: Blocks,
     pairs: list,
 ) -> None:
     """Append the pairs of the untrained, whose latents are all matched, and of those of permuted activations."""
@@ -135,7 +130,7 @@ def _match_nulls(
         pairs.append(found.pairs.assign(**about, representation="permuted"))
 
 
-def _stability(saes: list, rows: np.ndarray | None) -> Any:
+def _stability(saes: list, rows: Blocks | None) -> Any:
     """Match the latents that fire in `rows`, all without; None where fewer than two dictionaries have any.
 
     None too for a kind whose decoder has no atoms to compare.

@@ -11,11 +11,11 @@ from otoscope.activations.store import array_name
 from otoscope.experiment.latents_folder import write_latents
 from otoscope.experiment.run_directory import RunDirectory, versions
 from otoscope.experiment.stages.data import kind_of_label, view_name
+from otoscope.experiment.stages.moments import moments_of
 from otoscope.experiment.stages.saes import Dictionary, Trained, load, nearest
 from otoscope.experiment.stages.views import Views
 
 if TYPE_CHECKING:
-    from otoscope.activations import Activations
     from otoscope.factors import Factors
 
 
@@ -39,8 +39,8 @@ def latents(
         with run.stage(f"latents-{encoder}", [*asked, run.spec.seed], after=needs) as stage:
             if not stage.needed:
                 continue
-            store = views[encoder].measure.store
-            moments = _moments(run, store, clips)
+            store = views[encoder].measure.learnt.store
+            moments = moments_of(run, store, clips)
             label = run.spec.dataset.label if kind_of_label(run, clips) == "class" else None
             for layer, folders in layers.items():
                 dictionaries = load(run, encoder, layer, folders)
@@ -61,16 +61,6 @@ def latents(
                     folder = Path("latents") / encoder / array_name(layer) / own.name
                     write_latents(found, run.root / folder)
                     stage.keep(folder.as_posix())
-
-
-def _moments(run: RunDirectory, store: Activations, clips: pd.DataFrame) -> Factors | None:
-    """Return what level, pitch and spectrum are at the moments of a sample of frames; None where rows are clips."""
-    from otoscope.factors import moment_factors
-    from otoscope.latents import sampled_rows
-
-    if "time_s" not in store.rows:
-        return None
-    return moment_factors(clips, store.rows.iloc[sampled_rows(store.rows, seed=run.spec.seed)])
 
 
 def _chosen(run: RunDirectory, dictionaries: list[Dictionary]) -> list[tuple[Dictionary, list[Dictionary]]]:

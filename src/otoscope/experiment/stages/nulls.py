@@ -4,7 +4,7 @@ random, or on activations permuted within each dimension.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,23 +80,32 @@ def encoders_of_nulls(
     """
     from otoscope.saes import SparseAutoencoder, codes_of
     from otoscope.saes.nulls import random_topk
+    from otoscope.saes.training.preflight import moments
 
     settings = run.spec.disentanglement
     shared = nearest(dictionaries, settings.null_sparsity)[: settings.null_seeds]
-    train = views.train.layer(layer).astype(float)
-    moments = {"mean": train.mean(axis=0), "scale": train.std(axis=0)}
+    train = views.train.learnt.blocks(layer)
     section, _ = _section_of(run.spec.saes, shared[0].sae.config.name)
 
     for null in settings.nulls:
         if null == "untrained":
             for own in shared:
-                yield null, own.sae.seed, partial(_untrained, own, train, section.normalise)
+                yield null, own.sae.seed, _untrained(own, train, section.normalise)
         if null == "random":
+            seen = moments(train)
+            scale = np.sqrt(np.diagonal(seen.covariance))
             for own in shared:
                 yield (
                     null,
                     own.sae.seed,
-                    partial(random_topk, n_latents=own.sae.n_latents, k=own.k, seed=own.sae.seed, **moments),
+                    partial(
+                        random_topk,
+                        n_latents=own.sae.n_latents,
+                        k=own.k,
+                        seed=own.sae.seed,
+                        mean=seen.mean,
+                        scale=scale,
+                    ),
                 )
         for folder in folders.get(null, []):
             sae = SparseAutoencoder.from_pretrained(folder)
@@ -104,8 +113,10 @@ def encoders_of_nulls(
                 yield null, sae.seed, partial(codes_of, sae)
 
 
-def _untrained(dictionary: Dictionary, train: np.ndarray, normalise: str, x: np.ndarray) -> np.ndarray:
-    """Return the codes of the same architecture untrained: of each row as many as `dictionary` has."""
+def _untrained(
+    dictionary: Dictionary, train: np.ndarray | Iterable[np.ndarray], normalise: str
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Return what encodes by the same architecture untrained: of each row as many codes as `dictionary` has."""
     import torch
 
     from otoscope.saes import codes_of
@@ -113,7 +124,7 @@ def _untrained(dictionary: Dictionary, train: np.ndarray, normalise: str, x: np.
     from otoscope.saes.selection import keep_largest
 
     sae = untrained(dictionary.sae.config, train, seed=dictionary.sae.seed, normalise=normalise)
-    return keep_largest(torch.from_numpy(codes_of(sae, x)), round(dictionary.l0)).numpy()
+    return lambda x: keep_largest(torch.from_numpy(codes_of(sae, x)), round(dictionary.l0)).numpy()
 
 
 def _train(
@@ -168,10 +179,11 @@ def _reconstruction(
     """Yield a row for each trained null, and for PCA with as many components as each dictionary has active latents."""
     from otoscope.saes import SparseAutoencoder, reconstruction_metrics
     from otoscope.saes.nulls import fit_pca
+    from otoscope.saes.training.preflight import moments
 
-    test = views[encoder].measure.only("test")
+    test = views[encoder].measure.only("test").learnt
     for layer, folders in trained[encoder].items():
-        where, x = {"encoder": encoder, "layer": layer}, test.layer(layer)
+        where, x = {"encoder": encoder, "layer": layer}, test.blocks(layer)
         dictionaries = load(run, encoder, layer, folders)
         shared = nearest(dictionaries, run.spec.disentanglement.null_sparsity)[0]
         for null, own in nulls[encoder][layer].items():
@@ -182,10 +194,8 @@ def _reconstruction(
                 numbers = {"mse": found.mse, "fvu": found.fvu, "l0": found.l0}
                 yield where | about | numbers | {"dead_fraction": found.dead_fraction}
         if "pca" in run.spec.disentanglement.nulls:
-            pca, spread = (
-                fit_pca(views[encoder].train.layer(layer)),
-                float(np.var(x.astype(float), axis=0).mean()),
-            )
+            pca = fit_pca(views[encoder].train.learnt.blocks(layer))
+            spread = float(np.diagonal(moments(x).covariance).mean())
             for k, sparsity in sorted({(own.k, own.sparsity) for own in dictionaries}):
                 about = {"representation": "pca", "sparsity": sparsity, "k": k, "seed": 0}
                 fvu = pca.fvu(x, k)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -95,7 +96,7 @@ def sae_probing(
         kind = kind_of_label(run, clips)
         rows, null_rows, comparisons, few = [], [], [], []
         total = sum(len(folders) for found in trained.values() for folders in found.values())
-        with progress("probing codes", total, unit="codes") as bar:
+        with progress("probing codes", total * len(_clip_codes(run)), unit="codes") as bar:
             for encoder, found in trained.items():
                 own = views[encoder]
                 correct = _correct_by_layer(layers[layers.encoder == encoder]) if kind == "class" else {}
@@ -104,9 +105,11 @@ def sae_probing(
                 for layer, saes, fitted in _code_probes(run, encoder, own, found, bar):
                     for dictionary in saes:
                         where = {"encoder": encoder, "layer": layer, **dictionary.columns}
-                        rows.append(where | probe_row(fitted[dictionary.name]))
+                        for clip_code in _clip_codes(run):
+                            result = probe_row(fitted[dictionary.name, clip_code])
+                            rows.append(where | result | _of_clip(run, clip_code))
                         if correct:
-                            right = fitted[dictionary.name].correct
+                            right = fitted[dictionary.name, run.spec.clip_code].correct
                             comparisons.append(
                                 _code_comparison(run, where, right, correct[layer], own.probed)
                             )
@@ -135,15 +138,33 @@ def _judged(views: dict[str, Views]) -> list[str]:
 
 def _code_probes(
     run: RunDirectory, encoder: str, views: Views, folders: dict[int, list], bar: Progress
-) -> Iterator[tuple[int, list[Dictionary], dict[str, Probe]]]:
-    """Yield layer, its dictionaries, and name -> probe."""
+) -> Iterator[tuple[int, list[Dictionary], dict[tuple[str, str], Probe]]]:
+    """Yield layer, its dictionaries, and (name, how a clip's code is made) -> probe."""
     from otoscope.saes import codes_of
 
     for layer, found in folders.items():
-        saes, dense, crops = load(run, encoder, layer, found), views.layer(layer), views.turns(layer)
-        codes = {own.name: codes_of(own.sae, dense) for own in saes}
-        turns = {own.name: None if crops is None else codes_of(own.sae, crops) for own in saes}
-        yield layer, saes, _probes(run, codes, views.probed, bar, turns=turns)
+        saes, crops = load(run, encoder, layer, found), views.turns(layer)
+        fitted: dict[tuple[str, str], Probe] = {}
+        for some in _batches(saes, 1 if run.spec.on_frames else len(saes)):  # each brings several codes
+            codes, turns = {}, {}
+            for own in some:
+                for name, values in views.codes(layer, partial(codes_of, own.sae), _clip_codes(run)).items():
+                    codes[own.name, name] = values
+                    turns[own.name, name] = None if crops is None else codes_of(own.sae, crops)
+            fitted |= _probes(run, codes, views.probed, bar, turns=turns)
+        yield layer, saes, fitted
+
+
+def _clip_codes(run: RunDirectory) -> list[str]:
+    """Return all ways to make a clip's code from frames; "" where rows are clips."""
+    from otoscope.saes import CLIP_CODES
+
+    return list(CLIP_CODES) if run.spec.on_frames else [""]
+
+
+def _of_clip(run: RunDirectory, clip_code: str) -> dict[str, Any]:
+    """Return the columns that say how a clip's code was made, and whether all other tables are of such codes."""
+    return {"clip_code": clip_code, "main": clip_code == run.spec.clip_code}
 
 
 def _null_probes(
@@ -166,20 +187,33 @@ def _null_probes(
     k = shared[0].k
     encode = {(null, seed): own for null, seed, own in encoders_of_nulls(run, views, layer, saes, folders)}
     if "pca" in settings.nulls:
-        pca = fit_pca(views.train.layer(layer))
+        pca = fit_pca(views.train.learnt.blocks(layer))
         encode["pca", 0] = lambda x: pca.codes(x)[:, :k]
-    dense, crops = views.layer(layer), views.turns(layer)
-    codes = {key: own(dense) for key, own in encode.items()}
-    turns = {
-        key: None if crops is None else np.stack([own(crop) for crop in crops]) for key, own in encode.items()
-    }
-    with progress("probing nulls", len(codes), unit="codes") as bar:
-        fitted = _probes(run, codes, views.probed, bar, turns=turns)
+    crops = views.turns(layer)
+    fitted: dict[tuple[str, int, str], Probe] = {}
+    with progress("probing nulls", len(encode) * len(_clip_codes(run)), unit="codes") as bar:
+        for keys in _batches(list(encode), 1 if run.spec.on_frames else len(encode)):
+            codes = {
+                (*key, name): values
+                for key in keys
+                for name, values in views.codes(layer, encode[key], _clip_codes(run)).items()
+            }
+            turns = {
+                key: None if crops is None else np.stack([encode[key[:2]](crop) for crop in crops])
+                for key in codes
+            }
+            fitted |= _probes(run, codes, views.probed, bar, turns=turns)
     return [
         {"encoder": encoder, "layer": layer, "representation": null, "sparsity": shared[0].sparsity}
-        | {"k": k, "seed": seed, **probe_row(result)}
-        for (null, seed), result in fitted.items()
+        | {"k": k, "seed": seed, **probe_row(result), **_of_clip(run, clip_code)}
+        for (null, seed, clip_code), result in fitted.items()
     ]
+
+
+def _batches(items: list, size: int) -> Iterator[list]:
+    """Yield the items, so many at a time: those whose codes are in memory together."""
+    for start in range(0, len(items), max(size, 1)):
+        yield items[start : start + size]
 
 
 def _probes(
@@ -248,7 +282,6 @@ def _guide(
 def _few_latents(run: RunDirectory, where: dict, views: Views, saes: list[Dictionary]) -> list[pd.DataFrame]:
     """Return how well few latents tell a class: of the dense layer, and of each kind's codes at one sparsity."""
     from otoscope.probing import sparse_probes
-    from otoscope.saes import codes_of
 
     settings = run.spec.probing
     if not settings.few_latents:
@@ -261,7 +294,7 @@ def _few_latents(run: RunDirectory, where: dict, views: Views, saes: list[Dictio
     representations += [
         (
             {"representation": own.kind, "sparsity": own.sparsity, "seed": own.sae.seed},
-            codes_of(own.sae, dense),
+            _code(run, views, where["layer"], own),
         )
         for own in nearest_of_kinds(saes, wanted)
     ]
@@ -277,6 +310,14 @@ def _few_latents(run: RunDirectory, where: dict, views: Views, saes: list[Dictio
         )
         found.append(pd.DataFrame([where | about] * len(result)).join(result))
     return found
+
+
+def _code(run: RunDirectory, views: Views, layer: int, own: Dictionary) -> np.ndarray:
+    """Return a dictionary's codes [probed rows, latents]."""
+    from otoscope.saes import codes_of
+
+    clip_code = run.spec.clip_code
+    return views.codes(layer, partial(codes_of, own.sae), [clip_code])[clip_code]
 
 
 def _studied(asked: list, best: int, known: list[int]) -> list[int]:

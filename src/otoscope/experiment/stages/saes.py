@@ -13,12 +13,15 @@ import pandas as pd
 from otoscope.activations.store import array_name
 from otoscope.experiment.run_directory import RunDirectory
 from otoscope.experiment.stages.data import view_name
-from otoscope.experiment.stages.views import Views
+from otoscope.experiment.stages.views import View, Views
 
 if TYPE_CHECKING:
     from otoscope.encoders import Layer
     from otoscope.experiment.spec import SaesSpec
     from otoscope.saes import SAEConfig, SparseAutoencoder
+
+PERMUTED_NUMBERS = 250_000_000
+"""Of activations, 1 GB, that the null of permuted ones learns from at most."""
 
 Trained = dict[str, dict[int, list[Path]]]
 """Encoder -> layer -> folders of its autoencoders, architectures in order and seeds within."""
@@ -150,10 +153,12 @@ def fit(
 
     valid = views.evaluate.only("valid")
     both: list[Layer] = [*layers, *section.beside]
-    rows = _rows(views, both)
-    rows |= {"validation": valid.store, "validation_rows": valid.rows.index.to_numpy()}
     if permuted:
-        rows = _permuted(rows, both, run.spec.seed)
+        rows = _permuted(views, both, run.spec.seed)
+    else:
+        held_out = valid.learnt
+        rows = _rows(views, both)
+        rows |= {"validation": held_out.store, "validation_rows": held_out.rows.index.to_numpy()}
     made = train_saes(
         **rows,
         configs=configs,
@@ -171,8 +176,8 @@ def save(run: RunDirectory, encoder: str, views: Views, sae: SparseAutoencoder, 
     sae.about |= {
         "encoder": encoder,
         "dataset": run.spec.dataset.name,
-        "rows": len(views.train.rows),
-        "activations": views.train.store.provenance,
+        "rows": len(views.train.learnt.rows),
+        "activations": views.train.learnt.store.provenance,
     }
     folder = Path("saes") / encoder / array_name(sae.layer) / name
     sae.save_pretrained(run.root / folder)
@@ -196,14 +201,16 @@ def _trained_together(sections: list[SaesSpec]) -> list[list[SaesSpec]]:
     """Return groups of sections that one pass over the rows trains: those of equal training, seeds and layers."""
     groups: dict[str, list[SaesSpec]] = {}
     for section in sections:
-        groups.setdefault(repr((section.training, section.seeds, section.beside)), []).append(section)
+        same = section.training, section.seeds, section.beside, section.reads_pairs
+        groups.setdefault(repr(same), []).append(section)
     return list(groups.values())
 
 
 def _rows(views: Views, layers: list) -> dict[str, Any]:
     """Return what `train_saes` learns from: places in the store or, of crops in turn, arrays with equal counts."""
     if not views.in_turn:
-        return {"activations": views.train.store, "rows": views.train.rows.index.to_numpy()}
+        learnt = views.train.learnt
+        return {"activations": learnt.store, "rows": learnt.rows.index.to_numpy()}
     turns = {layer: views.turns(layer) for layer in layers}
     arrays = {
         layer: array.reshape(-1, array.shape[-1]) for layer, array in turns.items() if array is not None
@@ -212,22 +219,26 @@ def _rows(views: Views, layers: list) -> dict[str, Any]:
     return {"activations": arrays, "crop": np.repeat(np.arange(n_crops), n_clips)}
 
 
-def _permuted(rows: dict[str, Any], layers: list, seed: int) -> dict[str, Any]:
-    """Return the same arguments with each dimension's values in an order of its own, training and validation apart."""
+def _permuted(views: Views, layers: list, seed: int) -> dict[str, Any]:
+    """Return what `train_saes` learns from, each dimension's values in an order of its own, both sides apart.
+
+    It is held in memory: of more rows than `PERMUTED_NUMBERS` allow, as many are drawn.
+    """
     from otoscope.saes.nulls import permuted
 
-    def arrays(source: Any, kept: np.ndarray | None) -> dict:
-        found = {}
-        for layer in layers:
-            whole = source[layer] if isinstance(source, dict) else source.layer(layer)
-            found[layer] = permuted(whole if kept is None else whole[kept], seed=seed)
-        return found
+    def arrays(view: View) -> dict:
+        width = sum(view.store.widths[layer] for layer in layers)
+        own = view.sample(max(PERMUTED_NUMBERS // width, 2), seed=seed)
+        return {layer: permuted(own.layer(layer), seed=seed) for layer in layers}
 
-    return {
-        "activations": arrays(rows["activations"], rows.get("rows")),
-        "crop": rows.get("crop"),
-        "validation": arrays(rows["validation"], rows["validation_rows"]),
-    }
+    valid = views.evaluate.only("valid").learnt
+    if views.in_turn:
+        rows = _rows(views, layers)
+        mixed = {layer: permuted(array, seed=seed) for layer, array in rows["activations"].items()}
+        return {"activations": mixed, "crop": rows["crop"], "validation": arrays(valid)}
+    mixed = arrays(views.train.learnt)
+    no_time = np.zeros(len(next(iter(mixed.values()))))  # any row is any other's neighbour
+    return {"activations": mixed, "sequence": no_time, "validation": arrays(valid)}
 
 
 def _reconstruction(views: dict[str, Views], trained: Trained) -> pd.DataFrame:
@@ -237,7 +248,7 @@ def _reconstruction(views: dict[str, Views], trained: Trained) -> pd.DataFrame:
     for encoder, layers in trained.items():
         test = views[encoder].measure.only("test")
         for layer, folders in layers.items():
-            x = test.layer(layer)
+            x = test.learnt.blocks(layer)
             for folder in folders:
                 sae = SparseAutoencoder.from_pretrained(folder)
                 found = reconstruction_metrics(sae, x)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -11,6 +12,9 @@ import pandas as pd
 
 if TYPE_CHECKING:
     from otoscope.activations import Activations
+
+BLOCK_ROWS = 65_536
+"""Rows of a layer that are in memory at a time, where it is gone through in blocks."""
 
 
 @dataclass(frozen=True)
@@ -22,19 +26,79 @@ class View:
     store : Activations
     rows : DataFrame
         clip_id, crop, start_s, stop_s, then the clip's split, group and labels; the index is the place in the store.
+    frames : View, optional
+        The frames of these rows, of the layers that are studied.
     """
 
     store: Activations
     rows: pd.DataFrame
+    frames: View | None = None
+
+    @property
+    def learnt(self) -> View:
+        """What dictionaries learn from and are measured on: the frames, where there are any, or these rows."""
+        return self if self.frames is None else self.frames
 
     def layer(self, layer: int | str) -> np.ndarray:
-        """Return a layer's [rows, width]."""
-        whole = self.store.layer(layer)
-        return whole if len(self.rows) == len(whole) else whole[self.rows.index]
+        """Return a layer's [rows, width]; no more than these and a block of rows is in memory."""
+        if len(self.rows) == len(self.store.rows):
+            return self.store.layer(layer)
+        nothing = np.empty((0, self.store.widths[layer]), np.float32)
+        return np.concatenate([nothing, *self.blocks(layer)])
 
     def only(self, *splits: str) -> View:
         """Return the rows of these splits."""
-        return View(self.store, self.rows[self.rows.split.isin(splits)])
+        frames = None if self.frames is None else self.frames.only(*splits)
+        return View(self.store, self.rows[self.rows.split.isin(splits)], frames)
+
+    def sample(self, n_rows: int, *, seed: int) -> View:
+        """Return as many rows, drawn at random, in order; all where there are no more."""
+        if len(self.rows) <= n_rows:
+            return self
+        chosen = np.random.default_rng(seed).choice(len(self.rows), n_rows, replace=False)
+        return View(self.store, self.rows.iloc[np.sort(chosen)])
+
+    def blocks(self, layer: int | str) -> Blocks:
+        """Return a layer's rows in order, a block at a time."""
+        return Blocks(self, layer)
+
+    def codes(
+        self,
+        layer: int | str,
+        encode: Callable[[np.ndarray], np.ndarray],
+        clip_codes: Sequence[str] = ("",),
+    ) -> dict[str, np.ndarray]:
+        """Return the codes [rows, latents] of a layer, by how they were made from frames; "" where there are none."""
+        from otoscope.saes import pooled_codes
+
+        if self.frames is None:
+            return dict.fromkeys(clip_codes, encode(self.layer(layer)))
+        keys = ["clip_id", "crop"]
+        rows = pd.MultiIndex.from_frame(self.rows[keys])
+        places = rows.get_indexer(pd.MultiIndex.from_frame(self.frames.rows[keys]))
+        return pooled_codes(
+            encode, self.frames.blocks(layer), places, n_places=len(rows), clip_codes=clip_codes
+        )
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Rows of a layer in order, read anew each time that they are gone through; its length is the number of rows."""
+
+    view: View
+    name: int | str
+
+    def __len__(self) -> int:
+        return len(self.view.rows)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        store = self.view.store
+        kept = np.zeros(len(store.rows), dtype=bool)
+        kept[self.view.rows.index] = True
+        for _, values in store.batches(
+            [self.name], batch_size=BLOCK_ROWS, seed=None, kept=kept, buffer_rows=BLOCK_ROWS
+        ):
+            yield values[self.name]
 
 
 @dataclass(frozen=True)
@@ -78,6 +142,22 @@ class Views:
         train = self.train.layer(layer)
         train = train[self._turns[0]] if self.in_turn else train
         return np.concatenate([train, self.evaluate.layer(layer)])
+
+    def codes(
+        self,
+        layer: int | str,
+        encode: Callable[[np.ndarray], np.ndarray],
+        clip_codes: Sequence[str] = ("",),
+    ) -> dict[str, np.ndarray]:
+        """Return the codes [probed rows, latents] of a layer, by how they were made from frames."""
+        if self.train.frames is None:
+            return dict.fromkeys(clip_codes, encode(self.layer(layer)))
+        sides = [view.codes(layer, encode, clip_codes) for view in (self.train, self.evaluate)]
+        found = {name: np.concatenate([side[name] for side in sides]) for name in clip_codes}
+        if self.train.store is not self.evaluate.store:
+            return found
+        order = np.argsort(np.concatenate([self.train.rows.index, self.evaluate.rows.index]))
+        return {name: codes[order] for name, codes in found.items()}
 
     def turns(self, layer: int | str) -> np.ndarray | None:
         """Return training clips' crops [crops, clips, width] for epochs to take in turn, None for all at once."""

@@ -15,7 +15,7 @@ from otoscope.results import DENSE, NULLS, layer_order
 
 def more_tables(run: Run) -> list[Table]:
     """Return the tables that are folded from the start; those whose results are missing are left out."""
-    tables = [_few_latents(run), _other_scores(run), _not_unique(run), _problems(run)]
+    tables = [_few_latents(run), _of_frames(run), _other_scores(run), _not_unique(run), _problems(run)]
     return [table for table in tables if table is not None]
 
 
@@ -43,6 +43,29 @@ def _few_latents(run: Run) -> Table | None:
         "A few means that single latents stand for the class; the width means that nothing less is enough."
     )
     return laid_out("How few latents does a class need?", columns, rows, note=note, folded=True)
+
+
+def _of_frames(run: Run) -> Table | None:
+    table = run.table("frame_disentanglement")
+    if table is None:
+        return None
+    scores = (
+        table.groupby([*BY, "factor"], dropna=False, sort=False)["r2_cv"].mean().unstack("factor", sort=False)
+    )
+    scores = scores.loc[sorted(scores.index, key=_order)]
+    lines = rows_of(scores.reset_index()[BY].assign(values=scores.to_dict("records")))
+    columns: list[Column] = [
+        ENCODER,
+        LAYER,
+        OF,
+        *((str(name), lambda r, name=name: wording.number(r.values[name])) for name in scores.columns),
+    ]
+    note = (
+        "R² of unheard groups at the moment of a frame, from the layer's frame or its code, on "
+        f"{table['n_rows'].max():,.0f} frames; a clip's frames are never on both sides. Pitch "
+        "counts where there is one. Means over seeds."
+    )
+    return laid_out("Level, pitch and spectrum of single frames", columns, lines, note=note, folded=True)
 
 
 def _other_scores(run: Run) -> Table | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from otoscope import wording
 from otoscope.report.numbers.dictionaries import recurring
 from otoscope.report.numbers.means import rows_of
-from otoscope.report.run import Run
+from otoscope.report.run import Run, metric_of
 from otoscope.report.tables.cells import (
     ENCODER,
     LAYER,
@@ -22,8 +22,8 @@ from otoscope.results import NULLS, layer_order
 
 
 def dictionary_tables(run: Run) -> list[Table]:
-    """Return health, preflight and stability; those whose results are missing are left out."""
-    tables = [_health(run), _stability(run), _preflight(run)]
+    """Return health, clips' codes, stability and preflight; those whose results are missing are left out."""
+    tables = [_health(run), _clip_codes(run), _stability(run), _preflight(run)]
     return [table for table in tables if table is not None]
 
 
@@ -85,6 +85,31 @@ def _preflight(run: Run) -> Table | None:
     )
     return laid_out(
         "Preflight: the rows that dictionaries see", columns, rows_of(table), note=note, wraps=True
+    )
+
+
+def _clip_codes(run: Run) -> Table | None:
+    table = run.table("clip_codes")
+    if table is None:
+        return None
+    metric = metric_of(run)
+    by = ["encoder", "layer", "sparsity", "sae"]
+    scores = table.pivot_table(index=by, columns="clip_code", values="score", sort=False).reset_index()
+    ways = [name for name in ("mean", "max", "share") if name in scores]
+    main = str(table["clip_code"][table["main"]].iloc[0])
+    columns: list[Column] = [
+        *where(scores["encoder"].nunique() > 1, ENCODER),
+        LAYER,
+        SPARSITY,
+        ("dictionary", lambda r: str(r.sae)),
+        *((name, lambda r, name=name: wording.score(getattr(r, name), metric)) for name in ways),
+    ]
+    note = (
+        "Dictionaries learnt from frames. A clip's code is the mean of its frames' codes, their largest, or the share "
+        f"of frames in which a latent is on; all else is of the {main}. Probes on test clips, means over seeds."
+    )
+    return laid_out(
+        "A clip's code from its frames", columns, rows_of(scores), note=note, folded=len(scores) > LONG
     )
 
 

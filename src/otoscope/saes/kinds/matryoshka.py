@@ -46,6 +46,10 @@ class Matryoshka(BatchTopK):
         pre = self.pre_codes(x)
         z = self.selection.keep(pre.relu())
         self.observe(z)
+        return self.nested_loss(pre, z, x)
+
+    def nested_loss(self, pre: Tensor, z: Tensor, x: Tensor) -> Loss:
+        """Return the mean error of all prefixes of the codes `z`, with AuxK, for rows `x` and their pre-codes."""
         start, nested = 0, []
         reconstruction = self.decoder_bias.unsqueeze(-2).expand(*z.shape[:-1], self.n_inputs)
         for end in self.config.prefix_ends:  # each prefix adds its own latents to the one before

@@ -54,16 +54,23 @@ class ArrayRows:
         ``{layer: [rows, features]}``, checked.
     crop : [rows], optional
         Number of each row's crop: epoch e sees only crop ``e mod n_crops``.
+    follows : [rows] of bool, optional
+        Whether the next row is the next frame of the same sound: epochs then see pairs of neighbours.
     """
 
-    def __init__(self, arrays: Block, crop: np.ndarray | None = None) -> None:
+    def __init__(
+        self, arrays: Block, crop: np.ndarray | None = None, follows: np.ndarray | None = None
+    ) -> None:
         self.arrays = arrays
+        self.follows = follows
         self.layers = list(arrays)
         self.n_rows = len(next(iter(arrays.values())))
         self.crop = crop
         if crop is not None and len(crop) != self.n_rows:
             raise InputError(f"crop has {len(crop)} entries for {self.n_rows} training rows")
         self.rows_per_epoch = self.n_rows if crop is None else int(np.bincount(crop).max())
+        if follows is not None:
+            self.rows_per_epoch = most_paired(follows)
 
     def width(self, layer: Layer) -> int:
         return self.arrays[layer].shape[1]
@@ -72,7 +79,12 @@ class ArrayRows:
         rows = np.arange(self.n_rows)
         if self.crop is not None:
             rows = np.flatnonzero(self.crop == epoch % (int(self.crop.max()) + 1))
-        order = torch.from_numpy(np.random.default_rng([data_seed, epoch]).permutation(rows))
+        rng = np.random.default_rng([data_seed, epoch])
+        if self.follows is None:
+            order = torch.from_numpy(rng.permutation(rows))
+        else:
+            first = rng.permutation(np.flatnonzero(pair_starts(self.follows, epoch)))
+            order = torch.from_numpy(np.stack([first, first + 1], axis=1).ravel())
         for indices in order.split(max(BLOCK_ROWS // batch_size, 1) * batch_size):
             yield {layer: array[indices.to(array.device)] for layer, array in self.arrays.items()}
 
@@ -85,7 +97,8 @@ class ArrayRows:
         for layer, array in self.arrays.items():
             digest.update(f"{layer} {tuple(array.shape)} {array.dtype}".encode())
             digest.update(array.contiguous().cpu().numpy().tobytes())
-        digest.update(b"" if self.crop is None else self.crop.tobytes())
+        for more in (self.crop, self.follows):
+            digest.update(b"" if more is None else more.tobytes())
         return digest.hexdigest()[:16]
 
 
@@ -104,6 +117,8 @@ class StoreRows:
         Turns a layer's rows, as read, into what training sees.
     what
         What they are for, in messages.
+    follows : [rows] of bool, optional
+        As in :class:`ArrayRows`, for all rows of the store. Neighbours that the store keeps in two chunks are no pair.
     """
 
     def __init__(
@@ -113,16 +128,21 @@ class StoreRows:
         kept: np.ndarray | None,
         convert: Callable[[np.ndarray], Tensor],
         what: str,
+        follows: np.ndarray | None = None,
     ) -> None:
         self.layers = layers
+        self._follows = follows
         self._store, self._kept, self._convert, self._what = store, kept, convert, what
         self.n_rows = self.rows_per_epoch = len(store.rows) if kept is None else int(kept.sum())
+        if follows is not None:
+            self.rows_per_epoch = most_paired(follows)
 
     def width(self, layer: Layer) -> int:
         return int(self._store.widths[layer])
 
     def blocks(self, epoch: int, *, batch_size: int, data_seed: int) -> Iterator[Block]:
-        return self._read([data_seed, epoch], max(STREAMED_ROWS // batch_size, 1) * batch_size)
+        pairs = None if self._follows is None else pair_starts(self._follows, epoch)
+        return self._read([data_seed, epoch], max(STREAMED_ROWS // batch_size, 1) * batch_size, pairs)
 
     def in_order(self) -> Iterator[Block]:
         return self._read(None, STREAMED_ROWS)
@@ -134,14 +154,71 @@ class StoreRows:
         )
         return hashlib.sha256(described.encode() + kept).hexdigest()[:16]
 
-    def _read(self, seed: list[int] | None, n_rows: int) -> Iterator[Block]:
+    def _read(self, seed: list[int] | None, n_rows: int, pairs: np.ndarray | None = None) -> Iterator[Block]:
+        paired = {} if pairs is None else {"pairs": pairs}
         found = self._store.batches(
-            self.layers, batch_size=n_rows, seed=seed, kept=self._kept, buffer_rows=BLOCK_ROWS
+            self.layers, batch_size=n_rows, seed=seed, kept=self._kept, buffer_rows=BLOCK_ROWS, **paired
         )
         for index, values in found:
             for layer, rows in values.items():
                 check_finite(torch.from_numpy(rows), layer, self._what, self._store.rows, index)
             yield {layer: self._convert(rows) for layer, rows in values.items()}
+
+
+def follows_of(
+    activations: Any, sequence: np.ndarray | None, kept: np.ndarray | None, n_rows: int
+) -> np.ndarray:
+    """Return [rows] of bool: whether the next row is the next frame of the same sound, and both are kept.
+
+    Parameters
+    ----------
+    activations
+        Arrays, of which `sequence` tells, or a store of frames.
+    sequence : [rows], optional
+        Which sound each row is of; its rows lie in order of time.
+    kept : [rows] of bool, optional
+
+    Raises
+    ------
+    InputError
+        If rows are no frames, or no two are neighbours.
+    """
+    if sequence is None:
+        table = None if isinstance(activations, Mapping) else activations.rows
+        if table is None or "time_s" not in table:
+            raise InputError(
+                "this kind learns from neighbouring frames: give it a store of frames (pool frames or tokens), or say "
+                "with sequence= which sound each row is of"
+            )
+        keys = [name for name in ("clip_id", "crop", "band") if name in table]
+        sequence = table.groupby(keys, sort=False).ngroup().to_numpy()
+    sequence = np.asarray(sequence)
+    if len(sequence) != n_rows:
+        raise InputError(f"sequence has {len(sequence)} entries for {n_rows} training rows")
+    kept = np.ones(n_rows, bool) if kept is None else kept
+    follows = np.zeros(n_rows, bool)
+    follows[:-1] = (sequence[:-1] == sequence[1:]) & kept[:-1] & kept[1:]
+    if not follows.any():
+        raise InputError(
+            "no row has its neighbour among the training rows: this kind learns from pairs of frames"
+        )
+    return follows
+
+
+def pair_starts(follows: np.ndarray, epoch: int) -> np.ndarray:
+    """Return [rows] of bool, the first row of each pair: frames 0, 2, ... of every sound in even epochs, then 1, 3, ...
+
+    No row is in two pairs of an epoch.
+    """
+    rows = np.arange(len(follows))
+    begins = np.r_[True, ~follows[:-1]]
+    place = rows - np.maximum.accumulate(np.where(begins, rows, 0))
+    return follows & (place % 2 == epoch % 2)
+
+
+def most_paired(follows: np.ndarray) -> int:
+    """Return how many rows are in pairs, in even or odd epochs, whichever has more."""
+    return 2 * max(int(pair_starts(follows, epoch).sum()) for epoch in (0, 1))
 
 
 def read_arrays(activations: Any, layers: list[Layer], kept: np.ndarray | None, what: str) -> Block:
@@ -211,7 +288,11 @@ def as_mask(rows: np.ndarray | None, activations: Any, layers: list[Layer]) -> n
     rows = np.array(rows)  # a copy: torch warns of arrays that pandas lends to read only
     if rows.dtype == bool:
         return rows
-    n_rows = len(activations[layers[0]] if isinstance(activations, Mapping) else activations.rows)
-    mask = np.zeros(n_rows, dtype=bool)
+    mask = np.zeros(n_rows_of(activations, layers), dtype=bool)
     mask[rows] = True
     return mask
+
+
+def n_rows_of(activations: Any, layers: list[Layer]) -> int:
+    """Return how many rows there are."""
+    return len(activations[layers[0]] if isinstance(activations, Mapping) else activations.rows)

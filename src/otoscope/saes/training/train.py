@@ -16,6 +16,7 @@ from otoscope import compute
 from otoscope.errors import InputError
 from otoscope.saes.base import SparseAutoencoder
 from otoscope.saes.config import SAEConfig
+from otoscope.saes.registry import SAES
 from otoscope.saes.training.alive import REVIVE_UNTIL
 from otoscope.saes.training.bank import Bank
 from otoscope.saes.training.checkpoint import Checkpoints, Position
@@ -37,6 +38,8 @@ from otoscope.saes.training.rows import (
     StoreRows,
     as_mask,
     available_layers,
+    follows_of,
+    n_rows_of,
     read_arrays,
 )
 from otoscope.saes.training.stack import Schedule
@@ -52,6 +55,7 @@ def train_saes(
     seeds: Sequence[int] = (0,),
     rows: np.ndarray | None = None,
     crop: np.ndarray | None = None,
+    sequence: np.ndarray | None = None,
     validation: Any = None,
     validation_rows: np.ndarray | None = None,
     options: TrainingOptions | None = None,
@@ -83,6 +87,9 @@ def train_saes(
     crop : [rows], optional
         Number of each row's crop, from 0, for all rows of `activations`: epoch e then sees only crop
         ``e mod n_crops`` of each clip.
+    sequence : [rows], optional
+        Which sound each row of arrays is of, its rows in order of time: for kinds that learn from neighbouring frames
+        (a store of frames knows it).
     validation
         Like `activations`; default: `activations` itself if `validation_rows` is given, else none.
     validation_rows : [some] of int or [rows] of bool, optional
@@ -136,7 +143,12 @@ def train_saes(
         options = options.changed(normalise="none")  # where it is asked for by name, it is refused instead
     if options.normalise != "none":
         configs = [with_decoder_bias(config) for config in configs]
-    train = place.source(activations, wanted, rows, "training", crop)
+    pairs = any(SAES.get(config.kind).reads_pairs for config in configs)
+    if pairs and (options.batch_size % 2 or crop is not None):
+        raise InputError(
+            "a kind that learns from pairs of neighbours needs an even batch_size, and crops not in turn"
+        )
+    train = place.source(activations, wanted, rows, "training", crop, pairs, sequence)
     held_out = None
     if validation is not None or validation_rows is not None:
         source = activations if validation is None else validation
@@ -273,18 +285,24 @@ class _Place:
         rows: np.ndarray | None,
         what: str,
         crop: np.ndarray | None = None,
+        pairs: bool = False,
+        sequence: np.ndarray | None = None,
     ) -> Source:
-        kept = as_mask(rows, activations, layers)
+        kept, follows = as_mask(rows, activations, layers), None
+        if pairs:
+            follows = follows_of(activations, sequence, kept, n_rows_of(activations, layers))
         if self._too_large(activations, layers) and crop is None:
             if len(activations.rows) == 0:
                 raise InputError(f"the {what} store has no rows")
-            return StoreRows(activations, layers, kept, self.move, what)
+            return StoreRows(activations, layers, kept, self.move, what, follows)
         arrays = read_arrays(activations, layers, kept, what)
         arrays = {layer: self.move(array) for layer, array in arrays.items()}
         if crop is not None:
             crop = np.asarray(crop, dtype=np.int64)
             crop = crop if kept is None else crop[kept]
-        return ArrayRows(arrays, crop)
+        if follows is not None and kept is not None:
+            follows = follows[kept]
+        return ArrayRows(arrays, crop, follows)
 
     def move(self, rows: np.ndarray | Tensor) -> Tensor:
         return compute.as_tensor(rows).to(self.device, self.dtype)

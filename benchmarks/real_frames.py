@@ -1,0 +1,429 @@
+"""Frames: the SAE of the mean or the mean of the SAE? And does any single latent say more than a single dimension?
+
+Run ``python benchmarks/real_frames.py --whisper FOLDER --fsdd FOLDER --librispeech FOLDER``; killed, it goes on where
+it was. Rows are the 20 ms frames of Whisper tiny.en: LibriSpeech, up to 4 s of each of 251 training speakers (about
+50,000 frames), and ten other speakers (test-other) to judge on; FSDD, takes 0 to 9, three folds of two of its six
+speakers. Dictionaries learn from the training speakers' frames, or (``rows`` clips) from means: of a second
+(LibriSpeech) or a clip (FSDD). Tables in ``benchmarks/real/``:
+
+- ``frames_probes.csv``: clips told right, by what is new in them, for each representation and way to make a clip's
+  code (ten speakers over five folds of recordings; digits over unseen speakers);
+- ``frames_units.csv``: the best units of each acoustic concept, chosen on training speakers and judged on others, and
+  ``frames_units_speakers.csv``, the area under the curve within each of these others;
+- ``frames_dictionaries.csv``: health of each dictionary on frames, and how steady its codes are in time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from real import Fold, add, encoder, mean_over_clips, read, table_of
+
+import otoscope as oto
+from otoscope.audio import read_audio
+from otoscope.factors import moment_factors
+from otoscope.probing import area_under_curve, probe, single_units
+from otoscope.saes import (
+    SAES,
+    SparseAutoencoder,
+    coherence,
+    health,
+    make_config,
+    pooled_codes,
+    reconstruction_metrics,
+    train_saes,
+)
+from otoscope.saes.nulls import fit_ica, fit_pca, permuted, random_topk, untrained
+
+N_LATENTS, K, N_ICA, KIND = 1024, 32, 100, "topk"
+OTHER_KINDS = ("batch-topk", "matryoshka", "temporal")
+FEWER_LATENTS = 256
+"""With k as it is: a dictionary of few, broad latents."""
+MORE = 40
+"""For k of kind temporal to have topk's error: its latents must also reconstruct by a fifth of them."""
+CONTRASTS: dict[str, dict] = {
+    "no contrast": {"contrast": 0.0},
+    "contrast 0.1": {},
+    "contrast 1, temperature 0.1": {"contrast": 1.0, "temperature": 0.1},
+}
+STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+TRAIN_FRAMES = 200
+"""Of each training recording of LibriSpeech, from its start: 4 s."""
+UNIT_ROWS = 10_000
+"""Frames that units are chosen on, and as many to judge on, drawn at random."""
+BLOCK = 4096
+
+
+@dataclass(frozen=True)
+class Set:
+    """Frames of a data set: what they are of, and what is asked of them."""
+
+    name: str
+    clips: pd.DataFrame
+    clip: np.ndarray
+    """[frames]: the frame's place in `clips`."""
+    mean_of: np.ndarray
+    """[frames]: which mean row it goes into."""
+    used: np.ndarray
+    """[frames] of bool: whether a dictionary may learn from it."""
+    layers: dict[int, np.ndarray]
+    concepts: pd.DataFrame
+    label: str
+    unit: str
+    groups: str
+    folds: list[Fold]
+    """`learns`: [clips] of bool."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """Ways to encode rows, by seed; whether they go into the probes, the units, or both; autoencoders, if any."""
+
+    codes: dict[int, Callable[[np.ndarray], np.ndarray]]
+    saes: tuple[SparseAutoencoder, ...] = ()
+    rows: str = "frames"
+    into: tuple[str, ...] = ("probes", "units")
+
+
+def main() -> None:
+    """Make what is not there yet."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    for name in ("whisper", "fsdd", "librispeech"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_name("real"))
+    parser.add_argument("--stores", type=Path, default=Path("real-stores"))
+    parser.add_argument("--sets", nargs="+", default=list(SETS))
+    parser.add_argument("--layers", type=int, nargs="+", default=[3])
+    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--only", nargs="+", help="Representations; default: all.")
+    asked = parser.parse_args()
+    asked.out.mkdir(parents=True, exist_ok=True)
+    for name in asked.sets:
+        rows = SETS[name](asked)
+        for layer in asked.layers:
+            for fold in range(len(rows.folds)):
+                study(rows, fold, layer, asked)
+
+
+def study(rows: Set, fold: int, layer: int, asked: argparse.Namespace) -> None:
+    """Make every representation of one fold and layer that has no row yet, and write its rows."""
+    learns = rows.folds[fold].learns[rows.clip]
+    x = rows.layers[layer]
+    done = read(asked.out / "frames_done.csv")
+    scored = np.any([test for _, test in rows.folds[fold].probes], axis=0)[rows.clip]
+    train, held_out = x[learns & rows.used].astype(np.float32), x[scored].astype(np.float32)
+    means = _means(x, rows.mean_of, learns)
+    follows = rows.clip[:-1] == rows.clip[1:]
+    sequence = rows.clip[learns & rows.used]
+    for name, make in representations(train, means, sequence, rows.name, asked):
+        where = {"set": rows.name, "layer": layer, "fold": fold, "representation": name}
+        if len(done) and (done[list(where)] == pd.Series(where)).all(axis=1).any():
+            continue
+        started = time.process_time()
+        made = make()
+        for seed, encode in made.codes.items():
+            about = where | {"seed": seed}
+            if "probes" in made.into:
+                write_probes(rows, fold, x, encode, made.rows, about, asked.out)
+            if "units" in made.into and fold == 0 and seed == 0:
+                write_units(rows, learns & rows.used, scored, x, encode, about, asked.out)
+        for sae in made.saes:
+            one = np.flatnonzero(scored)[:20_000]
+            codes = encoder(sae)(x[one])
+            steady = coherence(codes, np.r_[follows, False][one])
+            first = coherence(codes[:, : N_LATENTS // 5], np.r_[follows, False][one])
+            checked = vars(health(sae, train, held_out)) | vars(steady) | {"cosine_of_first": first.cosine}
+            fvu = reconstruction_metrics(sae, train).fvu
+            add(
+                asked.out / "frames_dictionaries.csv",
+                [where | {"seed": sae.seed, "train_fvu": fvu} | checked],
+            )
+        cpu_s = round(time.process_time() - started, 1)
+        add(asked.out / "frames_done.csv", [where | {"cpu_s": cpu_s}])
+        print(*where.values(), f"{cpu_s} s", file=sys.stderr, flush=True)
+
+
+def representations(
+    train: np.ndarray, means: np.ndarray, sequence: np.ndarray, name: str, asked: argparse.Namespace
+) -> Iterator[tuple[str, Callable[[], Made]]]:
+    """Yield what is compared: a name, and a function that makes it from the training rows."""
+    seeds = range(asked.seeds)  # of the two that the page compares; all others have one
+    epochs = asked.epochs * (1 if name == "LibriSpeech" else 5)  # of eight times fewer frames
+    pca = cache(lambda: fit_pca(train))
+    moments = {"mean": train.mean(0), "scale": train.std(0)}
+
+    def trained(
+        kind: str = KIND,
+        n_latents: int = N_LATENTS,
+        seeds: Sequence[int] = (0,),
+        kind_options: dict | None = None,
+        into: tuple[str, ...] = ("probes", "units"),
+        **changes: object,
+    ) -> Callable[[], Made]:
+        def make() -> Made:
+            config = make_config(kind, n_latents=n_latents, **({"k": K} | (kind_options or {})))
+            rows, options = train, {"batch_size": 256, "epochs": epochs, **changes}
+            if options.pop("permuted", False):
+                rows = permuted(train, seed=0)
+            if getattr(SAES.get(kind), "reads_pairs", False):
+                options["sequence"] = sequence
+            valid = sequence % 7 == 6
+            saes = train_saes(
+                {0: rows},
+                config,
+                rows=~valid,
+                validation_rows=valid,
+                seeds=list(seeds),
+                progress=False,
+                **options,
+            )
+            return Made({sae.seed: encoder(sae) for sae in saes}, tuple(saes), into=into)
+
+        return make
+
+    def of_means() -> Made:
+        valid = np.arange(len(means)) % 7 == 6
+        config = make_config(KIND, n_latents=N_LATENTS, k=K)
+        saes = train_saes(
+            {0: means},
+            config,
+            rows=~valid,
+            validation_rows=valid,
+            seeds=list(seeds),
+            epochs=40,
+            progress=False,
+        )
+        return Made({sae.seed: encoder(sae) for sae in saes}, tuple(saes), rows="clips")
+
+    def drawn() -> Made:
+        config = make_config(KIND, n_latents=N_LATENTS, k=K)
+        return Made({seed: encoder(untrained(config, train, seed=seed)) for seed in seeds})
+
+    def projected(seed: int, k: int) -> Callable[[np.ndarray], np.ndarray]:
+        if k:
+            return lambda x: random_topk(x, N_LATENTS, k, **moments, seed=seed).astype(np.float32)
+        matrix = np.random.default_rng(seed).standard_normal((train.shape[1], N_LATENTS))
+        matrix = (matrix / moments["scale"][:, None]).astype(np.float32)
+        return lambda x: x @ matrix
+
+    found = {
+        "dense": lambda: Made({0: lambda x: x}),
+        f"{KIND} of frames": trained(seeds=seeds),
+        f"{KIND} of means": of_means,
+        "random directions": lambda: Made({0: projected(0, 0)}, into=("units",)),
+        "untrained": drawn,
+        "pca": lambda: Made({0: pca().codes}, into=("units",)),
+        f"ica {N_ICA}": lambda: Made({0: fit_ica(train[::4], N_ICA).codes}),
+        f"pca {K}": lambda: Made({0: lambda x: pca().codes(x)[:, :K]}, into=("probes",)),
+        "random projection, top k": lambda: Made({seed: projected(seed, K) for seed in seeds}),
+        **{kind: trained(kind) for kind in OTHER_KINDS},
+        f"{KIND}, {FEWER_LATENTS} latents": trained(n_latents=FEWER_LATENTS),
+        **{
+            f"temporal, k {MORE}, {name}": trained(
+                "temporal", kind_options=own | {"k": MORE}, into=("probes",)
+            )
+            for name, own in CONTRASTS.items()
+        },
+        "frozen decoder": trained(frozen="decoder"),
+        "frozen encoder": trained(frozen="encoder"),
+        "permuted": trained(permuted=True),
+    }
+    yield from ((name, make) for name, make in found.items() if not asked.only or name in asked.only)
+
+
+def write_probes(
+    rows: Set, fold: int, x: np.ndarray, encode: Callable, of: str, about: dict, out: Path
+) -> None:
+    """Add how many clips of each unit are told right from their codes; those of means are means of codes of means."""
+    probed = np.any([fit | test for fit, test in rows.folds[fold].probes], axis=0)
+    place = np.where(probed, np.cumsum(probed) - 1, -1)
+    n = int(probed.sum())
+    if of == "clips":
+        kept = probed[rows.clip]
+        clip_of = rows.clip[kept][np.unique(rows.mean_of[kept], return_index=True)[1]]
+        codes = {"mean": mean_over_clips(encode(_means(x, rows.mean_of, kept)), place[clip_of])}
+    else:
+        blocks = (x[start : start + BLOCK].astype(np.float32) for start in range(0, len(x), BLOCK))
+        codes = pooled_codes(
+            encode, blocks, place[rows.clip], n_places=n, clip_codes=["mean", "max", "share"]
+        )
+    clips = rows.clips[probed]
+    for clip_code, values in codes.items():
+        found = []
+        for fit, test in rows.folds[fold].probes:
+            split = np.where(fit, "train", np.where(test, "test", ""))[probed]
+            own = split != ""
+            got = probe(
+                values[own], clips[rows.label][own], split=split[own], groups=clips[rows.groups][own],
+                strengths=STRENGTHS,
+            )  # fmt: skip
+            found.append(
+                pd.DataFrame({"unit": clips[rows.unit][split == "test"], "correct": got.correct.astype(int)})
+            )
+        counts = pd.concat(found).groupby("unit")["correct"].agg(n="size", correct="sum").reset_index()
+        named = about | {"rows": of, "clip_code": clip_code, "width": values.shape[1]}
+        add(out / "frames_probes.csv", [named | row for row in counts.to_dict("records")])
+
+
+def write_units(
+    rows: Set, learns: np.ndarray, scored: np.ndarray, x: np.ndarray, encode: Callable, about: dict, out: Path
+) -> None:
+    """Add the best units of each concept, and the area under the curve within each speaker that judges."""
+    rng = np.random.default_rng(0)
+    chosen = [rng.permutation(np.flatnonzero(side))[:UNIT_ROWS] for side in (learns, scored)]
+    both = np.sort(np.concatenate(chosen))
+    codes = np.concatenate(
+        [
+            np.asarray(encode(x[part].astype(np.float32)), np.float32)
+            for part in np.array_split(both, len(both) // BLOCK + 1)
+        ]
+    )
+    concepts = rows.concepts.iloc[both].reset_index(drop=True)
+    table, outputs = single_units(codes, concepts, learn=learns[both], judge=scored[both])
+    add(out / "frames_units.csv", [about | row for row in table.to_dict("records")])
+    speakers = rows.clips["speaker"].to_numpy()[rows.clip[both]]
+    found = []
+    for (concept, choice, k), values in outputs.items():
+        defined = scored[both] & concepts[concept].notna().to_numpy()
+        truth, who = concepts[concept].to_numpy(float)[defined] > 0, speakers[defined]
+        for speaker in np.unique(who):
+            own = who == speaker
+            if (choice == "auc" and k in (1, 8)) and 0 < truth[own].mean() < 1:
+                area = area_under_curve(values[own], truth[own])
+                found.append(about | {"concept": concept, "k": k, "speaker": speaker, "auc": area})
+    add(out / "frames_units_speakers.csv", found)
+
+
+def _means(x: np.ndarray, mean_of: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """Return the means of the frames that are kept, one for each value of `mean_of`, in order."""
+    starts = np.unique(mean_of[kept], return_index=True)[1]
+    counts = np.diff(np.r_[starts, kept.sum()])[:, None]
+    return (np.add.reduceat(x[kept].astype(np.float64), starts) / counts).astype(np.float32)
+
+
+def librispeech(asked: argparse.Namespace) -> Set:
+    """Return LibriSpeech: 251 speakers to learn from, ten others (ten recordings each) to judge on."""
+    files = sorted(asked.librispeech.glob("*.flac"))
+    clips = pd.DataFrame({"clip_id": [f.stem for f in files], "path": map(str, files)})
+    clips["speaker"] = "s" + clips["clip_id"].str.split("-").str[0]
+    clips = table_of(clips.assign(group=clips["speaker"]), asked.stores / "librispeech.csv")
+    store, clips, clip = frames_of(clips, asked, "librispeech")
+    clips["recording"] = clips.groupby("speaker").cumcount()
+    ten = clips.groupby("speaker")["clip_id"].transform("size").to_numpy() > 1
+    held = [(clips["recording"] % 5 == fold).to_numpy() for fold in range(5)]
+    second = (store.rows["start_s"].clip(lower=0).astype(int) + 10_000 * clip).to_numpy()
+    within = store.rows.groupby("clip_id").cumcount().to_numpy()
+    return Set(
+        "LibriSpeech", clips, clip, second, within < TRAIN_FRAMES,
+        {layer: store.layer(layer, dtype="float16") for layer in asked.layers},
+        concepts_of(clips, store.rows, clip, asked.stores / "librispeech-concepts.parquet", fricative_hz=2500),
+        "speaker", "recording", "recording", [Fold(~ten, [(ten & ~part, ten & part) for part in held])],
+    )  # fmt: skip
+
+
+def fsdd(asked: argparse.Namespace) -> Set:
+    """Return FSDD, takes 0 to 9: digits of two speakers that were not heard, thrice."""
+    files = [f for f in sorted(asked.fsdd.rglob("*.wav")) if int(f.stem.split("_")[2]) < 10]
+    clips = pd.DataFrame({"clip_id": [f.stem for f in files], "path": map(str, files)})
+    clips["digit"] = "d" + clips["clip_id"].str.split("_").str[0]
+    clips["speaker"] = clips["clip_id"].str.split("_").str[1]
+    clips = table_of(clips.assign(group=clips["speaker"]), asked.stores / "fsdd.csv")
+    store, clips, clip = frames_of(clips, asked, "fsdd")
+    concepts = concepts_of(clips, store.rows, clip, asked.stores / "fsdd-concepts.parquet", fricative_hz=2000)
+    for digit in sorted(clips["digit"].unique()):
+        said = (clips["digit"] == digit).to_numpy()[clip]
+        concepts[f"in the word {digit[1:]}"] = np.where(concepts["quiet"] == 0, said, np.nan)
+    speakers = sorted(clips["speaker"].unique())
+    unseen = [clips["speaker"].isin(speakers[first::3]).to_numpy() for first in range(3)]
+    return Set(
+        "FSDD", clips, clip, clip, np.ones(len(clip), bool),
+        {layer: store.layer(layer, dtype="float16") for layer in asked.layers},
+        concepts, "digit", "speaker", "speaker", [Fold(~test, [(~test, test)]) for test in unseen],
+    )  # fmt: skip
+
+
+SETS: dict[str, Callable[[argparse.Namespace], Set]] = {"librispeech": librispeech, "fsdd": fsdd}
+
+
+def frames_of(
+    clips: pd.DataFrame, asked: argparse.Namespace, name: str
+) -> tuple[oto.Activations, pd.DataFrame, np.ndarray]:
+    """Return a framewise store, made if it is not there, its clips in order, and which of them each frame is of."""
+    store = oto.extract(
+        clips, oto.load_encoder(asked.whisper, precision="auto"), pool="frames", dtype="float16",
+        layers="all", out=asked.stores / f"{name}-frames",
+    )  # fmt: skip
+    clips = pd.DataFrame({"clip_id": store.rows["clip_id"].unique()}).merge(clips, on="clip_id")
+    return store, clips, pd.Index(clips["clip_id"]).get_indexer(store.rows["clip_id"])
+
+
+def concepts_of(
+    clips: pd.DataFrame, rows: pd.DataFrame, clip: np.ndarray, kept: Path, *, fricative_hz: float
+) -> pd.DataFrame:
+    """Return what is heard in each frame, by level, pitch and spectrum: 1, 0, or NaN where it is not defined.
+
+    Quiet: 30 dB or more below the recording's loudest frame. Fricative: neither quiet nor voiced, and most of the
+    spectrum high. Pitch: thirds of each speaker's voiced frames. Peaks: the strongest partial below 1.2 kHz, and the
+    strongest band of 250 Hz from 1.2 to 3 kHz, in voiced frames (the first two formants, roughly).
+    """
+    if kept.exists():
+        return pd.read_parquet(kept)
+    found = moment_factors(clips, rows).table.merge(rows.reset_index(), on=["clip_id", "start_s", "stop_s"])
+    heard = found.set_index("index").loc[range(len(rows))]
+    loudest = heard.groupby("clip_id")["level_dbfs"].transform("max")
+    quiet = (heard["level_dbfs"] < loudest - 30).to_numpy()
+    voiced = heard["voiced"].to_numpy() > 0
+    speaker = clips["speaker"].to_numpy()[clip]
+    third = heard["f0_hz"].groupby(speaker).rank(pct=True).to_numpy() * 3
+    low, high = np.concatenate([peaks(path, own) for path, own in _by_clip(clips, rows)]).T
+    concepts = {
+        "quiet": quiet,
+        "voiced": voiced,
+        "fricative": ~quiet & ~voiced & (heard["centroid_hz"] > fricative_hz).to_numpy(),
+        "onset": (heard["level_change_db"] > 10).to_numpy(),
+        "offset": (heard["level_change_db"] < -10).to_numpy(),
+        "pitch low": np.where(voiced, third <= 1, np.nan),
+        "pitch high": np.where(voiced, third > 2, np.nan),
+    }
+    for first, last in ((200, 400), (400, 600), (600, 1200)):
+        concepts[f"peak {first}-{last} Hz"] = np.where(voiced, (low >= first) & (low < last), np.nan)
+    for first, last in ((1200, 1700), (1700, 2200), (2200, 3000)):
+        concepts[f"peak {first}-{last} Hz"] = np.where(voiced, (high >= first) & (high < last), np.nan)
+    table = pd.DataFrame(concepts).astype(float).reset_index(drop=True)
+    table.to_parquet(kept)
+    return table
+
+
+def _by_clip(clips: pd.DataFrame, rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yield each clip's path and its rows, in order."""
+    paths = dict(zip(clips["clip_id"], clips["path"]))
+    for clip_id, own in rows.groupby("clip_id", sort=False):
+        yield paths[clip_id], own
+
+
+def peaks(path: str, rows: pd.DataFrame) -> np.ndarray:
+    """Return [frames, 2]: where the spectrum of 64 ms around each frame is strongest below 1.2 kHz, and above it."""
+    waveform, _ = read_audio(path, sample_rate=16_000)
+    padded = np.pad(waveform, 512)
+    starts = np.rint(rows["time_s"].to_numpy() * 16_000).astype(int).clip(0, len(waveform) - 1)
+    frames = np.lib.stride_tricks.sliding_window_view(padded, 1024)[starts] * np.hanning(1024)
+    power = np.abs(np.fft.rfft(frames, axis=1)) ** 2
+    smooth = np.apply_along_axis(lambda row: np.convolve(row, np.ones(16), "same"), 1, power)
+    hz = np.arange(power.shape[1]) * 16_000 / 1024
+    sides = (power, (hz >= 200) & (hz < 1200)), (smooth, (hz >= 1200) & (hz < 3000))
+    return np.stack([hz[band][values[:, band].argmax(1)] for values, band in sides], axis=1)
+
+
+if __name__ == "__main__":
+    main()

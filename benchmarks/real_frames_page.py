@@ -1,0 +1,137 @@
+"""Fill the part of docs/real.md on frames from benchmarks/real/frames_*.csv.
+
+Run ``python benchmarks/real_frames_page.py`` after ``real_frames.py``; the prose around the tables is written by hand.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from real_page import fill, markdown, of, over_seeds, percent, read
+
+from otoscope.probing import mean_interval
+
+SET, LAYER = "LibriSpeech", 3
+DENSE, LATENTS, MEANS, RANDOM = "dense", "topk of frames", "topk of means", "random directions"
+WAYS = ("mean", "max", "share")
+
+
+def main() -> None:
+    """Write every table into its place."""
+    fill({"frames probes": probes, "frames areas": areas, "frames pure": pure, "frames few": few,
+          "frames speakers": speakers, "frames dictionaries": dictionaries})  # fmt: skip
+
+
+def units(**which: object) -> pd.DataFrame:
+    """Return the rows of single units."""
+    return of(read("frames_units"), set=SET, layer=LAYER, **which)
+
+
+def names(table: pd.DataFrame) -> list[str]:
+    """Return the representations, as they were made."""
+    return list(dict.fromkeys(table["representation"]))
+
+
+def probes() -> str:
+    """How many recordings' speakers are told, by how a clip's code is made."""
+    table = of(read("frames_probes"), set=SET, layer=LAYER)
+    rows = []
+    for name in names(table):
+        row = {"representation": f"**{name}**" if name in (LATENTS, MEANS) else name}
+        for way in WAYS:
+            own = of(table, representation=name, clip_code=way).groupby("seed")[["n", "correct"]].sum()
+            row[f"{way}, %"] = over_seeds(own["correct"] / own["n"], percent) if len(own) else ""
+        rows.append(row)
+    return markdown(rows)
+
+
+def areas() -> str:
+    """The area under the curve of each concept's best unit, on speakers who did not choose it."""
+    table = units(choice="auc", k=1)
+    wide = table.pivot_table(index="concept", columns="representation", values="auc", sort=False)
+    rows = []
+    for concept, values in wide[names(table)].iterrows():
+        best = values.max()
+        row = {"concept": concept}
+        row |= {name: f"**{v:.2f}**" if v > best - 0.005 else f"{v:.2f}" for name, v in values.items()}
+        rows.append(row)
+    rows.append({"concept": "mean"} | {name: f"{v:.2f}" for name, v in wide[names(table)].mean().items()})
+    return markdown(rows)
+
+
+def pure() -> str:
+    """Precision of the purest unit where it takes a tenth of a concept's frames, and of the unit that fires best."""
+    rows = []
+    concepts = list(dict.fromkeys(units()["concept"]))
+    for concept in concepts:
+        own = of(units(), concept=concept)
+        row = {"concept": concept, "chance": f"{own['chance'].iloc[0]:.2f}"}
+        for name in (DENSE, RANDOM, "pca", "untrained", LATENTS, MEANS, "temporal"):
+            found = of(own, representation=name, choice="pure")
+            row[f"{name}: precision (recall)"] = _both(found)
+        row[f"{LATENTS}, where it fires"] = _both(of(own, representation=LATENTS, choice="fires"))
+        rows.append(row)
+    return markdown(rows)
+
+
+def _both(found: pd.DataFrame) -> str:
+    return f"{found['precision'].iloc[0]:.2f} ({found['recall'].iloc[0]:.2f})" if len(found) else ""
+
+
+def few() -> str:
+    """The mean area over concepts of probes on the best 1, 2, 4 and 8 units."""
+    table = units(choice="auc")
+    wide = table.groupby(["representation", "k"], sort=False)["auc"].mean().unstack("k")
+    return markdown(
+        [
+            {"representation": name} | {f"best {k}": f"{v:.3f}" for k, v in wide.loc[name].items()}
+            for name in names(table)
+        ]
+    )
+
+
+def speakers() -> str:
+    """The best latent minus the best dense dimension and random direction, within each of the ten speakers."""
+    table = of(read("frames_units_speakers"), set=SET, layer=LAYER)
+    wide = table.pivot_table(
+        index=["concept", "k", "speaker"], columns="representation", values="auc", sort=False
+    )
+    rows = []
+    for concept in dict.fromkeys(table["concept"]):
+        row = {"concept": concept}
+        for k in (1, 8):
+            own = wide.loc[concept, k]
+            for other in (DENSE, RANDOM):
+                paired = (own[LATENTS] - own[other]).dropna()
+                found = mean_interval(paired.to_numpy(), paired.index.to_numpy())
+                text = f"{found.value:+.2f} ({found.low:+.2f} to {found.high:+.2f})"
+                clear = not found.low <= 0 <= found.high
+                row[f"best {k}, minus {other}"] = f"**{text}**" if clear else text
+        rows.append(row)
+    return markdown(rows)
+
+
+def dictionaries() -> str:
+    """Error, life and steadiness of each dictionary, on the ten speakers' frames."""
+    table = of(read("frames_dictionaries"), set=SET, layer=LAYER)
+    rows = []
+    for name in names(table):
+        own = of(table, representation=name)
+        rows.append(
+            {
+                "dictionary": name,
+                "L0": over_seeds(own["l0"], lambda v: f"{v:.0f}"),
+                "alive": over_seeds(own["alive"], lambda v: f"{v:,.0f}"),
+                "FVU": over_seeds(own["fvu"], lambda v: f"{v:.3f}"),
+                "cosine of neighbours": over_seeds(own["cosine"], lambda v: f"{v:.2f}"),
+                "of any two frames": over_seeds(own["cosine_apart"], lambda v: f"{v:.2f}"),
+                "still on in the next, %": over_seeds(own["kept"], percent),
+                "a run lasts, ms": over_seeds(20 * own["run_frames"], lambda v: f"{v:.0f}"),
+                "verdict": ", ".join(np.unique(own["state"])),
+            }
+        )
+    return markdown(rows)
+
+
+if __name__ == "__main__":
+    main()
