@@ -335,6 +335,37 @@ TABLES: dict[str, Table] = {
     "factor_problems": Table(
         (*_text("clip_id"), *_numbers("start_s", "stop_s", unit="s"), *_text("problem"))
     ),
+    "splice": Table(
+        (
+            *_SAE,
+            *_text("replaced_by", "readout", "measure"),
+            *_numbers("value", "low", "high", "recovered"),
+            *_counts("n_clips", unit="clips"),
+            *_counts("n_groups", unit="groups"),
+        )
+    ),
+    "erasure": Table(
+        (
+            *_SAE,
+            *_text("target", "method"),
+            *_counts("n", unit="latents or directions"),
+            *_numbers("share", unit="fraction"),
+            *_text("label", "held_out"),
+            *_numbers("score", "low", "high", "chance"),
+            *_numbers("change", unit="fraction"),
+        )
+    ),
+    "steering": Table(
+        (
+            *_SAE,
+            *_text("by"),
+            *_numbers("dose"),
+            *_text("readout", "measure"),
+            *_numbers("value", "low", "high"),
+            *_counts("n_clips", unit="clips"),
+            *_counts("n_groups", unit="groups"),
+        )
+    ),
     "claims": Table(_text("claim", "protocol", "statement", "measured", "holds", "rule", "scope")),
     "published_comparison": Table(
         (
