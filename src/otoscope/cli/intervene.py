@@ -88,6 +88,7 @@ def splice(
     skip_unreadable: SkipOption = False,
 ) -> None:
     """Replace a layer by its reconstruction, its mean and zero: how much of what the model does is left?"""
+    from otoscope.experiment.sounds import waveforms_of
     from otoscope.interventions import splice as run_splice
 
     check_out(out)
@@ -95,7 +96,7 @@ def splice(
     at = _layer(loaded[0], saes[0], layer)
     model, reads = _model(loaded[0], saes[0], encoder, readout, device)
     table = read_clips(clips, group=group, skip_unreadable=skip_unreadable)
-    waveforms = _waveforms(model, table)
+    waveforms = waveforms_of(table, model)
     named = {sae.name: sae for sae in loaded}
     if len(named) < len(loaded):
         raise InputError("two of the autoencoders have one name and seed; splice them one by one")
@@ -137,7 +138,7 @@ def erase(
     loaded = _load(sae)
     activations = Activations.open(store)
     at = _layer(loaded, sae, layer)
-    _check_rows(loaded, sae, activations, at)
+    _check_rows(loaded, sae, activations, store, at)
     table = read_clips(clips, group=group, label=target)
     _check_columns(table, [target, *(keep or [])])
     about = activations.labelled(table)
@@ -191,6 +192,7 @@ def steer(
 ) -> None:
     """Push latents, or a class's direction, in doses: what does the model then say, and where does it break?"""
     from otoscope.activations import Activations
+    from otoscope.experiment.sounds import waveforms_of
     from otoscope.interventions import pushes
     from otoscope.interventions import steer as run_steer
     from otoscope.saes import codes_of
@@ -202,7 +204,7 @@ def steer(
     loaded = _load(sae)
     activations = Activations.open(store)
     at = _layer(loaded, sae, layer)
-    _check_rows(loaded, sae, activations, at)
+    _check_rows(loaded, sae, activations, store, at)
     rows, side = _chosen_rows(activations, towards, chosen_on)
     x = activations.layer(at)[rows]
     by = pushes(
@@ -219,7 +221,7 @@ def steer(
     table = read_clips(clips, group=group, skip_unreadable=skip_unreadable)
     found = run_steer(
         model,
-        _waveforms(model, table),
+        waveforms_of(table, model),
         reads,
         at,
         by,
@@ -272,35 +274,21 @@ def _model(
     return model, reads
 
 
-def _check_rows(loaded: SparseAutoencoder, sae: str, activations: Any, at: Layer) -> None:
+def _check_rows(loaded: SparseAutoencoder, sae: str, activations: Any, store: str, at: Layer) -> None:
     """Raise unless a store has the layer, of the autoencoder's width, and of the model that it was trained on."""
     x = activations.layer(at)
     if x.shape[1] != loaded.n_inputs:
         raise InputError(
-            f"{sae} reads states of width {loaded.n_inputs}, and layer {at} of {activations.url} has width "
+            f"{sae} reads states of width {loaded.n_inputs}, and layer {at} of {store} has width "
             f"{x.shape[1]}: it was trained on another layer or model; take one of this layer"
         )
     heard, here = loaded.about.get("activations", {}), activations.provenance
     for key in ("model", "weights_sha256"):
         if key in heard and key in here and heard[key] != here[key]:
             raise ProvenanceError(
-                f"{sae} was trained on states of '{heard.get('model')}' ({key} {heard[key]}), and {activations.url} "
+                f"{sae} was trained on states of '{heard.get('model')}' ({key} {heard[key]}), and {store} "
                 f"holds those of '{here.get('model')}' ({here[key]}): take the store it was trained on"
             )
-
-
-def _waveforms(model: Encoder, table: pd.DataFrame) -> list[np.ndarray]:
-    """Return each clip's sound at the model's rate; of long clips what one pass takes."""
-    from otoscope.audio import read_audio
-
-    most = None if model.max_samples is None else model.max_samples / model.sample_rate
-    found = []
-    for clip in table.itertuples():
-        stop = clip.stop_s if most is None else min(clip.stop_s, clip.start_s + most)
-        found.append(
-            read_audio(clip.path, sample_rate=model.sample_rate, start_s=clip.start_s, stop_s=stop)[0]
-        )
-    return found
 
 
 def _mean(model: Encoder, waveforms: list[np.ndarray], at: Layer, store: str | None) -> np.ndarray:

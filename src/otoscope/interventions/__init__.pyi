@@ -25,7 +25,8 @@ from .edits import (
     without,
 )
 from .erasure import Eraser, leace, mean_projection, random_projection
-from .readouts import READOUTS, Classes, Letters, Probed, Readout, States
+from .probed import Probed, fit_probe
+from .readouts import READOUTS, Classes, Letters, Readout, States
 from .respond import answers, check_sae, editing, mean_state, sae_columns, scores
 from .splicing import splice
 from .steering import pushes, steer
@@ -57,6 +58,7 @@ __all__ = [
     "erase_latents",
     "erasure_curve",
     "erasure_summary",
+    "fit_probe",
     "leace",
     "letter_error_rate",
     "matched_latents",

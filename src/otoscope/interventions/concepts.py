@@ -14,14 +14,19 @@ from otoscope.errors import InputError
 from otoscope.interventions.edits import matched_latents
 from otoscope.interventions.erasure import leace, mean_projection, one_hot, random_projection
 from otoscope.probing import probe
+from otoscope.results import (
+    LATENTS,
+    LEACE,
+    MEAN_PROJECTION,
+    RANDOM_DIRECTIONS,
+    RANDOM_LATENTS,
+    TARGET,
+    UNTOUCHED,
+)
 
 if TYPE_CHECKING:
     from otoscope.saes.base import SparseAutoencoder
 
-UNTOUCHED, LATENTS, RANDOM_LATENTS = "untouched", "latents", "random latents"
-LEACE, MEAN_PROJECTION, RANDOM_DIRECTIONS = "LEACE", "mean projection", "random directions"
-"""The values of ``method``."""
-TARGET = "target"
 SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)
 """Of the living latents, how many are erased."""
 
@@ -314,11 +319,11 @@ def erasure_summary(table: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        ``method, n, share, target_lost, kept_lost, selectivity, chance``: a row for each of LEACE, mean projection and
-        random directions; for latents at the fewest that bring the target to chance or, if none do, at the number
+        ``method, n, share, target_lost, kept_lost, selectivity, at_chance``: a row for each of LEACE, mean projection
+        and random directions; for latents at the fewest that bring the target to chance or, if none do, at the number
         where they are most selective; for random latents at the most there were. ``target_lost`` is the share of the
         way from the untouched score to chance, ``kept_lost`` the mean of it over the labels to keep, `selectivity`
-        their difference (1: all of the target and nothing else), ``chance`` whether the target's interval holds
+        their difference (1: all of the target and nothing else), `at_chance` whether the target's interval holds
         chance or lies below.
     """
     untouched = table[table.method == UNTOUCHED].set_index("label").score
@@ -337,7 +342,7 @@ def erasure_summary(table: pd.DataFrame) -> pd.DataFrame:
                 "target_lost": target.lost,
                 "kept_lost": kept,
                 "selectivity": target.lost - kept,
-                "chance": bool(target.low <= target.chance),
+                "at_chance": bool(target.low <= target.chance),
             }
         )
     found = pd.DataFrame(rows)

@@ -17,15 +17,12 @@ from otoscope.interventions.edits import Edit, replaced_by, through
 from otoscope.interventions.readouts import Readout
 from otoscope.interventions.respond import Edits, answers, check_sae, sae_columns, scores
 from otoscope.probing import mean_interval
-from otoscope.results import table_of
+from otoscope.results import MEAN, RECONSTRUCTION, UNTOUCHED, ZERO, table_of
 
 if TYPE_CHECKING:
     from otoscope.encoders.encoder import Encoder
     from otoscope.encoders.tokens import Layer
     from otoscope.saes.base import SparseAutoencoder
-
-UNTOUCHED, RECONSTRUCTION, MEAN, ZERO = "untouched", "reconstruction", "mean", "zero"
-"""The values of ``replaced_by``."""
 
 
 def splice(

@@ -25,15 +25,12 @@ from otoscope.interventions.edits import (
 from otoscope.interventions.readouts import Readout
 from otoscope.interventions.respond import Edits, answers, scores
 from otoscope.probing import mean_interval
+from otoscope.results import LATENTS, RANDOM_DIRECTION, RANDOM_LATENTS, RAW_DIRECTION
 
 if TYPE_CHECKING:
     from otoscope.encoders.encoder import Encoder
     from otoscope.encoders.tokens import Layer
     from otoscope.saes.base import SparseAutoencoder
-
-LATENTS, RANDOM_LATENTS = "latents", "random latents"
-RAW_DIRECTION, RANDOM_DIRECTION = "raw direction", "random direction"
-"""The values of ``by`` that `pushes` makes."""
 
 COLUMNS = ("layer", "by", "dose", "readout", "measure", "value", "low", "high", "n_clips", "n_groups")
 
