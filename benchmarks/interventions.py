@@ -1,15 +1,15 @@
 """What happens in Whisper tiny.en when a layer is replaced, a label erased, a transcript steered?
 
-Run ``python benchmarks/interventions.py --whisper FOLDER --librispeech FOLDER --frames STORE --means STORE --clips
-CSV``; killed, it goes on where it was, and tables grow as it goes. STORE of frames: LibriSpeech's 351 recordings by
-``otoscope extract ... --pool frames --layers all``; of means: FSDD's takes 0 to 19 by ``--pool mean``, CSV its
-clips with columns digit, speaker.
+Run ``python benchmarks/interventions.py --whisper FOLDER --frames STORE --speech CSV --means STORE --digits CSV``;
+killed, it goes on where it was, and tables grow as it goes. STORE of frames: LibriSpeech's 351 recordings by ``otoscope
+extract ... --pool frames --layers all``, CSV its clips with a column speaker; of means: FSDD's takes 0 to 19 by
+``--pool mean``, CSV its clips with columns digit, speaker.
 
 - ``erase``: layers 2 and 4. Digit: two of six speakers are held out, a pair in each of three turns; speaker: every
   fourth take of each. Dictionaries of clip means, latents, LEACE and probes see the training side alone; so do they
   for each turn anew.
-- ``splice``: layers 2 and 4, frame dictionaries of 251 speakers (train-clean-100), heard by ten others (test-other).
-- ``steer``: layer 4, words heard where nobody speaks, before and after, and what it changes on speech.
+- ``splice``: frame dictionaries of the training side's speakers, heard on clips of others, one a speaker.
+- ``steer``: words heard where nobody speaks, before and after, and what it changes on speech.
 
 States before the edited layer are kept, so a pass costs what comes after it. Tokens past a clip's end (Whisper pads
 to 30 s) are left alone: the dictionaries never saw them.
@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +41,9 @@ from otoscope.saes import (
     train_saes,
 )
 
-SPARSITIES = (0.75, 0.95, 0.99)
 HEADLINE = 0.95
+SHARES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)
+"""Of the living latents, how many are erased."""
 
 
 def main() -> None:
@@ -52,7 +53,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    for name in ("whisper", "librispeech", "frames", "means", "clips"):
+    for name in ("whisper", "frames", "speech", "means", "digits"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(""))
     parser.add_argument(
@@ -62,12 +63,13 @@ def main() -> None:
         help="Dictionaries and answers are kept here.",
     )
     parser.add_argument("--parts", nargs="+", default=["erase", "splice", "steer"])
-    parser.add_argument("--speech", type=int, default=2, help="Clips of each of the ten speakers.")
+    parser.add_argument("--voices", type=int, default=60, help="Speakers that are heard.")
     parser.add_argument("--seconds", type=float, default=6.0, help="Of speech, at most.")
     parser.add_argument("--noises", type=int, default=300)
     parser.add_argument("--rows", type=int, default=80_000, help="Frames that a dictionary learns from.")
     parser.add_argument("--epochs", type=int, default=6, help="Passes over them.")
-    parser.add_argument("--layers", type=int, nargs="+", default=[4, 2])
+    parser.add_argument("--layers", type=int, nargs="+", default=[4, 2], help="Steering takes the first.")
+    parser.add_argument("--sparsities", type=float, nargs="+", default=[0.75, 0.95, 0.99], help="Of frames.")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -105,7 +107,7 @@ def dictionaries(
     folder: Path,
     x: Callable[[], np.ndarray],
     layer: int,
-    sparsities: tuple[float, ...],
+    sparsities: Sequence[float],
     n_latents: int,
     **how,
 ) -> dict[float, SparseAutoencoder]:
@@ -128,7 +130,7 @@ def dictionaries(
 def erase_labels(options: argparse.Namespace) -> None:
     """Take out digit and keep speaker, and the reverse, at two layers, in three turns."""
     store = oto.Activations.open(str(options.means))
-    clips = pd.read_csv(options.clips).set_index("clip_id").loc[store.rows.clip_id].reset_index()
+    clips = pd.read_csv(options.digits).set_index("clip_id").loc[store.rows.clip_id].reset_index()
     speakers = sorted(clips.speaker.unique())
     rows = Rows(options.out / "erasure.csv")
     for seed in options.seeds:
@@ -154,7 +156,8 @@ def erase_labels(options: argparse.Namespace) -> None:
                     )
 
                 erase(
-                    x, codes_of(sae, x), sae, target=target, keep={other: concepts[other]}, seed=seed, on_rows=add,
+                    x, codes_of(sae, x), sae, target=target, keep={other: concepts[other]}, seed=seed,
+                    shares=SHARES, on_rows=add,
                     done=lambda method, n, about=about: rows.has(**about, method=method, n=n),
                 )  # fmt: skip
 
@@ -200,38 +203,37 @@ class Ear:
         return answer
 
 
+def voices(options: argparse.Namespace) -> pd.DataFrame:
+    """Return LibriSpeech's clips with a split by speaker."""
+    return oto.load_clips(str(options.speech), group="speaker")
+
+
 def speech(options: argparse.Namespace) -> tuple[list[np.ndarray], list[str]]:
-    """Return clips of the ten speakers of test-other, cut short, and who speaks."""
-    paths = sorted(options.librispeech.glob("*.flac"))
-    who = pd.Series([path.name.split("-")[0] for path in paths])
-    many = who.map(who.value_counts()) == 10
-    frame = pd.DataFrame({"path": paths, "who": who})[many].groupby("who").head(options.speech)
-    return [read_audio(path, sample_rate=16_000, stop_s=options.seconds)[0] for path in frame.path], list(
-        frame.who
-    )
+    """Return clips of speakers that no dictionary has heard, one each, cut short, and who speaks."""
+    table = voices(options).query("split == 'test'").groupby("group").head(1).head(options.voices)
+    sound = [read_audio(path, sample_rate=16_000, stop_s=options.seconds)[0] for path in table.path]
+    return sound, list(table.group)
 
 
-def frames(options: argparse.Namespace, layer: int, *, of: str = "train") -> np.ndarray:
-    """Return frames, evenly drawn, float32, of the 251 speakers of train-clean-100, or "test": of the ten others."""
+def frames(options: argparse.Namespace, layer: int, *, of: str = "train", most: int = 0) -> np.ndarray:
+    """Return frames of a side's speakers, evenly drawn, float32."""
     store = oto.Activations.open(str(options.frames))
-    who = store.rows.clip_id.str.split("-").str[0]
-    once = store.rows.clip_id.groupby(who).transform("nunique") == 1
-    own = np.flatnonzero(once if of == "train" else ~once)
-    n = min(options.rows if of == "train" else 10_000, len(own))
-    chosen = np.sort(np.random.default_rng(0).choice(own, n, replace=False))
+    split = voices(options).set_index("clip_id").split
+    own = np.flatnonzero(store.rows.clip_id.map(split) == of)
+    chosen = np.sort(np.random.default_rng(0).choice(own, min(most or options.rows, len(own)), replace=False))
     return np.asarray(store.layer(layer)[:])[chosen].astype(np.float32)
 
 
 def frame_dictionaries(options: argparse.Namespace, layer: int) -> dict[float, SparseAutoencoder]:
     """Return dictionaries of 1,024 latents of frames."""
     return dictionaries(
-        options.work / "frames", lambda: frames(options, layer), layer, SPARSITIES, 1024, epochs=options.epochs,
-        batch_size=256,
+        options.work / "frames", lambda: frames(options, layer), layer, options.sparsities, 1024,
+        epochs=options.epochs, batch_size=256,
     )  # fmt: skip
 
 
 def splice_layers(options: argparse.Namespace) -> None:
-    """Replace layers by reconstructions, mean and zero; transcripts of ten speakers."""
+    """Replace layers by reconstructions, mean and zero; transcripts of unheard speakers."""
     rows = Rows(options.out / "splice.csv")
     quality = Rows(options.out / "dictionaries.csv")
     ear, (waveforms, who) = Ear(options), speech(options)
@@ -243,20 +245,27 @@ def splice_layers(options: argparse.Namespace) -> None:
         if rows.has(layer=layer):
             continue
         found = frame_dictionaries(options, layer)
-        held_out = frames(options, layer, of="test")
+        held_out = frames(options, layer, of="test", most=10_000)
         for sparsity, sae in found.items():
             fit = reconstruction_metrics(sae, held_out)
             measured = {"layer": layer, "sae": sae.config.name, "sparsity": sparsity, "k": sae.config.active}
-            measured |= {"fvu": fit.fvu, "dead_fraction": fit.dead_fraction, "rows": options.rows}
-            quality.add(pd.DataFrame([measured | {"epochs": options.epochs}]))
+            how = {name: sae.about["training"][name] for name in ("rows", "epochs", "batch_size")}
+            measured |= {"fvu": fit.fvu, "dead_fraction": fit.dead_fraction, **how}
+            quality.add(pd.DataFrame([measured]))
         saes = {sae.config.name: sae for sae in found.values()}
-        saes[f"untrained {found[HEADLINE].config.name}"] = make_untrained(found[HEADLINE])
+        middle = headline(found)
+        saes[f"untrained {middle.config.name}"] = make_untrained(middle)
         table = splice(
             ear.encoder, waveforms, ear.words, layer, saes, mean=frames(options, layer).mean(0), groups=who,
             plain=plain, answer=ear.again(waveforms, states, plain),
             on_done=lambda name, t: say(f"{name}: {t[['loss', 'kl', 'changed_words']].mean().round(3).to_dict()}"),
         )  # fmt: skip
         rows.add(table)
+
+
+def headline(found: dict[float, SparseAutoencoder]) -> SparseAutoencoder:
+    """Return the dictionary whose sparsity is nearest to the usual one."""
+    return found[min(found, key=lambda sparsity: abs(sparsity - HEADLINE))]
 
 
 def make_untrained(sae: SparseAutoencoder) -> SparseAutoencoder:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from interventions import HEADLINE, Ear, Rows, frame_dictionaries, frames, say, speech
+from interventions import Ear, Rows, frame_dictionaries, frames, headline, say, speech
 from scipy.signal import chirp, lfilter
 
 from otoscope.interventions import (
@@ -29,7 +29,7 @@ from otoscope.saes import SparseAutoencoder, codes_of
 KINDS = (
     "silence", "white", "pink", "brown", "hum", "swelling", "coloured", "melody", "knocks", "sweeps",
 )  # fmt: skip
-LAYER, N_LATENTS, BATCH = 4, 20, 30
+N_LATENTS, BATCH = 20, 20
 MEASURES = ("any_words", "false_words", "no_speech", "changed_words", "loss")
 
 
@@ -83,9 +83,10 @@ def _resonance(wave: np.ndarray, centre_hz: float, width_hz: float, rate: int) -
 
 
 def steer_noise(options: argparse.Namespace) -> None:
-    """Push layer 4 towards noise, or switch speech's latents off: fewer words on noise? and what does speech lose?"""
-    ear = Ear(argparse.Namespace(**vars(options) | {"layers": [LAYER]}))
-    by = ways(options, ear, frame_dictionaries(options, LAYER)[HEADLINE])
+    """Push a layer towards noise, or switch speech's latents off: fewer words on noise? and what does speech lose?"""
+    layer = options.layers[0]
+    ear = Ear(argparse.Namespace(**vars(options) | {"layers": [layer]}))
+    by = ways(options, ear, headline(frame_dictionaries(options, layer)), layer)
     waveforms, who = speech(options)
     sound = noises(options.noises, seed=1)
     batches = [("speech", waveforms, who)]
@@ -101,22 +102,22 @@ def steer_noise(options: argparse.Namespace) -> None:
         for (name, dose), edit in by.items():
             if kept.has(clips=clips, side=sides[-1], by=name, dose=dose):
                 continue
-            found = scores(ear.words, plain, plain if edit is None else answer({LAYER: edit}))
+            found = scores(ear.words, plain, plain if edit is None else answer({layer: edit}))
             found = found[[measure for measure in MEASURES if measure in found]]
             kept.add(found.assign(clips=clips, side=sides, by=name, dose=dose))
             say(f"{clips} {sides[-1]} {name} {dose}: {found.mean().round(3).to_dict()}")
-        _table(kept.table).to_csv(options.out / "steering.csv", index=False, float_format="%.6g")
+        _table(kept.table, layer).to_csv(options.out / "steering.csv", index=False, float_format="%.6g")
 
 
 def ways(
-    options: argparse.Namespace, ear: Ear, sae: SparseAutoencoder
+    options: argparse.Namespace, ear: Ear, sae: SparseAutoencoder, layer: int
 ) -> dict[tuple[str, float], Edit | None]:
-    """Return what to steer by: all is chosen on other noises and on frames of the 251 speakers."""
+    """Return what to steer by: all is chosen on other noises and on frames of the training speakers."""
     with torch.no_grad():
         heard = [
-            ear.encoder.hidden_states(wave[None], [LAYER])[LAYER][0, :500] for wave in noises(20, seed=2)
+            ear.encoder.hidden_states(wave[None], [layer])[layer][0, :500] for wave in noises(10, seed=2)
         ]
-    states, of_speech = torch.cat(heard).numpy(), frames(options, LAYER)[::4]
+    states, of_speech = torch.cat(heard).numpy(), frames(options, layer, most=10_000)
     x = np.concatenate([states, of_speech])
     is_noise = np.arange(len(x)) < len(states)
     codes = codes_of(sae, x)
@@ -139,7 +140,7 @@ def ways(
     return by
 
 
-def _table(kept: pd.DataFrame) -> pd.DataFrame:
+def _table(kept: pd.DataFrame, layer: int) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for (clips, by, dose), own in kept.groupby(["clips", "by", "dose"], sort=False):
         for measure in MEASURES:
@@ -148,7 +149,7 @@ def _table(kept: pd.DataFrame) -> pd.DataFrame:
             )
             rows.append(
                 {
-                    "layer": LAYER, "clips": clips, "by": by, "dose": dose, "measure": measure, "value": found.value,
+                    "layer": layer, "clips": clips, "by": by, "dose": dose, "measure": measure, "value": found.value,
                     "low": found.low, "high": found.high, "n_clips": len(own), "n_groups": found.n_groups,
                 }
             )  # fmt: skip

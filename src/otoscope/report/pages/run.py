@@ -37,9 +37,9 @@ def write_report(run: str | Path | RunDirectory, *runs: str | Path | RunDirector
     Parameters
     ----------
     run : RunDirectory, str or Path
-        What `otoscope.run` returned, or a run's directory. Gets ``figures/figure1.png`` and ``.pdf`` to ``figure4`` (``figure6`` with interventions) and
-        ``report.html``; figures whose tables are missing are left out, and the page says why. Where the paper has
-        numbers to compare with, also ``results/published_comparison.csv``.
+        What `otoscope.run` returned, or a run's directory. Gets ``figures/figure1.png`` and ``.pdf`` to ``figure4``,
+        with interventions to ``figure6``, and ``report.html``; figures whose tables are missing are left out, and the
+        page says why. Where the paper has numbers to compare with, also ``results/published_comparison.csv``.
     *runs : RunDirectory, str or Path
         More runs. Then the first gets ``comparison.html`` instead: headline numbers, claims and figures of all of
         them, and what differs between them.

@@ -46,9 +46,9 @@ def _splice(run: Run) -> Table | None:
     first = table.iloc[0]
     note = (
         f"The model heard {wording.count(int(first.n_clips), 'test clip')} of "
-        f"{wording.count(int(first.n_groups), 'group')} again, a layer's states replaced on the way, and was asked for: "
-        f"{first.readout}. Recovered: 100\u00a0% as untouched, 0\u00a0% as with zeros in its place. Intervals are for "
-        "clips of new groups."
+        f"{wording.count(int(first.n_groups), 'group')} again, a layer's states replaced on the way, and was asked "
+        f"for: {first.readout}. Recovered: 100\u00a0% as untouched, 0\u00a0% as with zeros in its place. Intervals are "
+        "for clips of new groups."
     )
     return laid_out(
         "Splice test: what the model does on reconstructions",
@@ -78,9 +78,9 @@ def _erasure(run: Run) -> Table | None:
     erasure = run.table("erasure")
     by_clip = [] if erasure is None else list(erasure.loc[erasure["held_out"] == "clips", "label"].unique())
     note = (
-        f"“{table['target'].iloc[0]}” taken out of the layer, and fresh probes trained on what is left. Gone: the share "
-        "of the way from the untouched score down to chance. Latents are ranked on training rows, set to their mean "
-        "there, and shown at the fewest that bring the target to chance or, if none do, where they are most selective; "
+        f"“{table['target'].iloc[0]}” taken out of the layer, and fresh probes trained on what is left. Gone: the "
+        "share of the way from the untouched score down to chance. Latents are ranked on training rows, set to their "
+        "mean there, and shown at the fewest that bring the target to chance or, if none do, where they are most selective; "
         "random latents, of equal frequency, at the most there were. Selectivity: the target's share less the others', "
         "1 where all of the one and nothing of the others is gone."
     )

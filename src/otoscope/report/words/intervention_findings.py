@@ -60,7 +60,8 @@ def _by_latents(rows: pd.DataFrame) -> str:
     kept, target = (wording.percent(rows[name].mean(), 0) for name in ("kept_lost", "target_lost"))
     if rows["at_chance"].all():
         return f"{share} of the living latents must go before it is at chance, and {kept} of the other labels goes too"
-    return f"no number of latents brings it to chance in every seed (most selective: {share}, {target} of it gone, {kept} of the others)"
+    best = f"most selective: {share}, {target} of it gone, {kept} of the others"
+    return f"no number of latents brings it to chance in every seed ({best})"
 
 
 def _by_leace(rows: pd.DataFrame) -> str:
