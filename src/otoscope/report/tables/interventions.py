@@ -80,7 +80,7 @@ def _erasure(run: Run) -> Table | None:
     note = (
         f"“{table['target'].iloc[0]}” taken out of the layer, and fresh probes trained on what is left. Gone: the "
         "share of the way from the untouched score down to chance. Latents are ranked on training rows, set to their "
-        "mean there, and shown at the fewest that bring the target to chance or, if none do, where they are most selective; "
+        "mean there, and shown at the fewest that bring the target to chance or, if none do, at their most selective; "
         "random latents, of equal frequency, at the most there were. Selectivity: the target's share less the others', "
         "1 where all of the one and nothing of the others is gone."
     )
