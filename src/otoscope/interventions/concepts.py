@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -305,12 +306,7 @@ def _ways(
             drawn = matched_latents(density[alive], [place[latent] for latent in ranked[:n]], seed=seed)
             chosen[RANDOM_LATENTS] = alive[drawn]
         for method, latents in chosen.items():
-            yield (
-                method,
-                n,
-                n / len(alive),
-                lambda latents=latents: erase_latents(x, codes, sae, latents, to=mean[latents]),
-            )
+            yield method, n, n / len(alive), partial(erase_latents, x, codes, sae, latents, to=mean[latents])
 
 
 def erasure_summary(table: pd.DataFrame) -> pd.DataFrame:
@@ -346,12 +342,12 @@ def erasure_summary(table: pd.DataFrame) -> pd.DataFrame:
             }
         )
     found = pd.DataFrame(rows)
-    kept = []
+    shown = []
     for method, own in found.groupby("method", sort=False):
         if method == LATENTS:
             curve = table[table.method == LATENTS].rename(columns={"n": "n_latents"})
-            n = needed_for_chance(curve)
-            kept.append(own[own.n == n] if n is not None else own.nlargest(1, "selectivity"))
+            needed = needed_for_chance(curve)
+            shown.append(own[own.n == needed] if needed is not None else own.nlargest(1, "selectivity"))
         else:
-            kept.append(own.nlargest(1, "n"))
-    return pd.concat(kept, ignore_index=True)
+            shown.append(own.nlargest(1, "n"))
+    return pd.concat(shown, ignore_index=True)

@@ -110,7 +110,7 @@ def _erase(
     """Erase the label from each studied layer by the dictionaries nearest to `null_sparsity`, all their seeds."""
     from otoscope.interventions import Concept, clip_means, erase
 
-    settings = run.spec.interventions
+    settings, erased = run.spec.interventions, str(run.spec.interventions.erase)
     view = views[name].measure
     found = []
     for layer, folders in trained[name].items():
@@ -121,13 +121,13 @@ def _erase(
                     x,
                     codes,
                     own.sae,
-                    target=Concept.of(rows, settings.erase),
+                    target=Concept.of(rows, erased),
                     keep={label: Concept.of(rows, label) for label in settings.keep},
                     shares=settings.shares,
                     seed=own.sae.seed or 0,
                     on_rows=lambda _: bar.advance(),
                 )
-            about = {"encoder": name, "layer": layer, "target": settings.erase, **own.columns}
+            about = {"encoder": name, "layer": layer, "target": erased, **own.columns}
             found.append(table.assign(**about))
     return found
 
@@ -140,7 +140,7 @@ def _steer(
     from otoscope.saes import codes_of
 
     settings = run.spec.interventions
-    column, _, wanted = settings.steer.partition("=")
+    column, _, wanted = str(settings.steer).partition("=")
     encoder, readout, heard = _asked(run, clips, name, views)
     waveforms, truth = waveforms_of(heard, encoder), _truth(run, heard)
     plain = answers(encoder, waveforms, readout)
