@@ -51,12 +51,8 @@ def test_examples_of_public_functions_run(name, tmp_path, monkeypatch):
 def undone(monkeypatch, tmp_path):
     """A folder of its own, and registries that are as before afterwards."""
     monkeypatch.chdir(tmp_path)
-    for registry in (DATASETS, SAES):
+    for registry in (DATASETS, FAMILIES, SAES):
         monkeypatch.setattr(registry, "_own", dict(registry._own))
-    before = dict(FAMILIES)
-    yield
-    FAMILIES.clear()
-    FAMILIES.update(before)
 
 
 @pytest.mark.parametrize("section", SECTIONS)

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from otoscope import tables
 from otoscope.errors import InputError
 from otoscope.tables import read_tab_separated, read_table, seconds
 
@@ -135,3 +136,18 @@ def test_times_as_people_write_them(text, found):
 def test_times_that_are_not_certain_are_refused_with_their_row(text):
     with pytest.raises(InputError, match=r"'start_s' is .* in row 2"):
         seconds(pd.Series(["1", text], dtype=object), of="'start_s'")
+
+
+@pytest.mark.parametrize("damage", ["gone", "empty", "half", "text", "a bit of a number"])
+def test_a_table_of_ours_that_was_damaged_is_refused(tmp_path, damage):
+    file = tmp_path / "latents.parquet"
+    content = tables.parquet_bytes(pd.DataFrame({"latent": range(1000), "max": np.linspace(0, 1, 1000)}))
+    changed = bytearray(content)
+    changed[2000] ^= 1
+    file.write_bytes(content)
+    assert tables.read_parquet(file)["max"].iloc[-1] == 1
+    damaged = {"gone": None, "empty": b"", "half": content[: len(content) // 2], "text": b"hello\\n"}
+    found = damaged.get(damage, bytes(changed))
+    file.unlink() if found is None else file.write_bytes(found)
+    with pytest.raises(InputError, match=r"latents\.parquet.*make it again"):
+        tables.read_parquet(file)

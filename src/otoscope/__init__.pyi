@@ -18,7 +18,7 @@ from .datasets import load_clips
 from .encoders import Encoder, load_encoder
 from .errors import OtoscopeError
 from .experiment import run
-from .explorer import write_explorer
+from .explorer import open_latents, write_explorer
 from .factors import compute_factors
 from .latents import describe_latents
 from .report import write_report
@@ -46,6 +46,7 @@ __all__ = [
     "latents",
     "load_clips",
     "load_encoder",
+    "open_latents",
     "probing",
     "report",
     "run",

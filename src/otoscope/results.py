@@ -593,11 +593,13 @@ def _cast(column: pd.Series, kind: Kind) -> pd.Series:
     if kind == "text":
         return column
     numbers = pd.to_numeric(column.where(column != "", "nan"), errors="coerce").astype(float)
-    strange = column[numbers.isna() & ~column.str.lower().isin(("", "nan"))]
-    if len(strange):
-        raise ValueError(repr(strange.iloc[0]))
-    whole = kind == "count" and not numbers.isna().any()
+    unread = column[numbers.isna()]
+    strange = [text for text in unread if text.lower() not in ("", "nan")]
+    if strange:
+        raise ValueError(repr(strange[0]))
+    if kind != "count" or len(unread):
+        return numbers
     odd = numbers[(numbers != numbers.round()) | (numbers.abs() > 2**53)]
-    if whole and len(odd):
+    if len(odd):
         raise ValueError(f"{odd.iloc[0]:g}")
-    return numbers.astype("int64") if whole else numbers
+    return numbers.astype("int64")

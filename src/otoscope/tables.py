@@ -254,6 +254,31 @@ def _typed(cells: list, measured: bool) -> pd.Series:
     return found.astype(np.int64) if whole and found.notna().all() else found
 
 
+def parquet_bytes(table: pd.DataFrame) -> bytes:
+    """Return a table, without its index, as the content of a parquet file whose pages carry checksums."""
+    return table.to_parquet(None, index=False, write_page_checksum=True)
+
+
+def read_parquet(path: str | os.PathLike) -> pd.DataFrame:
+    """Read a table that `parquet_bytes` made, its checksums checked.
+
+    Raises
+    ------
+    InputError
+        If it is missing, no parquet file, or damaged.
+    """
+    import pandas as pd
+
+    if not os.path.isfile(path):
+        raise InputError(f"'{path}' is missing; make it again with the command that made its folder")
+    try:
+        return pd.read_parquet(path, page_checksum_verification=True)
+    except Exception as error:  # pandas' and pyarrow's errors on what is damaged may be anything
+        raise InputError(
+            f"'{path}' is damaged, or no parquet file; make it again with the command that made its folder"
+        ) from error
+
+
 def _typed_parquet(path: Path, text: Collection[str] | Literal["all"]) -> pd.DataFrame:
     import pandas as pd
     import pyarrow.parquet as pq

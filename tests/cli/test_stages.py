@@ -64,6 +64,19 @@ def test_probe(work, capsys):
     assert "accuracy" in capsys.readouterr().out
 
 
+def test_probe_by_folds(work, capsys):
+    """Every group is scored, where the split tests a fifth of them."""
+    asked = ["--clips", work / "clips.csv", "--label", "technique", "--folds"]
+    call("probe", work / "store", *asked, "--out", work / "folds.csv")
+    table, clips = pd.read_csv(work / "folds.csv"), pd.read_csv(work / "clips.csv")
+    assert list(table.layer) == [1, 2]
+    assert set(table.groups) == {"all"}
+    assert set(table.n_groups) == {clips.group.nunique()}
+    assert set(table.n_test) == {len(clips)}
+    call("probe", work / "store", *asked, "--guide", code=2)
+    assert "--folds" in capsys.readouterr().err
+
+
 def test_layer_guide(work, tiny_encoder):
     label = ["--clips", work / "clips.csv", "--label", "technique", "--guide", "--out", work / "guide.csv"]
     call("probe", work / "store", *label)

@@ -50,6 +50,8 @@ def settings(tmp_path_factory) -> list[str]:
         "probing.regularisation=[0.01]",
         "disentanglement.alphas=[0.1, 0.02]",
         "disentanglement.folds=3",
+        "disentanglement.nulls=[untrained, random, label]",  # tests/experiment/test_run.py has them all
+        "disentanglement.infomec=none",
     ]
 
 
@@ -159,6 +161,8 @@ def test_ablation_turns_each_rule_alone(tiny_encoder, tmp_path_factory, tmp_path
         "saes.epochs=3",
         "probing.epochs=5",
         "probing.few_latents=[]",
+        "disentanglement.nulls=[untrained, random]",
+        "disentanglement.infomec=none",
     ]
     table = ablate("paper-demo", out=tmp_path, settings=settings).set_index("number")
     assert list(table.index) == list(range(26))

@@ -32,6 +32,26 @@ def download(
 
 
 @app.command()
+def convert(
+    checkpoint: Annotated[Path, typer.Argument(help="The file, as its authors published it.")],
+    out: Annotated[Path, typer.Option(help="The folder to make, which `load_encoder` and specs take.")],
+    stats: Annotated[
+        Path | None, typer.Option(help="MusicFM's only: its statistics, such as msd_stats.json.")
+    ] = None,
+    hop_samples: Annotated[
+        int | None, typer.Option(help="PaSST's only: the spectrogram's hop; 100 or 160 for stfthop variants.")
+    ] = None,
+) -> None:
+    """Make a folder of a model that is published as a pickle (BEATs, MusicFM, PaSST); no code in it is run."""
+    from otoscope.encoders.convert import convert as run_conversion
+    from otoscope.encoders.families import FAMILIES
+
+    family = run_conversion(checkpoint, out, stats=stats, hop_samples=hop_samples)
+    print(f"{family}: {out}")
+    print(f"Licence: {FAMILIES.get(family).licence}")
+
+
+@app.command()
 def validate(
     what: Annotated[
         str,

@@ -45,6 +45,10 @@ def extract(
         str | None, typer.Option(help="i/n: make every n-th shard only, so that n processes fill one store.")
     ] = None,
     revision: Annotated[str | None, typer.Option(help="Of the model on the hub.")] = None,
+    window_s: Annotated[
+        float | None,
+        typer.Option(help="Whisper's only: give it so many seconds, not 30; its states are others."),
+    ] = None,
     group: GroupOption = None,
     skip_unreadable: SkipOption = False,
 ) -> None:
@@ -54,7 +58,7 @@ def extract(
     from otoscope.encoders import load_encoder
 
     table = read_clips(clips, group=group, skip_unreadable=skip_unreadable)
-    model = load_encoder(encoder, device=device, precision=precision, revision=revision)
+    model = load_encoder(encoder, device=device, precision=precision, revision=revision, window_s=window_s)
     say_notes(band_notes(table, model.sample_rate, encoder))
     store = run_extraction(
         table,

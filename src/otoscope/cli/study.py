@@ -53,6 +53,14 @@ def probe(
             "store has frames, attention over time add to it.",
         ),
     ] = False,
+    folds: Annotated[
+        bool,
+        typer.Option(
+            "--folds",
+            help="Score all groups, each by a probe that has not heard it, instead of those of the test side: for "
+            "tables of few groups.",
+        ),
+    ] = False,
     label_kind: Annotated[
         LabelKindName | None,
         typer.Option(
@@ -65,8 +73,11 @@ def probe(
 
     from otoscope.activations import Activations
     from otoscope.clips import check_label, label_notes
-    from otoscope.probing import layer_guide, probe_all, probe_row
+    from otoscope.compute import progress
+    from otoscope.probing import fold_table, layer_guide, probe_all, probe_folds, probe_row
 
+    if guide and folds:
+        raise InputError("--guide picks a layer on the validation side, --folds has none: give one of them")
     check_out(out)
     activations = Activations.open(store)
     table = read_clips(clips, group=group, label=label)
@@ -78,6 +89,15 @@ def probe(
     if guide:
         frames = rows.clip_id + "#" + rows.crop.astype(str) if "time_s" in rows else None
         result = layer_guide(layers, rows[label], kind=kind, clips=frames, **sides)
+    elif folds:
+        with progress("probing layers", len(layers), unit="layers") as bar:
+            scored = []
+            for layer, x in layers.items():
+                found = fold_table(probe_folds(x, rows[label], groups=rows.group.to_numpy(), kind=kind))
+                scored.append(found.assign(layer=layer))
+                bar.advance(1)
+        result = pd.concat(scored, ignore_index=True)
+        result.insert(0, "layer", result.pop("layer"))
     else:
         found = probe_all(layers, rows[label], kind=kind, **sides)
         result = pd.DataFrame([{"layer": layer, **probe_row(fitted)} for layer, fitted in found.items()])

@@ -11,6 +11,7 @@ import typer
 
 from otoscope.errors import InputError
 from otoscope.files import check_writable, write_bytes, write_text
+from otoscope.tables import parquet_bytes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,7 +73,7 @@ def check_out(out: Path | None, *suffixes: str) -> None:
 
 def write_table(table: pd.DataFrame, out: Path) -> None:
     if out.suffix == ".parquet":
-        write_bytes(out, table.to_parquet(None, index=False))
+        write_bytes(out, parquet_bytes(table))
     else:
         write_text(out, table.to_csv(index=False))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,11 +15,15 @@ from torch import nn
 
 from otoscope.compute import pick_device
 from otoscope.contents import content
+from otoscope.encoders.buffers import audit_buffers
 from otoscope.encoders.encoder import Encoder
-from otoscope.encoders.families import FAMILIES, Family
-from otoscope.encoders.load import folder_files
+from otoscope.encoders.families import FAMILIES, Family, WrittenFamily
+from otoscope.encoders.folders import model_files
+from otoscope.encoders.written import build_written, listed
 from otoscope.errors import ModelError, nearest
 from otoscope.files import read_mapping
+
+_LOG = logging.getLogger(__name__)
 
 NOT_USED_IN_EVAL = ("masked_spec_embed",)
 """Weights that only training reads: their absence changes nothing here."""
@@ -32,6 +37,7 @@ def load_folder(
     device: str = "auto",
     precision: str = "float32",
     as_family: str | None = None,
+    window_s: float | None = None,
 ) -> Encoder:
     """Load the model in `folder`; see `otoscope.load_encoder` for what can go wrong.
 
@@ -44,28 +50,48 @@ def load_folder(
         raise ModelError(f"{folder} is no model's folder: it holds no config.json")
     raw_config = read_mapping(folder / "config.json", error=ModelError)
     model_type = _model_type(raw_config, as_family, folder)
-    family = FAMILIES[model_type]
-    settings = _preprocessor(folder, raw_config, model_type)
+    family = FAMILIES.get(model_type)
+    settings = _preprocessor(folder, raw_config, family)
+    if window_s is not None:
+        if model_type != "whisper":
+            raise ModelError(
+                f"window_s is Whisper's, which is given 30 s otherwise; this model is '{model_type}'"
+            )
+        settings["window_s"] = window_s
     place = pick_device(device)
+    kind = family.model_class if isinstance(family, Family) else family.build.__name__
     try:
-        config = _config(family, raw_config)
+        if isinstance(family, WrittenFamily):
+            config: Any = {**family.defaults, **raw_config}
+            model, skipped = build_written(folder, family, config)
+        else:
+            config = _config(family, raw_config)
+    except ModelError:
+        raise
     except Exception as error:  # transformers' checks raise what they like
         raise ModelError(
-            f"{folder}: config.json cannot be that of a {family.model_class} ({_first_line(error)})"
+            f"{folder}: config.json cannot be that of a {kind} ({_first_line(error)})"
         ) from error
-    model, skipped = _load_weights(folder, family, config, may_drop=as_family is not None)
+    if isinstance(family, Family):
+        model, skipped = _load_weights(folder, family, config, may_drop=as_family is not None)
     try:
         fitting = family.fit(model, config, settings)
     except ModelError:
         raise
     except Exception as error:
         raise ModelError(
-            f"{folder}: its configurations ask for what a {family.model_class} cannot do ({_first_line(error)})"
+            f"{folder}: its configurations ask for what a {kind} cannot do ({_first_line(error)})"
         ) from error
     if source is None:
         source = {"model": name, "weights_sha256": _files_hash(folder)}
     if as_family is not None:
         source = {**source, "as_family": as_family}
+    if window_s is not None:
+        source = {**source, "window_s": window_s, "positions": "cut"}
+    if isinstance(family, WrittenFamily):
+        source = {"licence": family.licence, **source}
+    if "NC" in source.get("licence", ""):
+        _LOG.warning("%s may not be used commercially: %s", name, source["licence"])
     return Encoder(
         replace(fitting, family=model_type, reentrant=family.reentrant),
         name=name,
@@ -77,10 +103,11 @@ def load_folder(
 
 
 def _model_type(config: Mapping[str, Any], as_family: str | None, folder: Path) -> str:
-    own = str(config.get("model_type"))
+    own = str(config.get("model_type") or _recognised(config))
     if own not in FAMILIES:
+        served = FAMILIES.names()
         raise ModelError(
-            f"{folder}: model type '{own}' is not served{nearest(own, FAMILIES)} (served: {', '.join(FAMILIES)}; "
+            f"{folder}: model type '{own}' is not served{nearest(own, served)} (served: {', '.join(served)}; "
             "any other module can be wrapped with Encoder.from_module)"
         )
     if as_family is None:
@@ -91,6 +118,19 @@ def _model_type(config: Mapping[str, Any], as_family: str | None, folder: Path) 
             f"only; this model is '{own}': leave as_family out"
         )
     return as_family
+
+
+def _recognised(config: Mapping[str, Any]) -> str | None:
+    """Return the model type of a configuration that names none, by what it says."""
+    for name in FAMILIES.names():
+        family = FAMILIES.get(name)
+        if (
+            isinstance(family, WrittenFamily)
+            and family.known_by
+            and all(k in config for k in family.known_by)
+        ):
+            return name
+    return None
 
 
 def _config(family: Family, raw_config: Mapping[str, Any]) -> Any:
@@ -132,11 +172,12 @@ def _load_weights(
     if missing or wrong_shape or (unexpected and not may_drop):
         raise ModelError(
             f"{folder}: the weights do not fit {family.model_class}. "
-            + _listed("missing", missing)
-            + _listed("of another shape", wrong_shape)
-            + _listed("without a place in it", unexpected)
+            + listed("missing", missing)
+            + listed("of another shape", wrong_shape)
+            + listed("without a place in it", unexpected)
             + "The checkpoint is incomplete, or config.json is another model's."
         )
+    audit_buffers(model, name=str(folder))
     return model, tuple(sorted(report["unexpected_keys"]))
 
 
@@ -147,7 +188,7 @@ def _inside(key: str, family: Family, prefix: str) -> bool:
     return key.split(".")[0] in family.parts
 
 
-def _preprocessor(folder: Path, config: Mapping[str, Any], model_type: str) -> dict[str, Any]:
+def _preprocessor(folder: Path, config: Mapping[str, Any], family: Family | WrittenFamily) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     if (folder / "preprocessor_config.json").exists():
         settings = read_mapping(folder / "preprocessor_config.json", error=ModelError)
@@ -155,6 +196,14 @@ def _preprocessor(folder: Path, config: Mapping[str, Any], model_type: str) -> d
         settings = read_mapping(folder / "processor_config.json", error=ModelError).get(
             "feature_extractor", {}
         )
+    if isinstance(family, WrittenFamily):
+        for rate in (settings.get("sampling_rate"), config.get("sampling_rate")):
+            if rate not in (None, family.sample_rate):
+                raise ModelError(
+                    f"{folder} says {rate!r} Hz, but {family.build.__name__} listens at {family.sample_rate} Hz: "
+                    "the folder is another model's"
+                )
+        return {**settings, "sampling_rate": family.sample_rate}
     if "sampling_rate" not in settings:
         raise ModelError(
             f"{folder} does not say at which rate the model listens: preprocessor_config.json is missing or lacks "
@@ -171,7 +220,7 @@ def _preprocessor(folder: Path, config: Mapping[str, Any], model_type: str) -> d
 def _files_hash(folder: Path) -> str:
     """Return the SHA-256 of the weight files and the configurations, names included."""
     digest = hashlib.sha256()
-    for path in folder_files(folder):
+    for path in model_files(folder):
         digest.update(path.name.encode())
         digest.update(bytes.fromhex(content(path).sha256))
     return digest.hexdigest()
@@ -181,13 +230,6 @@ def _first_line(error: Exception) -> str:
     if isinstance(error, IndexError | KeyError | TypeError | AttributeError):  # words for programmers
         return "a setting is missing, or not of the kind that it should be"
     return next(iter(str(error).splitlines()), "")[:200]
-
-
-def _listed(what: str, names: list[str]) -> str:
-    if not names:
-        return ""
-    more = f" and {len(names) - 4} more" if len(names) > 4 else ""
-    return f"{len(names)} {what}: {', '.join(names[:4])}{more}. "
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from otoscope import hub
+from otoscope.encoders.folders import model_files
 from otoscope.errors import ModelError, ProvenanceError, UnknownNameError, nearest
 from otoscope.registry import Registry
 
@@ -31,6 +32,7 @@ class Hub:
 
     name: str
     repo_id: str
+    licence: str = ""
 
     def fetch(self, revision: str | None) -> Path:
         """Return the folder of its files, fetched if they are not cached."""
@@ -42,8 +44,24 @@ class Hub:
 
         folder = self.fetch(revision)
         source = {"model": self.repo_id, "revision": folder.name}
+        if self.licence:
+            source["licence"] = self.licence
         return load_folder(
             folder, name=self.name, source=source, device=device, precision=precision, **options
+        )
+
+
+@dataclass(frozen=True)
+class ByHand:
+    """A model that is published as a pickle, which is converted before it is loaded."""
+
+    name: str
+    steps: str
+
+    def __call__(self, **options) -> Encoder:
+        raise ModelError(
+            f"'{self.name}' is published as a pickle, which is not read without being asked to: {self.steps}, "
+            "and give that folder"
         )
 
 
@@ -63,13 +81,75 @@ class Mini:
 
 
 ENCODERS.add("otoscope-mini", Mini(), "built in: a small HuBERT trained on synthetic singing, 16 kHz")
-for _name, _repo_id, _summary in (
-    ("ast", "MIT/ast-finetuned-audioset-10-10-0.4593", "Audio Spectrogram Transformer, AudioSet, 16 kHz"),
-    ("hubert-base", "facebook/hubert-base-ls960", "HuBERT base, LibriSpeech 960 h, 16 kHz"),
-    ("wavlm-base-plus", "microsoft/wavlm-base-plus", "WavLM base+, 94,000 h of speech, 16 kHz"),
-    ("mert-v1-95m", "m-a-p/MERT-v1-95M", "MERT v1 95M, music, 24 kHz"),
+for _name, _repo_id, _summary, _licence in (
+    (
+        "ast",
+        "MIT/ast-finetuned-audioset-10-10-0.4593",
+        "Audio Spectrogram Transformer, AudioSet, 16 kHz",
+        "weights BSD 3-Clause",
+    ),
+    (
+        "hubert-base",
+        "facebook/hubert-base-ls960",
+        "HuBERT base, LibriSpeech 960 h, 16 kHz",
+        "weights Apache 2.0",
+    ),
+    (
+        "wavlm-base-plus",
+        "microsoft/wavlm-base-plus",
+        "WavLM base+, 94,000 h of speech, 16 kHz",
+        "weights CC BY-SA 3.0",
+    ),
+    (
+        "audiomae",
+        "gaunernst/vit_base_patch16_1024_128.audiomae_as2m",
+        "AudioMAE base, AudioSet, 16 kHz",
+        "code Apache 2.0, weights CC BY 4.0",
+    ),
+    ("clap", "laion/clap-htsat-unfused", "CLAP's audio tower, sound and text, 48 kHz", "weights Apache 2.0"),
+    (
+        "dasheng-base",
+        "mispeech/dasheng-base",
+        "Dasheng base, 272,000 h of sound, 16 kHz",
+        "code and weights Apache 2.0",
+    ),
+    ("mert-v1-95m", "m-a-p/MERT-v1-95M", "MERT v1 95M, music, 24 kHz", "weights CC BY-NC 4.0"),
+    ("muq", "OpenMuQ/MuQ-large-msd-iter", "MuQ large, music, 24 kHz", "code MIT, weights CC BY-NC 4.0"),
+    (
+        "mert-v2-30s",
+        "m-a-p/MERT-v2-30s",
+        "MERT v2, music of some 30 s, 24 kHz",
+        "code and weights CC BY-NC 4.0",
+    ),
+    (
+        "mert-v2-fullsong",
+        "m-a-p/MERT-v2-FullSong",
+        "MERT v2, whole songs, 24 kHz",
+        "code and weights CC BY-NC 4.0",
+    ),
 ):
-    ENCODERS.add(_name, Hub(_name, _repo_id), _summary)
+    ENCODERS.add(_name, Hub(_name, _repo_id, _licence), f"{_summary}; {_licence}")
+for _name, _steps, _summary in (
+    (
+        "musicfm",
+        "run `hf download minzwon/MusicFM --local-dir FOLDER`, then "
+        "`otoscope convert FOLDER/pretrained_msd.pt --stats FOLDER/msd_stats.json --out musicfm`",
+        "MusicFM, music, 24 kHz, to be converted; code MIT, weights MIT",
+    ),
+    (
+        "beats",
+        "get BEATs_iter3_plus_AS2M.pt from https://github.com/microsoft/unilm/tree/master/beats, then run "
+        "`otoscope convert BEATs_iter3_plus_AS2M.pt --out beats`",
+        "BEATs, AudioSet, 16 kHz, to be converted; code MIT, weights MIT",
+    ),
+    (
+        "passt",
+        "get passt-s-f128-p16-s10-ap.476-swa.pt from https://github.com/kkoutini/PaSST/releases, then run "
+        "`otoscope convert passt-s-f128-p16-s10-ap.476-swa.pt --out passt`",
+        "PaSST, AudioSet, 32 kHz, to be converted; code Apache 2.0, weights Apache 2.0",
+    ),
+):
+    ENCODERS.add(_name, ByHand(_name, _steps), _summary)
 
 
 def load_encoder(
@@ -79,6 +159,7 @@ def load_encoder(
     precision: str = "float32",
     revision: str | None = None,
     as_family: str | None = None,
+    window_s: float | None = None,
 ) -> Encoder:
     """Load a pretrained encoder.
 
@@ -98,6 +179,9 @@ def load_encoder(
     as_family : str, optional
         Only for the paper's protocol: ``"wav2vec2"`` loads WavLM's weights into the wav2vec 2.0 class, as the
         published code does, which drops WavLM's gated relative position bias.
+    window_s : float, optional
+        Only for Whisper, which otherwise hears 30 s of any clip, padding included: the seconds it is given, and the
+        positions cut to them. It is faster by nearly as much as it is shorter, and its states are others.
 
     Raises
     ------
@@ -116,6 +200,8 @@ def load_encoder(
     options: dict[str, Any] = {"device": device, "precision": precision}
     if as_family is not None:
         options["as_family"] = as_family
+    if window_s is not None:
+        options["window_s"] = window_s
     found = _find(os.fspath(name), revision)
     if not isinstance(found, Path):
         return found(revision=revision, **options)
@@ -131,6 +217,8 @@ def check_encoder(name: str | os.PathLike, *, revision: str | None = None) -> No
     found = _find(os.fspath(name), revision)
     if isinstance(found, Hub):
         found.fetch(revision)
+    elif isinstance(found, ByHand):
+        found()
     elif isinstance(found, Path) and not (found / "config.json").is_file():
         raise ModelError(f"{found} is no model's folder: it holds no config.json")
 
@@ -187,6 +275,7 @@ def load_recorded(provenance: Mapping[str, Any], *, device: str = "auto") -> Enc
         precision=provenance.get("precision", "float32"),
         revision=provenance.get("revision"),
         as_family=provenance.get("as_family"),
+        window_s=provenance.get("window_s"),
     )
     check_weights(encoder, provenance)
     return encoder
@@ -201,16 +290,17 @@ def check_weights(encoder: Encoder, provenance: Mapping[str, Any]) -> None:
                 f"other weights of '{provenance.get('model')}' were used ({key} {provenance[key]}, here {now[key]}): "
                 "what was learnt of them means nothing on these"
             )
+    if provenance.get("window_s") != now.get("window_s"):
+        raise ProvenanceError(
+            f"'{provenance.get('model')}' was given another window: window_s {provenance.get('window_s')}, here "
+            f"{now.get('window_s')}; load it with the same"
+        )
 
 
 def folder_files(name: str | os.PathLike) -> list[Path]:
     """Return the files of a local model that its numbers depend on; none of what has a revision, or is built in."""
     path = Path(name).expanduser()
-    if os.fspath(name) in ENCODERS or not os.path.isdir(path):
-        return []
-    files = [*path.glob("*.safetensors")] or [*path.glob("pytorch_model*.bin")]
-    files += [path / name for name in ("config.json", "preprocessor_config.json", "processor_config.json")]
-    return sorted(file for file in files if file.exists())
+    return [] if os.fspath(name) in ENCODERS or not os.path.isdir(path) else model_files(path)
 
 
 def _hub_entries() -> list[Hub]:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from otoscope.encoders.buffers import audit_buffers
 from otoscope.encoders.fitting import Fitting
 from otoscope.encoders.taps import Tap, block_taps, reading
 from otoscope.encoders.tokens import Grid, Layer, Tokens, even_tokens
@@ -43,7 +44,9 @@ def from_module(
     Parameters
     ----------
     module : nn.Module
-        Called with a batch of inputs; put into eval mode, and otherwise left as it is.
+        Called with a batch of inputs; put into eval mode, and otherwise left as it is. A model of transformers in it
+        has its unsaved buffers (rotary tables, windows) compared with those of a new build, and repaired, with a
+        warning.
     blocks : str
         Pattern of the blocks' names in ``module.named_modules()``, such as ``"encoder.layers.*"`` (a ``*`` stands for
         one part of a name). They must run one after the other, in the order of their names' numbers.
@@ -77,6 +80,7 @@ def from_module(
         If a trial on one second of silence fails, or a block gives no 3-D tensor.
     """
     name = name or type(module).__name__
+    audit_buffers(module, name=name)
     taps = block_taps(_blocks(module, blocks), channels_first=channels_first)
     last = taps[-1] if final is None else Tap(_named(module, final), channels_first=channels_first)
     at: dict[Layer, Tap] = {**dict(enumerate(taps)), "final": last}

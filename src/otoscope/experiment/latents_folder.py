@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from otoscope import files
 from otoscope.errors import InputError
+from otoscope.tables import parquet_bytes, read_parquet
 
 if TYPE_CHECKING:
     from otoscope.latents import Description
@@ -46,7 +47,7 @@ def write_latents(described: Description, folder: str | Path) -> Path:
                 table = getattr(described, name)
                 if name == "clips":  # a folder may be carried elsewhere; the recordings stay where they are
                     table = table.assign(path=[os.path.abspath(path) for path in table.path])
-                table.to_parquet(draft / f"{name}.parquet", index=False)
+                (draft / f"{name}.parquet").write_bytes(parquet_bytes(table))
             files.write_json(draft / ABOUT, described.about)
         if folder.exists():
             shutil.rmtree(folder)
@@ -64,8 +65,6 @@ def read_latents(folder: str | Path) -> Description:
     InputError
         If it is no such folder, or a file of it is missing.
     """
-    import pandas as pd
-
     from otoscope.latents import Description
 
     folder = Path(folder)
@@ -74,5 +73,5 @@ def read_latents(folder: str | Path) -> Description:
     missing = [name for name in TABLES if not (folder / f"{name}.parquet").is_file()]
     if missing:
         raise InputError(f"'{folder}' lacks {missing[0]}.parquet; make it anew with 'otoscope latents'")
-    tables = {name: pd.read_parquet(folder / f"{name}.parquet") for name in TABLES}
+    tables = {name: read_parquet(folder / f"{name}.parquet") for name in TABLES}
     return Description(files.read_mapping(folder / ABOUT), **tables)

@@ -24,6 +24,7 @@ from otoscope.experiment.records import (
     versions,
     versions_of,
 )
+from otoscope.tables import parquet_bytes, read_parquet
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -212,14 +213,12 @@ class RunDirectory:
     def write_frame(self, name: str, table: pd.DataFrame) -> None:
         """Write ``<name>.parquet`` at the top of the run, whole or not at all."""
         path = self.root / f"{name}.parquet"
-        files.write_bytes(path, table.to_parquet(None, index=False))
+        files.write_bytes(path, parquet_bytes(table))
         self._note(path)
 
     def frame(self, name: str) -> pd.DataFrame:
         """Read ``<name>.parquet``."""
-        import pandas as pd
-
-        return pd.read_parquet(self.root / f"{name}.parquet")
+        return read_parquet(self.root / f"{name}.parquet")
 
     def write_text(self, name: str | Path, text: str) -> None:
         """Write a small file, whole or not at all."""

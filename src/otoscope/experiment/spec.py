@@ -70,6 +70,8 @@ class EncoderSpec(_Section):
     """Layers to split into latents; "best" is the layer with the best probe (see probing.pick_layer)."""
     as_family: str | None = None
     """Load the weights into another family's class, as the published code did with WavLM (as wav2vec2)."""
+    window_s: float | None = None
+    """Whisper's only: seconds that it is given, its positions cut to them, instead of 30 (docs/encoders.md)."""
     measure_crop: str | None = None
     """This encoder's own extraction.measure_crop."""
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from otoscope.errors import InputError
 from otoscope.files import read_mapping
 from otoscope.results import layer_order
+from otoscope.tables import read_parquet
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,12 +60,10 @@ class Dictionary:
         InputError
             If it is missing or lacks a column.
         """
-        import pandas as pd
-
         path = self.folder / f"{name}.parquet"
         if not path.is_file():
             raise InputError(f"'{self.folder}' has no {name}.parquet; run 'otoscope latents' again")
-        table = pd.read_parquet(path)
+        table = read_parquet(path)
         missing = [column for column in NEEDED[name].split() if column not in table]
         if missing:
             raise InputError(

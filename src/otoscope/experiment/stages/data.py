@@ -117,7 +117,12 @@ def _stores(
     for plan in plans:
         clips = table[table.split.isin(plan.splits)]
         stage_name = "-".join(["activations", _slug(encoder.name), *(plan.roles if len(plans) > 1 else [])])
-        wanted = {"name": encoder.name, "revision": encoder.revision, "as_family": encoder.as_family}
+        wanted: dict[str, Any] = {
+            "name": encoder.name,
+            "revision": encoder.revision,
+            "as_family": encoder.as_family,
+        }
+        wanted |= {"window_s": encoder.window_s} if encoder.window_s is not None else {}
         fixed = run.spec.extraction.model_dump(include={"pool", "dtype", "device", "precision"}) | {
             "crop": plan.crop
         }
@@ -156,6 +161,7 @@ def _extract(
         wanted["name"],
         revision=wanted["revision"],
         as_family=wanted["as_family"],
+        window_s=wanted.get("window_s"),
         device=settings["device"],
         precision=settings["precision"],
     )
