@@ -208,12 +208,24 @@ def erasure_curve(
 
 
 def needed_for_chance(curve: pd.DataFrame) -> int | None:
-    """Return the fewest latents from which on the target's interval holds chance or lies below; None if none do."""
+    """Return the fewest latents from which on the target is at chance (`at_chance`); None if none do.
+
+    `curve` is one of `erasure_curve`; what fewest latents leave stands for the untouched score.
+    """
     own = curve[curve.label == TARGET].sort_values("n_latents")
-    gone = own.low <= own.chance
+    gone = at_chance(own, own.score.iloc[0])
     last_kept = np.flatnonzero(~gone)
     place = 0 if not len(last_kept) else int(last_kept[-1]) + 1
     return int(own.n_latents.iloc[place]) if place < len(own) else None
+
+
+def at_chance(rows: pd.DataFrame, untouched: float) -> np.ndarray:
+    """Return whether each row's score is at chance: nine tenths of the way are gone, and its interval reaches there.
+
+    The interval alone would not do: over two or three groups it reaches chance whatever the score.
+    """
+    near = rows.score - rows.chance <= 0.1 * np.maximum(untouched - rows.chance, 0)
+    return (near & ~(rows.low > rows.chance)).to_numpy()
 
 
 def erase(
@@ -319,11 +331,11 @@ def erasure_summary(table: pd.DataFrame) -> pd.DataFrame:
         and random directions; for latents at the fewest that bring the target to chance or, if none do, at the number
         where they are most selective; for random latents at the most there were. ``target_lost`` is the share of the
         way from the untouched score to chance, ``kept_lost`` the mean of it over the labels to keep, `selectivity`
-        their difference (1: all of the target and nothing else), `at_chance` whether the target's interval holds
-        chance or lies below.
+        their difference (1: all of the target and nothing else), `at_chance` as in the function of that
+        name.
     """
     untouched = table[table.method == UNTOUCHED].set_index("label").score
-    table = table[table.method != UNTOUCHED].copy()
+    whole, table = table, table[table.method != UNTOUCHED].copy()
     before = table.label.map(untouched)
     table["lost"] = (before - table.score) / (before - table.chance).where(before > table.chance)
     rows = []
@@ -338,14 +350,14 @@ def erasure_summary(table: pd.DataFrame) -> pd.DataFrame:
                 "target_lost": target.lost,
                 "kept_lost": kept,
                 "selectivity": target.lost - kept,
-                "at_chance": bool(target.low <= target.chance),
+                "at_chance": bool(at_chance(own[own.label == TARGET], untouched[TARGET])[0]),
             }
         )
     found = pd.DataFrame(rows)
     shown = []
     for method, own in found.groupby("method", sort=False):
         if method == LATENTS:
-            curve = table[table.method == LATENTS].rename(columns={"n": "n_latents"})
+            curve = whole[whole.method.isin([UNTOUCHED, LATENTS])].rename(columns={"n": "n_latents"})
             needed = needed_for_chance(curve)
             shown.append(own[own.n == needed] if needed is not None else own.nlargest(1, "selectivity"))
         else:

@@ -107,7 +107,7 @@ def erasure_figure(table: pd.DataFrame, *, stacked: bool = False) -> Figure:
         _draw_erasure(axes, own, colors)
         axes.set_title(_title(places, encoder, layer))
         name = f"{own['target'].iloc[0]} (erased)"
-        ends = own[own["method"].isin(_CLOSED) & (own["method"] == RANDOM_DIRECTIONS)]
+        ends = own[own["method"] == RANDOM_DIRECTIONS]
         labels = [
             (
                 float(ends.loc[ends["label"] == label, "score"].mean()),
@@ -126,7 +126,8 @@ def _draw_erasure(axes: Axes, table: pd.DataFrame, colors: dict[str, str]) -> No
     table = table.assign(share=_snapped(table.loc[by_latents, "share"]))
     x_of = {share: 1 + i for i, share in enumerate(sorted(table["share"].dropna().unique()))}
     first = len(x_of) + 2
-    axes.axvspan(first - 0.6, first + len(_CLOSED) - 0.4, color=NULL_BAND, linewidth=0)
+    closed = {method: first + 1.7 * i for i, method in enumerate(_CLOSED)}  # room for their names
+    axes.axvspan(first - 1, max(closed.values()) + 1, color=NULL_BAND, linewidth=0)
     for label, color in colors.items():
         own = table[table["label"] == label]
         start = own.loc[own["method"] == UNTOUCHED, "score"]
@@ -140,15 +141,15 @@ def _draw_erasure(axes: Axes, table: pd.DataFrame, colors: dict[str, str]) -> No
             if method == LATENTS:
                 low, high = [start.min(), *curve["min"]], [start.max(), *curve["max"]]
                 axes.fill_between(x, low, high, color=color, alpha=0.15, linewidth=0)
-        for i, method in enumerate(_CLOSED):
+        for method, at in closed.items():
             scores = own.loc[own["method"] == method, "score"]
-            axes.plot([first + i], [scores.mean()], **NULL_LOOK | {"marker": "D", "color": color})
-            axes.plot([first + i] * 2, [scores.min(), scores.max()], color=color, linewidth=1)
+            axes.plot([at], [scores.mean()], **NULL_LOOK | {"marker": "D", "color": color})
+            axes.plot([at] * 2, [scores.min(), scores.max()], color=color, linewidth=1)
         chance = own["chance"].mean()
         axes.axhline(chance, color=color, linewidth=0.7, alpha=0.6, linestyle=(0, (4, 2)))
-    ticks = [0, *x_of.values(), *(first + i for i in range(len(_CLOSED)))]
+    ticks = [0, *x_of.values(), *closed.values()]
     names = ["0", *(f"{100 * share:.0f}" for share in x_of), *_CLOSED.values()]
-    axes.set_xticks(ticks, names, fontsize=7)
+    axes.set_xticks(ticks, names, fontsize=6.5)
     axes.set_xlabel("living latents erased (%), then edits in closed form")
     axes.set_ylim(-0.03, 1.06)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f}"))

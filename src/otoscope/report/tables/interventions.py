@@ -82,7 +82,8 @@ def _erasure(run: Run) -> Table | None:
         "share of the way from the untouched score down to chance. Latents are ranked on training rows, set to their "
         "mean there, and shown at the fewest that bring the target to chance or, if none do, at their most selective; "
         "random latents, of equal frequency, at the most there were. Selectivity: the target's share less the others', "
-        "1 where all of the one and nothing of the others is gone."
+        "1 where all of the one and nothing of the others is gone. At chance: nine tenths of the way are gone, and the "
+        "interval reaches chance."
     )
     if by_clip:
         names = ["the target" if name == "target" else f"“{name}”" for name in by_clip]
