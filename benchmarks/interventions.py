@@ -66,6 +66,7 @@ def main() -> None:
     parser.add_argument("--voices", type=int, default=60, help="Speakers that are heard.")
     parser.add_argument("--seconds", type=float, default=6.0, help="Of speech, at most.")
     parser.add_argument("--noises", type=int, default=300)
+    parser.add_argument("--doses", type=float, nargs="+", default=[1.0, 2.0, 0.5])
     parser.add_argument("--rows", type=int, default=80_000, help="Frames that a dictionary learns from.")
     parser.add_argument("--epochs", type=int, default=6, help="Passes over them.")
     parser.add_argument("--layers", type=int, nargs="+", default=[4, 2], help="Steering takes the first.")

@@ -89,10 +89,11 @@ def steer_noise(options: argparse.Namespace) -> None:
     by = ways(options, ear, headline(frame_dictionaries(options, layer)), layer)
     waveforms, who = speech(options)
     sound = noises(options.noises, seed=1)
-    batches = [("speech", waveforms, who)]
+    batches = []
     for start in range(0, len(sound), BATCH):
         names = [f"noise {i}" for i in range(start, min(start + BATCH, len(sound)))]
         batches.append(("noise", sound[start : start + BATCH], names))
+    batches.insert(1, ("speech", waveforms, who))
     kept = Rows(options.work / "steering_clips.csv")
     for clips, own, sides in batches:
         if all(kept.has(clips=clips, side=sides[-1], by=name, dose=dose) for name, dose in by):
@@ -134,7 +135,7 @@ def ways(
         "random direction of that norm": lambda d: along(any_way, d),
     }
     by: dict[tuple[str, float], Edit | None] = {("untouched", 0.0): None}
-    by |= {(name, dose): make(dose) for dose in (1.0, 2.0, 0.5) for name, make in additive.items()}
+    by |= {(name, dose): make(dose) for dose in options.doses for name, make in additive.items()}
     by[f"{N_LATENTS} latents of speech off", 1.0] = through(sae, scale(speaks, 0.0))
     by[f"{N_LATENTS} random latents as frequent off", 1.0] = through(sae, scale(drawn, 0.0))
     return by
