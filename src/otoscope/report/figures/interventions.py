@@ -58,7 +58,7 @@ def splice_figure(table: pd.DataFrame, *, measure: str, stacked: bool = False) -
         made = own[own["replaced_by"] == RECONSTRUCTION].sort_values("sparsity", kind="stable")
         whole = {kind: own[own["replaced_by"] == kind].iloc[0] for kind in (UNTOUCHED, MEAN, ZERO)}
         bars = [whole[UNTOUCHED], *(row for _, row in made.iterrows()), whole[MEAN], whole[ZERO]]
-        names = ["untouched", *(_dictionary(row) for row in bars[1:-2]), "mean", "zero"]
+        names = ["untouched", *_dictionaries(made), "mean", "zero"]
         for x, row in enumerate(bars):
             _bar(axes, x, row)
         axes.set_xticks(range(len(bars)), names, fontsize=7)
@@ -81,10 +81,13 @@ def _bar(axes: Axes, x: int, row: pd.Series) -> None:
         axes.annotate(text, (x, top), xytext=(0, 3), textcoords="offset points", ha="center", fontsize=7)
 
 
-def _dictionary(row: pd.Series) -> str:
-    if row["sparsity"] == row["sparsity"]:
-        return f"codes\n{wording.sparsity(row['sparsity'])}"
-    return str(row["sae"])
+def _dictionaries(rows: pd.DataFrame) -> list[str]:
+    """Name dictionaries by their sparsity, those that share one or have none by what they are called."""
+    alike = rows["sparsity"].duplicated(keep=False) | rows["sparsity"].isna()
+    return [
+        str(sae).replace(" ", "\n") if same else f"codes\n{wording.sparsity(sparsity)}"
+        for sae, sparsity, same in zip(rows["sae"], rows["sparsity"], alike)
+    ]
 
 
 @styled
@@ -126,7 +129,7 @@ def _draw_erasure(axes: Axes, table: pd.DataFrame, colors: dict[str, str]) -> No
     table = table.assign(share=_snapped(table.loc[by_latents, "share"]))
     x_of = {share: 1 + i for i, share in enumerate(sorted(table["share"].dropna().unique()))}
     first = len(x_of) + 2
-    closed = {method: first + 1.7 * i for i, method in enumerate(_CLOSED)}  # room for their names
+    closed = {method: first + 2.3 * i for i, method in enumerate(_CLOSED)}  # room for their names
     axes.axvspan(first - 1, max(closed.values()) + 1, color=NULL_BAND, linewidth=0)
     for label, color in colors.items():
         own = table[table["label"] == label]
