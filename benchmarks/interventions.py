@@ -95,7 +95,13 @@ class Rows:
         """Whether a row has these values."""
         own = self.table
         for name, value in key.items():
-            own = own[own[name].astype(str) == str(value)] if len(own) else own
+            if len(own):
+                same = (
+                    own[name].astype(float) == value
+                    if isinstance(value, float)
+                    else own[name].astype(str) == str(value)
+                )
+                own = own[same]
         return len(own) > 0
 
     def add(self, rows: pd.DataFrame) -> None:
