@@ -90,6 +90,7 @@ def measure(options: argparse.Namespace) -> None:
                 interval = mean_interval(effect / spread, heard.group.to_numpy())
                 row = {"factor": factor, "estimate": estimate, "latents": name, "effect": interval.value}
                 rows.append(row | {"low": interval.low, "high": interval.high, "r2": fit})
+        pd.DataFrame(rows).to_csv(options.out / "truth.csv", index=False, float_format="%.6g")
         print(
             pd.DataFrame(rows[-(N_DRAWS + 1) * len(FACTORS) :]).query("latents == 'tied'").to_string(),
             flush=True,
