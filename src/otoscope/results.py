@@ -125,6 +125,16 @@ YES, NO, IN_PART = "yes", "no", "in part"
 AS_PUBLISHED, NOT_TESTED = "as published, not held out", "not tested"
 """The values of ``holds`` in claims.csv."""
 
+UNTOUCHED, RECONSTRUCTION, MEAN, ZERO = "untouched", "reconstruction", "mean", "zero"
+"""The values of ``replaced_by`` in splice.csv."""
+TARGET = "target"
+"""In erasure.csv, the value of ``label`` that stands for the label that is erased."""
+LATENTS, RANDOM_LATENTS = "latents", "random latents"
+LEACE, MEAN_PROJECTION, RANDOM_DIRECTIONS = "LEACE", "mean projection", "random directions"
+"""The values of ``method`` in erasure.csv, beside UNTOUCHED."""
+RAW_DIRECTION, RANDOM_DIRECTION = "raw direction", "random direction"
+"""The values of ``by`` in steering.csv, beside LATENTS and RANDOM_LATENTS."""
+
 _LAYER = (*_text("encoder"), Column("layer", "layer"))
 _REPRESENTATION = (
     *_LAYER,
@@ -338,6 +348,47 @@ TABLES: dict[str, Table] = {
     "factors_info": Table(_text("name", "unit", "family")),
     "factor_problems": Table(
         (*_text("clip_id"), *_numbers("start_s", "stop_s", unit="s"), *_text("problem"))
+    ),
+    "splice": Table(
+        (
+            *_SAE,
+            *_text("replaced_by", "readout", "measure"),
+            *_numbers("value", "low", "high", "recovered"),
+            *_counts("n_clips", unit="clips"),
+            *_counts("n_groups", unit="groups"),
+        )
+    ),
+    "erasure": Table(
+        (
+            *_SAE,
+            *_text("target", "method"),
+            *_counts("n", unit="latents or directions"),
+            *_numbers("share", unit="fraction"),
+            *_text("label", "held_out"),
+            *_numbers("score", "low", "high", "chance"),
+            *_numbers("change", unit="fraction"),
+        )
+    ),
+    "erasure_summary": Table(
+        (
+            *_SAE,
+            *_text("target", "method"),
+            *_counts("n", unit="latents or directions"),
+            *_numbers("share", unit="fraction"),
+            *_numbers("target_lost", "kept_lost", "selectivity"),
+            Column("at_chance", "flag"),
+        )
+    ),
+    "steering": Table(
+        (
+            *_SAE,
+            *_text("by"),
+            *_numbers("dose"),
+            *_text("readout", "measure"),
+            *_numbers("value", "low", "high"),
+            *_counts("n_clips", unit="clips"),
+            *_counts("n_groups", unit="groups"),
+        )
     ),
     "claims": Table(_text("claim", "protocol", "statement", "measured", "holds", "rule", "scope")),
     "published_comparison": Table(

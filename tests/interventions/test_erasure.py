@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
@@ -11,8 +12,11 @@ from sklearn.metrics import log_loss
 from otoscope.errors import InputError
 from otoscope.interventions import (
     Concept,
+    clip_means,
+    erase,
     erase_latents,
     erasure_curve,
+    erasure_summary,
     leace,
     mean_projection,
     needed_for_chance,
@@ -121,8 +125,9 @@ def test_erasing_means_of_codes_is_the_mean_of_erasing_codes():
     assert np.array_equal(erase_latents(x, codes, sae, np.array([], dtype=int)), x)
 
 
-def test_the_curve_finds_the_latents_that_hold_a_label():
-    """Two labels, each held by latents of its own: erasing one's leaves the other."""
+@pytest.fixture(scope="module")
+def two_labels():
+    """Rows that are decoded codes of 8 latents: two hold label a, two label b, four none."""
     rng = np.random.default_rng(0)
     n, sae = 200, build_sae(make_config("relu", n_latents=8, l1=0.0), 8, seed=0)
     labels = {"a": rng.choice(["x", "y"], n), "b": rng.choice(["u", "v"], n)}
@@ -132,8 +137,18 @@ def test_the_curve_finds_the_latents_that_hold_a_label():
     with torch.no_grad():
         sae.decoder_bias.zero_() if hasattr(sae, "decoder_bias") else None
         x = sae.decode(torch.from_numpy(codes)).numpy()
+    return x, codes, sae, labels
+
+
+def concepts(labels):
+    n = len(labels["a"])
     split, groups = np.where(np.arange(n) < 120, "train", "test"), np.arange(n) // 10
-    target, other = (Concept(labels[name], split, groups) for name in "ab")
+    return [Concept(labels[name], split, groups) for name in "ab"]
+
+
+def test_the_curve_finds_the_latents_that_hold_a_label(two_labels):
+    x, codes, sae, labels = two_labels
+    target, other = concepts(labels)
     order = rank_latents(codes[target.train], labels["a"][target.train])
     assert set(order[:2]) == {0, 1}
     curve = erasure_curve(x, codes, sae, target=target, keep={"b": other}, order=order, counts=[0, 1, 2])
@@ -144,6 +159,74 @@ def test_the_curve_finds_the_latents_that_hold_a_label():
     assert curve.change.is_monotonic_increasing
     assert needed_for_chance(curve) == 2
     assert needed_for_chance(curve[curve.n_latents < 2]) is None
+
+
+def test_erasing_in_every_way(two_labels):
+    """Latents of its own: two go, and the label with them; as many drawn at random leave it."""
+    x, codes, sae, labels = two_labels
+    target, other = concepts(labels)
+    table = erase(x, codes, sae, target=target, keep={"b": other}, shares=[0.25, 0.5])
+    score = table[table.label == "target"].set_index(["method", "n"]).score
+    kept = table[table.label == "b"].set_index(["method", "n"]).score
+    own = target.train  # latents go to their training mean, with the error kept: by hand
+    new = codes.copy()
+    new[:, :2] = codes[own, :2].mean(0)
+    with torch.no_grad():
+        by_hand = x + (sae.decode(torch.from_numpy(new)) - sae.decode(torch.from_numpy(codes))).numpy()
+    assert score["latents", 2] == target.score(by_hand)["score"]
+    assert score["LEACE", 1] == target.score(leace(x[own], labels["a"][own])(x))["score"]
+    assert score["untouched", 0] > 0.95
+    assert score["latents", 2] < 0.65
+    assert kept["latents", 2] > 0.95
+    found = erasure_summary(table).set_index("method")
+    assert found.n["latents"] == 2
+    assert found.share["latents"] == 0.25
+    assert found.at_chance["latents"]
+    chance = target.score(x)["chance"]
+    lost = (score["untouched", 0] - score["latents", 2]) / (score["untouched", 0] - chance)
+    assert found.target_lost["latents"] == pytest.approx(lost)
+    assert found.selectivity["latents"] > 0.8
+    assert found.selectivity["random directions"] < 0.5
+    again = erase(
+        x, codes, sae, target=target, keep={}, shares=[0.25], done=lambda method, n: method != "LEACE"
+    )
+    assert set(again.method) == {"LEACE"}
+
+
+def test_a_label_that_is_its_groups_own_is_judged_on_other_clips():
+    rows = pd.DataFrame(
+        {
+            "clip_id": [f"c{i}" for i in range(24)],
+            "split": ["train"] * 16 + ["test"] * 8,
+            "group": np.repeat(["s0", "s1", "s2"], 8),
+            "digit": np.tile(["one", "two"], 12),
+        }
+    )
+    digit, speaker = Concept.of(rows, "digit"), Concept.of(rows, "group")
+    assert digit.held_out == "groups"
+    assert list(digit.split) == list(rows.split)
+    assert speaker.held_out == "clips"
+    tested = np.asarray(speaker.split) == "test"
+    assert dict(pd.Series(rows.group[tested]).value_counts()) == {"s0": 2, "s1": 2, "s2": 2}
+    assert list(rows.clip_id[tested])[:2] == ["c3", "c7"]
+    assert set(speaker.groups) == set(rows.clip_id)
+
+
+def test_clip_means_of_frames_are_means_of_states_and_of_codes():
+    sae = build_sae(make_config("topk", n_latents=40, k=5), 8, seed=0)
+    x = np.random.default_rng(0).standard_normal((10, 8)).astype(np.float32)
+    rows = pd.DataFrame({"clip_id": list("aaabbbbbcc"), "crop": 0, "time_s": 0.1, "split": "train"})
+    first, means, codes = clip_means(sae, rows, x, chunk=4)
+    with torch.no_grad():
+        own = sae.encode(torch.from_numpy(x)).numpy()
+    assert list(first.clip_id) == ["a", "b", "c"]
+    assert "time_s" not in first
+    for i, part in enumerate((slice(0, 3), slice(3, 8), slice(8, 10))):
+        assert np.abs(means[i] - x[part].mean(0)).max() < 1e-6
+        assert np.abs(codes[i] - own[part].mean(0)).max() < 1e-6
+    pooled, same, _ = clip_means(sae, rows.drop(columns="time_s"), x)
+    assert len(pooled) == 10
+    assert same is x
 
 
 def test_one_label_only_is_refused(planted):

@@ -18,6 +18,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line; an error a user can mend is one message on stderr and exit code 2."""
     import otoscope.cli.data
     import otoscope.cli.explore
+    import otoscope.cli.intervene
     import otoscope.cli.listen
     import otoscope.cli.study  # noqa: F401  they add their commands to the app
     from otoscope.cli.app import app

@@ -14,6 +14,8 @@ import pydantic
 from otoscope import files, results
 from otoscope.errors import InputError
 
+CARD = "README.md"
+"""Of a dictionary: prose, to which later stages add what they measured."""
 Hashes = Callable[[Iterable[Path]], list[str | None]]
 """Paths of files -> what each holds, None where there is none."""
 
@@ -33,7 +35,8 @@ class StageRecord(pydantic.BaseModel):
     files: list[str]
     """What it wrote, from the run's root: tables, frames, and folders."""
     sums: dict[str, str]
-    """SHA-256 of each file that it wrote; of an activation store, which checks its arrays itself, of its records."""
+    """SHA-256 of each file that it wrote, but for cards; of an activation store, which checks its arrays itself, of its
+    records."""
     versions: dict[str, str]
     """Of what computed it."""
     checksum: str = ""
@@ -86,7 +89,7 @@ def _parts(path: Path) -> list[Path]:
             path / "zarr.json",
             *sorted(file for file in path.glob("rows/*.json") if file.suffixes == [".json"]),
         ]
-    return sorted(file for file in path.rglob("*") if file.is_file())
+    return sorted(file for file in path.rglob("*") if file.is_file() and file.name != CARD)
 
 
 def digest(value: Any) -> str:

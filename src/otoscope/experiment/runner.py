@@ -17,6 +17,7 @@ from otoscope.experiment.stages import (
     data,
     disentanglement,
     health,
+    interventions,
     latents,
     moments,
     nulls,
@@ -83,6 +84,7 @@ def _run(directory: RunDirectory) -> None:
             say(line)
         for encoder in spec.encoders:  # before the factors: a model that is not there shows now
             check_encoder(encoder.name, revision=encoder.revision)
+    interventions.check(directory, clips)
     factors = data.factors(directory, clips)  # before the hours of extraction: a missing package shows now
     data.check_fit(directory, clips, factors)
     views = data.activations(directory, clips)
@@ -97,6 +99,7 @@ def _run(directory: RunDirectory) -> None:
     probing.sae_probing(directory, clips, views, trained, null_saes, best)
     disentanglement.disentanglement(directory, views, trained, null_saes, factors)
     moments.frame_disentanglement(directory, clips, views, trained, null_saes)
+    interventions.interventions(directory, clips, views, trained)
     claims.claims(directory, clips)
     told = summary.summary(directory, clips, views, best, studied)
     directory.write_spec()

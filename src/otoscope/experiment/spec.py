@@ -250,6 +250,41 @@ class LatentsSpec(_Section):
     """How often labels and factors are dealt out anew to see what chance gives."""
 
 
+class InterventionsSpec(_Section):
+    splice: bool = False
+    """Whether dictionaries stand in for their layers, and what the model then does is measured: the encoder hears the
+    test clips once for each dictionary of the first seed, and a few times more."""
+    readout: str = "probe"
+    """What the model is asked: a "probe" of the label, trained on its last layer; the head of a fine-tuned model
+    ("classes", "letters"), Whisper's "words", "states", or another package's."""
+    truth: str | None = None
+    """Column of what the readout should say; a probe's is the label."""
+    clips: int = pydantic.Field(default=60, ge=1)
+    """How many test clips are heard, at most."""
+    erase: str | None = None
+    """Column to take out of each studied layer, by latents and in closed form."""
+    keep: list[str] = []
+    """Columns that should stay."""
+    shares: list[Annotated[float, pydantic.Field(gt=0, le=1)]] = [
+        0.01,
+        0.02,
+        0.05,
+        0.1,
+        0.2,
+        0.3,
+        0.5,
+        0.75,
+        1.0,
+    ]
+    """Of the living latents, how many are erased."""
+    steer: str | None = None
+    """``COLUMN=CLASS`` to push each studied layer towards, in doses."""
+    n_latents: int = pydantic.Field(default=20, ge=1)
+    """How many latents are pushed."""
+    doses: list[float] = [0.0, 0.5, 1.0, 2.0, 4.0]
+    """Of the difference between the class and the rest."""
+
+
 class Spec(_Section):
     """A resolved experiment."""
 
@@ -268,6 +303,7 @@ class Spec(_Section):
     factors: FactorsSpec = FactorsSpec()
     disentanglement: DisentanglementSpec = DisentanglementSpec()
     latents: LatentsSpec = LatentsSpec()
+    interventions: InterventionsSpec = InterventionsSpec()
 
     @pydantic.model_validator(mode="after")
     def _checked(self) -> Spec:

@@ -1,3 +1,13 @@
+from .concepts import (
+    Concept,
+    clip_means,
+    erase,
+    erase_latents,
+    erasure_curve,
+    erasure_summary,
+    needed_for_chance,
+    rank_latents,
+)
 from .edits import (
     ablate,
     add,
@@ -14,21 +24,12 @@ from .edits import (
     through,
     without,
 )
-from .erasure import (
-    Concept,
-    Eraser,
-    erase_latents,
-    erasure_curve,
-    leace,
-    mean_projection,
-    needed_for_chance,
-    random_projection,
-    rank_latents,
-)
-from .readouts import READOUTS, Classes, Letters, Probed, Readout, States
-from .respond import answers, check_sae, editing, scores
+from .erasure import Eraser, leace, mean_projection, random_projection
+from .probed import Probed, fit_probe
+from .readouts import READOUTS, Classes, Letters, Readout, States
+from .respond import answers, check_sae, editing, mean_state, sae_columns, scores
 from .splicing import splice
-from .steering import steer
+from .steering import pushes, steer
 from .whisper import Transcript, Words
 from .words import letter_error_rate, word_error_rate
 
@@ -51,19 +52,26 @@ __all__ = [
     "chain",
     "check_sae",
     "clamp",
+    "clip_means",
     "editing",
+    "erase",
     "erase_latents",
     "erasure_curve",
+    "erasure_summary",
+    "fit_probe",
     "leace",
     "letter_error_rate",
     "matched_latents",
     "mean_difference",
     "mean_projection",
+    "mean_state",
     "needed_for_chance",
+    "pushes",
     "random_direction",
     "random_projection",
     "rank_latents",
     "replaced_by",
+    "sae_columns",
     "scale",
     "scores",
     "splice",

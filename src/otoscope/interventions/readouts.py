@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from otoscope.errors import InputError
 from otoscope.interventions.words import letter_error_rate, word_error_rate
 from otoscope.registry import Registry
 
@@ -101,7 +100,7 @@ class Classes:
             loss = float(-(np.exp(p) * q).sum())
             kl = float((np.exp(p) * (p - q)).sum())
         else:
-            p, q = _log_softmax(plain.values), _log_softmax(edited.values)
+            p, q = log_softmax(plain.values), log_softmax(edited.values)
             loss, kl = float(-q[plain.values.argmax()]), float((np.exp(p) * (p - q)).sum())
         measures = {"loss": loss, "kl": kl, "changed": float(plain.says != edited.says)}
         return measures if truth is None else {**measures, "error": float(edited.says != truth)}
@@ -140,7 +139,7 @@ class Letters:
 
     def score(self, plain: Logits, edited: Logits, truth: str | None = None) -> dict[str, float]:
         """Return loss, kl, changed words and letters and, where the truth is given, both error rates."""
-        p, q = _log_softmax(plain.values), _log_softmax(edited.values)
+        p, q = log_softmax(plain.values), log_softmax(edited.values)
         picked = np.take_along_axis(q, plain.values.argmax(-1)[:, None], axis=-1)
         measures = {
             "loss": float(-picked.mean()),
@@ -180,72 +179,13 @@ class States:
         return {"moved": float(((edited - plain) ** 2).sum()) / spread if spread > 0 else float("nan")}
 
 
-class Probed:
-    """A linear probe of a later layer's mean over tokens.
-
-    Parameters
-    ----------
-    layer : int or "final"
-        What it was trained on.
-    weights : np.ndarray [width, outputs]
-    intercept : np.ndarray [outputs]
-        Of logits, or of numbers.
-    classes : sequence of str
-        Names of the outputs; empty where they are numbers.
-
-    Notes
-    -----
-    Measures: those of `Classes`; for numbers ``moved``, the mean absolute change, and ``error`` from the truth.
-    """
-
-    name = "probe"
-
-    def __init__(
-        self, layer: Layer, weights: np.ndarray, intercept: np.ndarray, classes: Sequence[str] = ()
-    ) -> None:
-        self._layer, self._weights, self._intercept = layer, np.asarray(weights), np.asarray(intercept)
-        self._names = list(classes)
-
-    def prepare(self, encoder: Encoder) -> None:
-        """Check that the probe is of this layer's width."""
-        self._encoder = encoder
-        layer = encoder.layers([self._layer])[0]
-        if encoder.widths[layer] != len(self._weights):
-            raise InputError(
-                f"the probe reads states of width {len(self._weights)}, and layer {layer} of {encoder.name} has "
-                f"{encoder.widths[layer]}: was it trained on another layer or model?"
-            )
-
-    def read(self, inputs: Tensor, plain: Sequence[Any] | None = None) -> list[Logits]:
-        """Return the outputs of each clip."""
-        state = self._encoder.run(inputs, self._encoder.layers([self._layer]))[self._layer]
-        outputs = state.mean(1).double().cpu().numpy() @ self._weights + self._intercept
-        return [Logits(row, self._names[int(row.argmax())] if self._names else "") for row in outputs]
-
-    def score(self, plain: Logits, edited: Logits, truth: Any = None) -> dict[str, float]:
-        """Return loss, kl, changed, error; for numbers moved and error."""
-        if not self._names:
-            measures = {"moved": float(np.abs(edited.values - plain.values).mean())}
-            known = (
-                {} if truth is None else {"error": float(np.abs(edited.values - np.asarray(truth)).mean())}
-            )
-            return measures | known
-        p, q = _log_softmax(plain.values), _log_softmax(edited.values)
-        measures = {
-            "loss": float(-q[plain.values.argmax()]),
-            "kl": float((np.exp(p) * (p - q)).sum()),
-            "changed": float(plain.says != edited.says),
-        }
-        return measures if truth is None else {**measures, "error": float(edited.says != truth)}
-
-
 def head_logits(model: Any, inputs: Tensor) -> np.ndarray:
     """Return the logits [clips, ...] of a model with a head, for inputs that an encoder's frontend made."""
     with torch.no_grad():
         return model(**{model.main_input_name: inputs.to(model.device)}).logits.float().cpu().numpy()
 
 
-def _log_softmax(logits: np.ndarray) -> np.ndarray:
+def log_softmax(logits: np.ndarray) -> np.ndarray:
     return torch.from_numpy(logits).double().log_softmax(-1).numpy()
 
 

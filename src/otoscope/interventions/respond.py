@@ -103,6 +103,22 @@ def inside(encoder: Encoder, n_samples: int, layer: Layer) -> np.ndarray:
     return tokens.inside(n_samples / encoder.sample_rate) | np.isnan(tokens.time_s)
 
 
+def mean_state(encoder: Encoder, waveforms: Sequence[np.ndarray], layer: Layer) -> np.ndarray:
+    """Return the mean [width] of a layer's states over all tokens of all clips that are no padding."""
+    total, n = np.zeros(encoder.widths[encoder.layers([layer])[0]]), 0
+    for waveform in waveforms:
+        states = encoder.hidden_states(np.asarray(waveform, np.float32)[None], [layer])[layer][0]
+        own = states[torch.as_tensor(inside(encoder, len(waveform), layer))].double().cpu().numpy()
+        total, n = total + own.sum(0), n + len(own)
+    return total / max(n, 1)
+
+
+def sae_columns(sae: SparseAutoencoder) -> dict[str, Any]:
+    """Return the columns that say which autoencoder a row is of: sae, sparsity, k, seed."""
+    config = sae.config
+    return {"sae": config.name, "sparsity": config.sparsity_target, "k": config.active, "seed": sae.seed}
+
+
 def check_sae(sae: SparseAutoencoder, encoder: Encoder, layer: Layer) -> None:
     """Raise unless an autoencoder is of this layer of this encoder, as far as it says what it was trained on.
 

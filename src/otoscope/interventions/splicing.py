@@ -15,16 +15,14 @@ import pandas as pd
 
 from otoscope.interventions.edits import Edit, replaced_by, through
 from otoscope.interventions.readouts import Readout
-from otoscope.interventions.respond import Edits, answers, check_sae, scores
+from otoscope.interventions.respond import Edits, answers, check_sae, sae_columns, scores
 from otoscope.probing import mean_interval
+from otoscope.results import MEAN, RECONSTRUCTION, UNTOUCHED, ZERO, table_of
 
 if TYPE_CHECKING:
     from otoscope.encoders.encoder import Encoder
     from otoscope.encoders.tokens import Layer
     from otoscope.saes.base import SparseAutoencoder
-
-UNTOUCHED, RECONSTRUCTION, MEAN, ZERO = "untouched", "reconstruction", "mean", "zero"
-"""The values of ``replaced_by``."""
 
 
 def splice(
@@ -70,8 +68,8 @@ def splice(
     Returns
     -------
     DataFrame
-        ``layer, sae, replaced_by, readout, measure, value, low, high, recovered, n_clips, n_groups``: the mean over
-        clips with its 95 % interval for clips of new groups. `recovered` is of the means.
+        The columns of `otoscope.results.TABLES`: the mean over clips with its 95 % interval for clips of new groups.
+        `recovered` is of the means; `sae` the name given here, empty where no autoencoder stands in.
     """
     for sae in saes.values():
         check_sae(sae, encoder, layer)
@@ -91,15 +89,19 @@ def splice(
         if on_done:
             on_done(" ".join(filter(None, key)), measured[key])
     sides = np.arange(len(waveforms)) if groups is None else groups
-    return _table(measured, sides).assign(layer=layer, readout=readout.name)[list(COLUMNS)]
+    about = {name: sae_columns(sae) | {"sae": name} for name, sae in saes.items()}
+    table = _table(measured, sides, about)
+    return table.assign(encoder=encoder.name, layer=layer, readout=readout.name)[
+        list(table_of("splice").names)
+    ]
 
 
-COLUMNS = (
-    "layer", "sae", "replaced_by", "readout", "measure", "value", "low", "high", "recovered", "n_clips", "n_groups",
-)  # fmt: skip
-
-
-def _table(measured: Mapping[tuple[str, str], pd.DataFrame], groups: Sequence | np.ndarray) -> pd.DataFrame:
+def _table(
+    measured: Mapping[tuple[str, str], pd.DataFrame],
+    groups: Sequence | np.ndarray,
+    about: Mapping[str, dict[str, Any]],
+) -> pd.DataFrame:
+    nobody = {"sae": "", "sparsity": None, "k": None, "seed": None}
     best, worst = measured["", UNTOUCHED].mean(), measured["", ZERO].mean()
     rows = []
     for (name, kind), table in measured.items():
@@ -108,7 +110,7 @@ def _table(measured: Mapping[tuple[str, str], pd.DataFrame], groups: Sequence | 
             room = worst[measure] - best[measure]
             rows.append(
                 {
-                    "sae": name,
+                    **about.get(name, nobody),
                     "replaced_by": kind,
                     "measure": measure,
                     "value": found.value,

@@ -51,9 +51,9 @@ class Words:
 
     Measures: ``loss`` and ``kl`` (of the plain transcript's tokens, one by one, in nats a token), ``changed_words``
     against the plain transcript, ``no_speech`` and its change ``d_no_speech``, ``changed_language`` where the model
-    has languages, ``false_words``, whether any letter is heard at a probability of no speech under `threshold`, and
-    ``word_error`` against the truth, a text. ``changed_words`` is no published WER: its reference is the model's own
-    text, which is at 0 by definition.
+    has languages, ``any_words``, whether any letter is heard, ``false_words``, whether one is heard at a probability of
+    no speech under `threshold`, and ``word_error`` against the truth, a text. ``changed_words`` is no published WER:
+    its reference is the model's own text, which is at 0 by definition.
 
     Parameters
     ----------
@@ -116,6 +116,7 @@ class Words:
             "changed_words": word_error_rate(plain.text, edited.text),
             "no_speech": edited.no_speech,
             "d_no_speech": edited.no_speech - plain.no_speech,
+            "any_words": float(heard),
             "false_words": float(heard and edited.no_speech < self._threshold),
         }
         if plain.language:

@@ -17,13 +17,14 @@ from otoscope.report.numbers.headlines import headlines
 from otoscope.report.numbers.published import comparison
 from otoscope.report.pages.comparison import comparison_page
 from otoscope.report.pages.rendering import render
-from otoscope.report.pages.views import N_FIGURES, FigureView, view
+from otoscope.report.pages.views import FigureView, figure_numbers, view
 from otoscope.report.run import Run, read_run
 from otoscope.report.tables import results as tables
 from otoscope.report.tables.claims import claims_table
 from otoscope.report.tables.confusion import confusion
 from otoscope.report.tables.details import more_tables
 from otoscope.report.tables.dictionaries import dictionary_tables
+from otoscope.report.tables.interventions import intervention_tables
 from otoscope.report.tables.published import published_tables
 from otoscope.report.words import overview
 from otoscope.report.words.findings import findings
@@ -36,9 +37,9 @@ def write_report(run: str | Path | RunDirectory, *runs: str | Path | RunDirector
     Parameters
     ----------
     run : RunDirectory, str or Path
-        What `otoscope.run` returned, or a run's directory. Gets ``figures/figure1.png`` and ``.pdf`` to ``figure4`` and
-        ``report.html``; figures whose tables are missing are left out, and the page says why. Where the paper has
-        numbers to compare with, also ``results/published_comparison.csv``.
+        What `otoscope.run` returned, or a run's directory. Gets ``figures/figure1.png`` and ``.pdf`` to ``figure4``,
+        with interventions to ``figure6``, and ``report.html``; figures whose tables are missing are left out, and the
+        page says why. Where the paper has numbers to compare with, also ``results/published_comparison.csv``.
     *runs : RunDirectory, str or Path
         More runs. Then the first gets ``comparison.html`` instead: headline numbers, claims and figures of all of
         them, and what differs between them.
@@ -64,7 +65,7 @@ def write_report(run: str | Path | RunDirectory, *runs: str | Path | RunDirector
                 first.path / "results" / "published_comparison.csv",
                 to_csv("published_comparison", beside),
             )
-        views = [view(first, number, folder=first.path / "figures") for number in range(1, N_FIGURES + 1)]
+        views = [view(first, number, folder=first.path / "figures") for number in figure_numbers(first)]
         return write_text(first.path / "report.html", _report(first, views))
     except OSError as error:
         raise InputError(f"cannot write the report to '{first.path}' ({error.strerror})") from error
@@ -83,7 +84,12 @@ def _report(run: Run, views: list[FigureView]) -> str:
         figures=views,
         at_a_glance=tables.headline_table(run) if len(headlines(run)) > 1 else None,
         published=published_tables(run),
-        tables=dictionary_tables(run) + tables.result_tables(run) + more_tables(run),
+        tables=[
+            *dictionary_tables(run),
+            *tables.result_tables(run),
+            *intervention_tables(run),
+            *more_tables(run),
+        ],
         confusions=confusion(run),
         settings=overview.settings(run),
         spec=yaml.safe_dump(run.spec, sort_keys=False, allow_unicode=True) if run.spec else "",

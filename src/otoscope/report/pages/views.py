@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 import pandas as pd
 from markupsafe import Markup
 
-from otoscope.report.figures import paper
+from otoscope.report.figures import interventions, paper
 from otoscope.report.figures.saving import inline_svg, save
 from otoscope.report.numbers.dictionaries import pca_errors
 from otoscope.report.numbers.factors import base_rate, entropy_points
 from otoscope.report.numbers.headlines import main_rows, main_selection
+from otoscope.report.numbers.interventions import splice_measure
 from otoscope.report.numbers.published import beside
 from otoscope.report.run import (
     Run,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 N_FIGURES = 4
+"""The paper's; `figure_numbers` says which more a run has."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,17 @@ class FigureView:
     missing: str = ""
 
 
+def figure_numbers(run: Run) -> list[int]:
+    """Return the figures of a run's page: the paper's, drawn or not, and those of interventions that were made."""
+    more = {5: "splice", 6: "erasure"}
+    return [
+        *range(1, N_FIGURES + 1),
+        *(number for number, name in more.items() if run.table(name) is not None),
+    ]
+
+
 def draw(run: Run, number: int, *, stacked: bool = False) -> Figure | None:
-    """Return figure 1, 2, 3 or 4 of a run, None if it lacks the tables."""
+    """Return a figure of a run, None if it lacks the tables."""
     return _DRAW[number](run, stacked)
 
 
@@ -138,10 +149,31 @@ def _draw4(run: Run, stacked: bool) -> Figure | None:
     return paper.figure4(families, blind=blind, published=beside(run), stacked=stacked)
 
 
-_DRAW: dict[int, Callable[[Run, bool], Figure | None]] = {1: _draw1, 2: _draw2, 3: _draw3, 4: _draw4}
+def _draw5(run: Run, stacked: bool) -> Figure | None:
+    table = run.table("splice")
+    if table is None:
+        return None
+    return interventions.splice_figure(table, measure=splice_measure(table), stacked=stacked)
+
+
+def _draw6(run: Run, stacked: bool) -> Figure | None:
+    table = run.table("erasure")
+    return None if table is None else interventions.erasure_figure(table, stacked=stacked)
+
+
+_DRAW: dict[int, Callable[[Run, bool], Figure | None]] = {
+    1: _draw1,
+    2: _draw2,
+    3: _draw3,
+    4: _draw4,
+    5: _draw5,
+    6: _draw6,
+}
 _NEEDS = {
     1: "layer_probing.csv, sae_probing.csv or reconstruction.csv",
     2: "rows of codes in disentanglement_summary.csv",
     3: "factors with a completeness in disentanglement.csv and an entropy in factor_entropy.csv",
     4: "factor_families.csv",
+    5: "splice.csv",
+    6: "erasure.csv",
 }

@@ -43,8 +43,9 @@ class Caption:
 
 
 def caption(run: Run, number: int) -> Caption:
-    """Return the caption of figure 1, 2, 3 or 4 of a run."""
-    found = {1: _figure1, 2: _figure2, 3: _figure3, 4: _figure4}[number](run)
+    """Return the caption of a figure of a run, by its number."""
+    known = {1: _figure1, 2: _figure2, 3: _figure3, 4: _figure4, 5: _figure5, 6: _figure6}
+    found = known[number](run)
     return replace(found, shows=found.shows + _collapsed(run))
 
 
@@ -199,6 +200,33 @@ def _figure4(run: Run) -> Caption:
         "A block of one colour that is longer than in the first bar: the layer holds that kind of property better than "
         "others. As long as there, or as in the nulls: nothing is shown but how many such factors were measured. A bar "
         "that stops early: fewer factors than that could be predicted at all.",
+    )
+
+
+def _figure5(run: Run) -> Caption:
+    table = run.table("splice")
+    clips = "" if table is None else f" on {wording.count(int(table['n_clips'].iloc[0]), 'test clip')}"
+    return Caption(
+        "What does the model still do on reconstructions?",
+        f"The model run{clips} with one layer replaced: by itself (untouched), by what each dictionary makes of it "
+        "(blue), by its mean over training rows, and by zero (grey). Thin lines: 95\u00a0% intervals for clips of new "
+        "groups. Percentages: how much of what zero loses is recovered.",
+        "Blue near untouched: the codes keep what the model itself needs of this layer, whatever a probe can read. "
+        "Blue no lower than the mean: they keep nothing of it that counts.",
+    )
+
+
+def _figure6(run: Run) -> Caption:
+    table = run.table("erasure")
+    target = "the label" if table is None else f"“{table['target'].iloc[0]}”"
+    return Caption(
+        "Can one label be taken out, and the others left?",
+        f"Fresh probes of what is left once {target} is erased. Solid: the latents that tell it best, more and more of "
+        "them, each set to its mean (bands: range over seeds); dotted: as many latents of equal frequency drawn at "
+        "random. Diamonds: edits in closed form, LEACE, mean projection, and as many random directions. Thin dashed: "
+        "what always saying the commonest class gets.",
+        "A solid curve of the target that falls while the others stay: the label lies in latents of its own. Where "
+        "LEACE leaves more of the others at less of the target, directions do better than latents do.",
     )
 
 

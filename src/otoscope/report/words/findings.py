@@ -19,6 +19,7 @@ from otoscope.report.numbers.means import curves_of, over_seeds
 from otoscope.report.run import Run, metric_of, picked_on_test
 from otoscope.report.words.factor_findings import factor_findings
 from otoscope.report.words.finding import Finding, not_tested, place_of
+from otoscope.report.words.intervention_findings import intervention_findings
 from otoscope.results import DENSE, HEADLINE_SPARSITY, METRIC_LABELS, at_nearest_sparsity, trained_codes
 
 
@@ -31,6 +32,7 @@ def findings(run: Run) -> list[Finding]:
         _few_latents(run),
         _reconstruction(run),
         *factor_findings(run),
+        *intervention_findings(run),
     ]
     return [finding for finding in found if finding is not None]
 

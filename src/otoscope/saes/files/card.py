@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
-def model_card(sae: Any) -> str:
-    """Return a card in Markdown, with the header that the Hugging Face Hub reads."""
+def model_card(sae: Any, *, splice: pd.DataFrame | None = None) -> str:
+    """Return a card in Markdown, with the header that the Hugging Face Hub reads.
+
+    Parameters
+    ----------
+    sae : SparseAutoencoder
+    splice : DataFrame, optional
+        Its rows of splice.csv: what the model does where its layer is replaced by the reconstruction.
+    """
     lines = [
         "---",
         "library_name: otoscope",
@@ -31,7 +41,28 @@ def model_card(sae: Any) -> str:
     numbers = sae.about.get("metrics") or _best_epoch(sae)
     if numbers:
         lines += _table("Numbers, on validation rows", numbers)
+    if splice is not None:
+        lines += _splice(splice)
     return "\n".join(lines)
+
+
+def _splice(table: pd.DataFrame) -> list[str]:
+    rows = [
+        f"| {row.measure} | {row.value:.4g} | {row.low:.4g} to {row.high:.4g} | {row.recovered:.3g} |"
+        for row in table.itertuples()
+    ]
+    first = table.iloc[0]
+    return [
+        "## Splice test",
+        "",
+        f"The layer replaced by its reconstruction on {first.n_clips} clips of {first.n_groups} groups; the model "
+        f"was asked for: {first.readout}. Recovered: 1 as untouched, 0 as with the layer set to zero.",
+        "",
+        "| measure | mean over clips | 95 % interval | recovered |",
+        "|---|---|---|---|",
+        *rows,
+        "",
+    ]
 
 
 def _best_epoch(sae: Any) -> dict[str, Any]:
