@@ -1,6 +1,5 @@
 from .base import SparseAutoencoder, build_sae
 from .checkup import health
-from .coherence import coherence
 from .config import SAEConfig
 from .encoding import codes_of, encode_rows
 from .estimator import TopKCoder
@@ -15,6 +14,7 @@ from .kinds.topk import TopK, TopKConfig
 from .kinds.topk_gao import GaoTopK, GaoTopKConfig
 from .matching import stability
 from .metrics import reconstruction_metrics
+from .over_time import coherence
 from .pooling import CLIP_CODES, pooled_codes
 from .registry import SAES, make_config, make_configs
 from .training.options import TrainingOptions
