@@ -56,6 +56,7 @@ def splice_figure(table: pd.DataFrame, *, measure: str, stacked: bool = False) -
     for axes, (encoder, layer) in zip(panels, places):
         own = table[(table["encoder"] == encoder) & (table["layer"] == layer)]
         made = own[own["replaced_by"] == RECONSTRUCTION].sort_values("sparsity", kind="stable")
+        made = made.sort_values("sae", key=lambda names: names.astype(str).str.contains(" "), kind="stable")
         whole = {kind: own[own["replaced_by"] == kind].iloc[0] for kind in (UNTOUCHED, MEAN, ZERO)}
         bars = [whole[UNTOUCHED], *(row for _, row in made.iterrows()), whole[MEAN], whole[ZERO]]
         names = ["untouched", *_dictionaries(made), "mean", "zero"]
@@ -83,10 +84,15 @@ def _bar(axes: Axes, x: int, row: pd.Series) -> None:
 
 def _dictionaries(rows: pd.DataFrame) -> list[str]:
     """Name dictionaries by their sparsity, those that share one or have none by what they are called."""
-    alike = rows["sparsity"].duplicated(keep=False) | rows["sparsity"].isna()
+    names = []
+    for sae, sparsity in zip(rows["sae"].astype(str), rows["sparsity"]):
+        kind = sae.split()[0] if " " in sae else "codes"  # "untrained topk-1024-s0.95"
+        names.append(
+            f"{kind}\n{wording.sparsity(sparsity)}" if sparsity == sparsity else sae.replace("-", "-\n")
+        )
     return [
-        str(sae).replace(" ", "\n") if same else f"codes\n{wording.sparsity(sparsity)}"
-        for sae, sparsity, same in zip(rows["sae"], rows["sparsity"], alike)
+        sae.replace("-", "-\n").replace(" ", "\n") if names.count(name) > 1 else name
+        for sae, name in zip(rows["sae"].astype(str), names)
     ]
 
 
