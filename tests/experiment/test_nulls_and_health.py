@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.optimize import linear_sum_assignment
 from sklearn.decomposition import PCA
@@ -10,6 +11,7 @@ from sklearn.decomposition import PCA
 from otoscope.activations import Activations, layer_rows
 from otoscope.experiment import run
 from otoscope.experiment.spec import Spec
+from otoscope.experiment.stages import disentanglement
 from otoscope.results import NULLS
 from otoscope.saes import SparseAutoencoder, build_sae, codes_of
 
@@ -216,3 +218,14 @@ def test_one_seed_that_diverged(made, tmp_path):
     assert not other.has_table("stability")
     assert set(other.table("null_probing").representation) == {"permuted"}
     assert set(other.table("null_reconstruction").representation) == {"permuted"}
+
+
+def test_what_has_the_same_numbers_is_measured_once():
+    codes, factors = np.eye(4), pd.DataFrame({"pitch": range(4)})
+    items = [
+        disentanglement.Representation("untrained", 0.95, 0, codes, factors),
+        disentanglement.Representation("random", 0.95, 0, 2 * codes, factors),
+        disentanglement.Representation("frozen_encoder", 0.95, 0, codes.copy(), factors),
+        disentanglement.Representation("shuffled", 0.95, 0, codes, factors.iloc[::-1]),
+    ]
+    assert disentanglement._first_alike(items) == [0, 1, 0, 3]

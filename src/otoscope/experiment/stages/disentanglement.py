@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -89,17 +90,22 @@ def disentanglement(
                     items = list(
                         _representations(run, own, layer, values, dictionaries, nulls[encoder][layer])
                     )
-                    results = measure_all(
-                        dict(enumerate(item.codes for item in items)),
-                        dict(enumerate(item.factors for item in items)),
+                    firsts = _first_alike(items)
+                    distinct = {index: items[index] for index in dict.fromkeys(firsts)}
+                    measured = measure_all(
+                        {index: item.codes for index, item in distinct.items()},
+                        {index: item.factors for index, item in distinct.items()},
                         measure=_measure(run, own.measure),
                         base="common" if settings.fit == "held_out" else None,
                         families=factors.families,
                         on_done=lambda index: bar.advance(),
                     )
+                    bar.advance(len(items) - len(distinct))
+                    results = {index: measured[first] for index, first in enumerate(firsts)}
+                    gaps = {index: gap_scores(item.codes, item.factors) for index, item in distinct.items()}
                     for index, item in enumerate(items):
                         _append(found, where | item.about, results[index], settings)
-                        _add(found["gap_scores"], where | item.about, gap_scores(item.codes, item.factors))
+                        _add(found["gap_scores"], where | item.about, gaps[firsts[index]])
                     found["infomec"] += _infomec(where, items, own.measure, settings)
                     if label is not None:
                         about = {"representation": "label", "sparsity": None, "seed": 0}
@@ -141,6 +147,20 @@ def measured_representations(
         families=families,
     )
     return [(item.about, results[index]) for index, item in enumerate(items)]
+
+
+def _first_alike(items: list[Representation]) -> list[int]:
+    """Return for each representation the first that has the same numbers, so that it is measured once.
+
+    With top-k, a random encoder that stays as it was drawn has the codes of the untrained autoencoder.
+    """
+    firsts: dict[tuple[bytes, int], int] = {}
+    return [
+        firsts.setdefault(
+            (hashlib.sha256(np.ascontiguousarray(item.codes)).digest(), id(item.factors)), index
+        )
+        for index, item in enumerate(items)
+    ]
 
 
 def _n_representations(run: RunDirectory, trained: Trained) -> int:
