@@ -156,9 +156,7 @@ def _first_alike(items: list[Representation]) -> list[int]:
     """
     firsts: dict[tuple[bytes, int], int] = {}
     return [
-        firsts.setdefault(
-            (hashlib.sha256(np.ascontiguousarray(item.codes)).digest(), id(item.factors)), index
-        )
+        firsts.setdefault((hashlib.sha256(item.codes.tobytes()).digest(), id(item.factors)), index)
         for index, item in enumerate(items)
     ]
 
