@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from otoscope.clips import label_kind
-from otoscope.compute import one_thread_each, progress
+from otoscope.compute import Progress, one_thread_each, progress
 from otoscope.experiment.run_directory import RunDirectory
 from otoscope.experiment.stages.data import view_name
 from otoscope.experiment.stages.nulls import encoders_of_nulls
@@ -60,7 +60,7 @@ def disentanglement(
     run: RunDirectory, views: dict[str, Views], trained: Trained, nulls: TrainedNulls, factors: Factors
 ) -> None:
     """Write disentanglement.csv, its summary, latents and families, gap_scores.csv and factor_entropy.csv."""
-    from otoscope.disentanglement import factor_entropy, gap_scores, measure_all
+    from otoscope.disentanglement import factor_entropy, gap_scores
     from otoscope.factors import join_factors
 
     settings = run.spec.disentanglement
@@ -92,14 +92,7 @@ def disentanglement(
                     )
                     firsts = _first_alike(items)
                     distinct = {index: items[index] for index in dict.fromkeys(firsts)}
-                    measured = measure_all(
-                        {index: item.codes for index, item in distinct.items()},
-                        {index: item.factors for index, item in distinct.items()},
-                        measure=_measure(run, own.measure),
-                        base="common" if settings.fit == "held_out" else None,
-                        families=factors.families,
-                        on_done=lambda index: bar.advance(),
-                    )
+                    measured = _measured(run, own.measure, distinct, factors, bar)
                     bar.advance(len(items) - len(distinct))
                     results = {index: measured[first] for index, first in enumerate(firsts)}
                     gaps = {index: gap_scores(item.codes, item.factors) for index, item in distinct.items()}
@@ -147,6 +140,22 @@ def measured_representations(
         families=families,
     )
     return [(item.about, results[index]) for index, item in enumerate(items)]
+
+
+def _measured(
+    run: RunDirectory, view: View, items: dict[int, Representation], factors: Factors, bar: Progress
+) -> dict[int, Disentanglement]:
+    """Return how well each of `items` holds the factors."""
+    from otoscope.disentanglement import measure_all
+
+    return measure_all(
+        {index: item.codes for index, item in items.items()},
+        {index: item.factors for index, item in items.items()},
+        measure=_measure(run, view),
+        base="common" if run.spec.disentanglement.fit == "held_out" else None,
+        families=factors.families,
+        on_done=lambda index: bar.advance(),
+    )
 
 
 def _first_alike(items: list[Representation]) -> list[int]:

@@ -143,11 +143,7 @@ def train_saes(
         options = options.changed(normalise="none")  # where it is asked for by name, it is refused instead
     if options.normalise != "none":
         configs = [with_decoder_bias(config) for config in configs]
-    pairs = any(SAES.get(config.kind).reads_pairs for config in configs)
-    if pairs and (options.batch_size % 2 or crop is not None):
-        raise InputError(
-            "a kind that learns from pairs of neighbours needs an even batch_size, and crops not in turn"
-        )
+    pairs = _reads_pairs(configs, options, crop)
     train = place.source(activations, wanted, rows, "training", crop, pairs, sequence)
     held_out = None
     if validation is not None or validation_rows is not None:
@@ -196,6 +192,16 @@ def train_saes(
             "activations": dict(getattr(activations, "provenance", {})),
         }
     return [fold(sae, change.by_layer[sae.layer]) if change.by_layer else sae for sae in saes]
+
+
+def _reads_pairs(configs: Sequence[SAEConfig], options: TrainingOptions, crop: np.ndarray | None) -> bool:
+    """Whether a kind learns from pairs of neighbours; InputError where they cannot be had."""
+    pairs = any(SAES.get(config.kind).reads_pairs for config in configs)
+    if pairs and (options.batch_size % 2 or crop is not None):
+        raise InputError(
+            "a kind that learns from pairs of neighbours needs an even batch_size, and crops not in turn"
+        )
+    return pairs
 
 
 def _train(
