@@ -65,7 +65,7 @@ def sound(settings, tmp_path_factory):
     return run("paper-sound", out=tmp_path_factory.mktemp("runs") / "sound", settings=settings)
 
 
-@pytest.mark.parametrize("which", ["paper", "sound"])
+@pytest.mark.parametrize("which", ["paper", pytest.param("sound", marks=pytest.mark.slow)])
 def test_the_whole_recipe_to_the_last_figure(which, request):
     made = request.getfixturevalue(which)
     for name in TABLES:
@@ -99,6 +99,7 @@ def test_each_clip_is_heard_three_ways(paper):
         assert (family == "wav2vec2") == (encoder == "wavlm-base-plus"), family
 
 
+@pytest.mark.slow
 def test_published_probes_keep_an_epoch(paper, sound):
     assert paper.table("layer_probing").epoch.between(1, paper.spec.probing.epochs).all()
     assert sound.table("layer_probing").epoch.isna().all()
@@ -129,6 +130,7 @@ def test_r2_is_of_the_rows_that_were_fitted(paper):
     assert table.r2_cv.isna().all()
 
 
+@pytest.mark.slow
 def test_a_validation_clip_is_drawn_by_file_or_by_singer(paper, sound):
     clips = paper.frame("clips")
     assert set(clips.singer[clips.split == "valid"]) & set(clips.singer[clips.split == "train"])
@@ -151,6 +153,7 @@ def test_only_autoencoders_share_an_epoch():
         load_spec("paper", settings=["dataset.root=x", "probing.shared_epoch=true"])
 
 
+@pytest.mark.slow
 def test_ablation_turns_each_rule_alone(tiny_encoder, tmp_path_factory, tmp_path):
     settings = [
         f"dataset.root={tmp_path_factory.mktemp('synthsing')}",
