@@ -213,7 +213,9 @@ def sampled_rows(
     chosen = order[: max(int((np.cumsum(given[order]) <= n).sum()), 1)]
     first = np.zeros(len(size), np.int64)
     first[chosen] = rng.integers(0, size[chosen] - given[chosen] + 1)
-    place = pd.Series(clip_of).groupby(clip_of).cumcount().to_numpy() - first[clip_of]  # in its clip's stretch
+    place = (
+        pd.Series(clip_of).groupby(clip_of).cumcount().to_numpy() - first[clip_of]
+    )  # in its clip's stretch
     return np.flatnonzero(np.isin(clip_of, chosen) & (place >= 0) & (place < given[clip_of]))
 
 
