@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from otoscope.explorer.layout import who_fires_together
-from otoscope.explorer.reading import Dictionary
+from otoscope.explorer.reading import NEEDED, Dictionary
 from otoscope.explorer.shards import figures
 
 LATENTS_A_SHARD = 32
@@ -111,7 +111,8 @@ def latent_shards(
     clips = examples[examples.clip_id.isin(numbers)].assign(clip=examples.clip_id.map(numbers))
     labels = dictionary.table("labels")
     factors = _strongest_first(dictionary.table("factors"))
-    counts = dictionary.table("judged").astype(int).set_index("latent").to_dict("index")
+    judged = dictionary.table("judged")[NEEDED["judged"].split()]
+    counts = judged.astype(int).set_index("latent").to_dict("index")
     neighbours = dictionary.table("neighbours").sort_values("cosine", ascending=False)
     parts = {
         "labels": _rows_of(labels, "column value auc null95 p_corrected"),
