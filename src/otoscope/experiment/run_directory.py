@@ -247,8 +247,7 @@ class RunDirectory:
             if turn:
                 mine = [unit for number, unit in enumerate(units) if self._is_mine(number)]
                 work.make(mine, at_once=at_once, all_turns=self.share is not None, show=show)
-        work.drop_damaged()
-        missing = work.missing()
+        missing = work.missing() or work.drop_damaged()  # all are read only where all are there
         if missing:
             raise self.waiting(stage.name, len(missing), len(units))
         return work.read
