@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -185,6 +186,18 @@ def test_status_counts_what_is_done_running_missing_and_failed(tmp_path):
     assert found.lacking(2) == [1, 2]
     assert found.left_s is not None
     assert "2 of 5" in status_table([found])
+
+
+def test_status_is_of_the_settings_that_were_tried_last(tmp_path):
+    with pytest.raises(Waits):
+        squares(directory(tmp_path, "1/2"), [])
+    (old,) = (tmp_path / "work").glob("squares-*/units.json")
+    os.utime(old, (1, 1))
+    run = directory(tmp_path, "1/2")
+    with pytest.raises(Waits), run.stage("squares", 2, in_units=True):
+        run.units([Unit(name, lambda: {}) for name in ("x", "y")])
+    (found,) = run_status(tmp_path)
+    assert found.units == ["x", "y"]
 
 
 def test_status_of_no_run_is_refused(tmp_path):
