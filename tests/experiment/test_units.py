@@ -195,7 +195,7 @@ def test_status_is_of_the_settings_that_were_tried_last(tmp_path):
     os.utime(old, (1, 1))
     run = directory(tmp_path, "1/2")
     with pytest.raises(Waits), run.stage("squares", 2, in_units=True):
-        run.units([Unit(name, lambda: {}) for name in ("x", "y")])
+        run.units([Unit(name, dict) for name in ("x", "y")])
     (found,) = run_status(tmp_path)
     assert found.units == ["x", "y"]
 
