@@ -89,7 +89,7 @@ def latest_tasks(root: Path) -> list[Task]:
 
 
 def queue(jobs: set[str]) -> dict[tuple[str, int | None], tuple[str, str]] | None:
-    """Return (job, index in the array) -> state and reason of tasks that squeue knows; None where it does not answer."""
+    """Return (job, index in the array) -> state and reason of the tasks that squeue knows; None without its answer."""
     if shutil.which("squeue") is None:
         return None
     asked = ["squeue", "--noheader", "--array", "--states=all", f"--user={os.getuid()}", "--format=%i|%T|%r"]

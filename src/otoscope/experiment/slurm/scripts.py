@@ -124,33 +124,34 @@ def script(job: Job, resources: Resources, *, folder: Path, here: Path, python: 
     options += [f"--output={sbatch_quote(log)}", "--open-mode=append", "--requeue"]
     options += [f"--signal=B:USR1@{STOP_BEFORE_S}"]
     shard = f' --shard "$SLURM_ARRAY_TASK_ID/{job.n}"' if is_array else ""
-    return "\n".join(
-        [
-            "#!/bin/bash",
-            *(f"#SBATCH {option}" for option in options),
-            "",
-            f'echo "{BEGINS}$(hostname), $(date)"',
-            *resources.setup,
-            f"cd {shlex.quote(str(here))} || exit 2",
-            f"export OMP_NUM_THREADS={resources.cpus_per_task}  # in every task the same: last bits may depend on it",
-            "",
-            "# Slurm sends USR1 a minute before the time is up: what runs stops cleanly, and its next turn goes on.",
-            "trap 'kill -TERM $run' USR1",
-            "trap 'cancelled=yes' TERM  # which scancel sends to all that runs here",
-            f"{shlex.join([python, '-m', 'otoscope', *job.command])}{shard} &",
-            "run=$!",
-            "wait $run; code=$?",
-            "while [ $code -gt 128 ] && kill -0 $run 2> /dev/null; do wait $run; code=$?; done  # it was but a signal",
-            "",
-            f'echo "{ENDED}$code"',
-            "case $code in",
-            "0 | 2) ;; # all is done, or something must be mended first; else back to the queue",
-            f'*) [ -z "$cancelled" ] && [ "${{SLURM_RESTART_COUNT:-0}}" -lt {resources.retries} ] && scontrol requeue {who} ;;',
-            "esac",
-            "exit $code",
-            "",
-        ]
-    )
+    command = shlex.join([python, "-m", "otoscope", *job.command])
+    lines = [
+        "#!/bin/bash",
+        *(f"#SBATCH {option}" for option in options),
+        "",
+        "# Slurm sends USR1 a minute before the time is up: what runs stops cleanly, and its next turn goes on.",
+        "trap '[ -z \"$run\" ] || kill -TERM $run' USR1",
+        "trap 'cancelled=yes' TERM # which scancel sends to all that runs here",
+        "",
+        f'echo "{BEGINS}$(hostname), $(date)"',
+        *resources.setup,
+        f"cd {shlex.quote(str(here))} || exit 2",
+        f"export OMP_NUM_THREADS={resources.cpus_per_task} # in every task the same: last bits may depend on it",
+        f"{command}{shard} &",
+        "run=$!",
+        "wait $run; code=$?",
+        "while [ $code -gt 128 ] && kill -0 $run 2> /dev/null; do wait $run; code=$?; done # it was but a signal",
+        "",
+        f'echo "{ENDED}$code"',
+        "case $code in",
+        "0 | 2) ;; # all is done, or something must be mended first",
+        f'*) if [ -z "$cancelled" ] && [ "${{SLURM_RESTART_COUNT:-0}}" -lt {resources.retries} ]; then',
+        f"       scontrol requeue {who}",
+        "   fi ;;",
+        "esac",
+        "exit $code",
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def submit_script(jobs: Sequence[Job], scripts: Sequence[str], folder: Path) -> str:
