@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import slurm_cluster
 
-from otoscope.experiment.slurm.queue import job_lines, queue, submitted
+from otoscope.experiment.slurm.queue import submitted
 
 pytestmark = pytest.mark.slow
 SETTINGS = [

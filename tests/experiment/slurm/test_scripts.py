@@ -20,7 +20,9 @@ ODD = ["a b", "it's", 'say "x"', "$HOME", "`id`", "a;b", "back\\slash", "100%", 
 
 def options_of(text: str) -> dict[str, str]:
     """What follows #SBATCH, as a shell's words."""
-    words = [word for line in text.splitlines() if line.startswith("#SBATCH ") for word in shlex.split(line[8:])]
+    words = [
+        word for line in text.splitlines() if line.startswith("#SBATCH ") for word in shlex.split(line[8:])
+    ]
     return dict(word.removeprefix("--").partition("=")[::2] for word in words)
 
 
@@ -57,7 +59,9 @@ def told(tmp_path: Path) -> list[str]:
 def test_every_word_comes_through_bash_as_it_is(odd, tmp_path, run_script):
     here = tmp_path / f"here {odd}"
     here.mkdir()
-    python = write(here, f"python {odd}", f'#!/bin/bash\npwd > {tmp_path}/pwd\nprintf "%s\\0" "$@" > {tmp_path}/words\n')
+    python = write(
+        here, f"python {odd}", f'#!/bin/bash\npwd > {tmp_path}/pwd\nprintf "%s\\0" "$@" > {tmp_path}/words\n'
+    )
     job = Job("saes", ("run", odd, "--set", f"a={odd}"), n=8, indices=(3,))
     text = script(job, Resources(), folder=tmp_path, here=here, python=str(python))
     assert run_script(text).wait() == 0
@@ -68,8 +72,9 @@ def test_every_word_comes_through_bash_as_it_is(odd, tmp_path, run_script):
 
 def test_options_in_the_words_of_slurm(tmp_path):
     asked = Resources(
-        partition="gpu", account="my lab", qos="long", constraint="a100|h100", time="04:00:00", mem="16G", gpus="a100:1",
-        cpus_per_task=6, parallel=2, setup=("module load cuda",), sbatch=("--comment=it's a \"test\"", "--exclusive"),
+        partition="gpu", account="my lab", qos="long", constraint="a100|h100", time="04:00:00", mem="16G",
+        gpus="a100:1", cpus_per_task=6, parallel=2, setup=("module load cuda",),
+        sbatch=("--comment=it's a \"test\"", "--exclusive"),
     )  # fmt: skip
     job = Job("saes", ("run", "demo"), n=8, indices=(1, 2, 3, 7))
     text = script(job, asked, folder=tmp_path / "100% mine", here=tmp_path, python="python")
@@ -133,7 +138,9 @@ def test_who_goes_back_to_the_queue(code, restarts, requeued, tmp_path, run_scri
 def test_a_signal_stops_what_runs(sent, requeued, tmp_path, run_script):
     """USR1 (time is nearly up) is handed on as TERM, and the task goes on later; what scancel ends stays ended."""
     python = write(
-        tmp_path, "python", "#!/bin/bash\ntrap 'sleep .2; echo stopped; exit 143' TERM\necho up\nwhile :; do sleep .05; done\n"
+        tmp_path,
+        "python",
+        "#!/bin/bash\ntrap 'sleep .2; echo stopped; exit 143' TERM\necho up\nwhile :; do sleep .05; done\n",
     )
     job = Job("saes", ("run",), n=8, indices=(3,))
     task = run_script(script(job, Resources(), folder=tmp_path, here=tmp_path, python=str(python)))
@@ -143,7 +150,9 @@ def test_a_signal_stops_what_runs(sent, requeued, tmp_path, run_script):
     task.send_signal(sent)
     if sent == signal.SIGTERM:  # scancel's reaches all
         time.sleep(0.05)
-        children = subprocess.run(["ps", "-o", "pid=", "--ppid", str(task.pid)], capture_output=True, text=True, check=True)
+        children = subprocess.run(
+            ["ps", "-o", "pid=", "--ppid", str(task.pid)], capture_output=True, text=True, check=True
+        )
         os.kill(int(children.stdout.split()[0]), signal.SIGTERM)
     rest, _ = task.communicate(timeout=20)
     assert rest.splitlines() == ["stopped", "otoscope slurm: ended with 143"]
@@ -154,17 +163,22 @@ def test_a_signal_stops_what_runs(sent, requeued, tmp_path, run_script):
 def test_setup_comes_first_and_from_a_place_of_its_own(tmp_path, run_script):
     python = write(tmp_path, "python", '#!/bin/bash\necho "loaded: $CUDA $OMP_NUM_THREADS"\n')
     asked = Resources(setup=("export CUDA='12 or so'", "export OMP_NUM_THREADS=99"), cpus_per_task=3)
-    task = run_script(script(Job("gather", ("run",)), asked, folder=tmp_path, here=tmp_path, python=str(python)))
+    task = run_script(
+        script(Job("gather", ("run",)), asked, folder=tmp_path, here=tmp_path, python=str(python))
+    )
     assert "loaded: 12 or so 3" in task.communicate()[0]
 
 
 def test_a_folder_that_is_gone_is_not_run_in_another(tmp_path, run_script):
-    text = script(Job("gather", ("run",)), Resources(), folder=tmp_path, here=tmp_path / "gone", python="false")
+    text = script(
+        Job("gather", ("run",)), Resources(), folder=tmp_path, here=tmp_path / "gone", python="false"
+    )
     assert run_script(text).wait() == 2
 
 
 @pytest.mark.parametrize(
-    ("numbers", "text"), [((1,), "1"), ((1, 2, 3), "1-3"), ((2, 3, 7, 9, 10), "2-3,7,9-10"), ((5, 1000), "5,1000")]
+    ("numbers", "text"),
+    [((1,), "1"), ((1, 2, 3), "1-3"), ((2, 3, 7, 9, 10), "2-3,7,9-10"), ((5, 1000), "5,1000")],
 )
 def test_ranges(numbers, text):
     assert ranges(numbers) == text
@@ -172,6 +186,6 @@ def test_ranges(numbers, text):
 
 @pytest.mark.parametrize("odd", ODD)
 def test_sbatch_quote(odd):
-    """sbatch takes away quotes, and a backslash with them, as a shell does within double quotes, but expands nothing."""
+    """sbatch takes away quotes, and a backslash with them, as a shell does within double quotes."""
     taken = sbatch_quote(odd)
     assert shlex.split(taken, comments=True) == [odd]
