@@ -97,6 +97,20 @@ def run(
 
 
 @app.command()
+def status(
+    run: Annotated[Path, typer.Argument(help="A run's directory.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say which stages of a run are made, and which units are done, running, missing or failed, and why."""
+    import json
+
+    from otoscope.experiment import run_status, status_data, status_table
+
+    found = run_status(run)
+    print(json.dumps(status_data(found), indent=1) if as_json else status_table(found))
+
+
+@app.command()
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Directories of finished runs.")],
 ) -> None:
