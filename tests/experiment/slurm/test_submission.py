@@ -13,8 +13,9 @@ from stand_in_slurm import StandIn
 from otoscope.cli import main
 from otoscope.errors import InputError
 from otoscope.experiment import load_spec, run
+from otoscope.experiment.records import StageRecord, versions
 from otoscope.experiment.slurm import Resources, job_lines, plan_jobs, submit_run
-from otoscope.experiment.slurm.plan import missing_units
+from otoscope.results import SCHEMA
 
 SMALL = [
     "dataset.options={n_singers: 4}",
@@ -147,6 +148,14 @@ def test_a_task_that_fails_is_told_and_retried_and_nothing_else_is(slurm, settin
     assert lines[-1] == "    otoscope slurm: ended with 137"
 
 
+def made(root: Path, stage: str) -> None:
+    (root / "stages").mkdir(exist_ok=True)
+    record = StageRecord(
+        fingerprint="", schema=SCHEMA, seconds=1, outputs={}, files=[], sums={}, versions=versions()
+    )
+    (root / "stages" / f"{stage}.json").write_text(record.text())
+
+
 def half_made(root: Path, stage: str, n: int, done: list[int]) -> None:
     folder = root / "work" / f"{stage}-{'0' * 16}"
     folder.mkdir(parents=True)
@@ -158,11 +167,9 @@ def half_made(root: Path, stage: str, n: int, done: list[int]) -> None:
 def test_only_what_is_missing_is_submitted(settings, tmp_path):
     """A stage that is made is left out; of one half made, the tasks whose units are all there; of others all."""
     spec = load_spec("demo", settings=settings)
-    (tmp_path / "stages").mkdir()
-    for made in ("factors", "activations-tiny", "layer_probing"):
-        (tmp_path / "stages" / f"{made}.json").touch()
+    for name in ("factors", "activations-tiny", "layer_probing"):
+        made(tmp_path, name)
     half_made(tmp_path, "saes-tiny", 10, [0, 1, 3, 4, 5, 7, 8, 9])
-    assert missing_units(spec, tmp_path, "saes") == ({2, 6}, 10)
     jobs = {job.name: job for job in plan_jobs(spec, ["run"], tmp_path, n_tasks=4)}
     assert list(jobs) == ["saes", "nulls", "sae_probing", "disentanglement", "gather"]
     assert (jobs["saes"].n, jobs["saes"].indices) == (
@@ -175,11 +182,11 @@ def test_only_what_is_missing_is_submitted(settings, tmp_path):
     many = {job.name: job for job in plan_jobs(spec, ["run"], tmp_path, n_tasks=64)}
     assert (many["saes"].n, many["saes"].indices) == (10, (3, 7))  # no more tasks than units
     two = load_spec("demo", settings=[*settings, "encoders=[{name: a/b}, {name: c/d}]"])
-    assert missing_units(two, tmp_path, "saes") == (None, None)  # of the other encoder nothing is known yet
+    of_two = {job.name: job for job in plan_jobs(two, ["run"], tmp_path, n_tasks=4)}
+    assert of_two["saes"].indices == (1, 2, 3, 4)  # of the other encoder nothing is known yet
 
 
 def test_a_stage_whose_units_are_all_there_needs_no_tasks(settings, tmp_path):
-    (tmp_path / "stages").mkdir()
     half_made(tmp_path, "factors", 3, [0, 1, 2])
     jobs = plan_jobs(load_spec("demo", settings=settings), ["run"], tmp_path, n_tasks=4)
     assert "factors" not in [job.name for job in jobs]

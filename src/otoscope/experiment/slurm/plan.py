@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import os
-import re
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from otoscope.errors import InputError
 from otoscope.experiment.roles import store_plans
 from otoscope.experiment.runner import UNIT_STAGES
 from otoscope.experiment.slurm.scripts import Job
 from otoscope.experiment.spec import Spec
-from otoscope.experiment.units import SUFFIX, UNITS, WORK
+from otoscope.experiment.status import StageStatus, run_status
 
 AFTER = {
     "factors": (),
@@ -47,11 +46,12 @@ def plan_jobs(spec: Spec, command: Sequence[str], root: Path, *, n_tasks: int) -
         Tasks of each array; fewer where a stage is known to have fewer units. Those whose units are all there are
         left out.
     """
+    found: list[StageStatus] = []
+    with contextlib.suppress(InputError):  # of a run that is not begun
+        found = run_status(root)
     jobs: list[Job] = []
     for stage in stages_of(spec):
-        missing, n_units = missing_units(spec, root, stage)
-        n = min(n_tasks, n_units or n_tasks)
-        shares = range(1, n + 1) if missing is None else sorted({number % n + 1 for number in missing})
+        n, shares = _shares(spec, stage, [each for each in found if is_of(each.stage, stage)], n_tasks)
         if shares:
             after = _submitted_before(stage, {job.name for job in jobs})
             jobs.append(Job(stage, (*command, "--stage", stage), n, tuple(shares), tuple(sorted(after))))
@@ -73,42 +73,25 @@ def stages_of(spec: Spec) -> list[str]:
     return [stage for stage in UNIT_STAGES if asked.get(stage, True)]
 
 
-def missing_units(spec: Spec, root: Path, stage: str) -> tuple[set[int] | None, int | None]:
-    """Return which units of a stage are missing, by number from 0, and how many it has; None where nobody knows."""
-    own = re.compile(rf"{re.escape(stage)}(-.*)?")
-    made = [path for path in (root / "stages").glob("*.json") if own.fullmatch(path.stem)]
-    begun = [
-        path
-        for path in (root / WORK).glob(f"*/{UNITS}")
-        if own.fullmatch(re.sub("-[0-9a-f]{16}$", "", path.parent.name))
-    ]
-    if len(made) + len(begun) < _n_parts(spec, stage, [path.stem for path in made]):
-        return None, None
-    found = [_units(path, root) for path in begun]
-    return set().union(*(missing for missing, _ in found)), max((n for _, n in found), default=None)
+def is_of(name: str, stage: str) -> bool:
+    """Whether a part of a run is a stage's own or, of several encoders, one encoder's."""
+    return name == stage or name.startswith(f"{stage}-")
 
 
-def _n_parts(spec: Spec, stage: str, made: Sequence[str]) -> int:
-    """Return how many records a stage leaves when it is complete."""
+def _shares(spec: Spec, stage: str, parts: Sequence[StageStatus], n_tasks: int) -> tuple[int, Sequence[int]]:
+    """Return into how many shards a stage is cut, and which of them, from 1, have something to do."""
+    half = [part for part in parts if not part.made]
+    if len(parts) < _n_parts(spec, stage, parts) or not all(part.units for part in half):
+        return n_tasks, range(1, n_tasks + 1)  # nobody knows yet
+    n = min(n_tasks, max((len(part.units) for part in half), default=1))
+    return n, sorted({i for part in half for i in part.lacking(n)})
+
+
+def _n_parts(spec: Spec, stage: str, parts: Sequence[StageStatus]) -> int:
+    """Return of how many parts a stage consists, each with units of its own."""
     if stage in ("activations", "frames"):
         return sum(len(store_plans(spec, encoder)) for encoder in spec.encoders)
-    return len(spec.encoders) if stage not in made and stage != "factors" else 1
-
-
-def _units(noted: Path, root: Path) -> tuple[set[int], int]:
-    """Return the numbers of the units that are not there, of a stage that is half made, and how many it has."""
-    told = json.loads(noted.read_text())
-    if "store" in told:
-        from otoscope.activations.store import Store
-
-        store = Store(root / told["store"])
-        if not store.exists():
-            return {0}, 1
-        n = store.provenance()["shards"]
-        return set(range(n)) - {int(name) for name in store.done()}, n
-    there = set(os.listdir(noted.parent))
-    missing = {number for number, name in enumerate(told["units"]) if f"{name}{SUFFIX}" not in there}
-    return missing, len(told["units"])
+    return 1 if stage == "factors" or stage in [part.stage for part in parts] else len(spec.encoders)
 
 
 def _submitted_before(stage: str, submitted: set[str]) -> set[str]:
