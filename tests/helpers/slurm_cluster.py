@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 NEEDED = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "sinfo")
@@ -37,6 +39,7 @@ SlurmdLogFile={folder}/slurmd.log
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool
 KillWait=5
+SlurmdTimeout=30
 MinJobAge=300
 SchedulerParameters=sched_interval=1,bf_interval=1,batch_sched_delay=0
 PriorityType=priority/basic
@@ -53,56 +56,93 @@ def missing() -> str | None:
     return None if os.geteuid() == 0 else "Slurm's daemons are started as root, and this is another user"
 
 
-@contextlib.contextmanager
-def slurm(folder: Path, *, n_cpus: int = 2, memory_mb: int = 4000) -> Iterator[dict[str, str]]:
-    """Start a cluster whose files lie in `folder`; yield the environment in which sbatch and squeue speak to it.
+@dataclass
+class Cluster:
+    """Daemons that run."""
 
-    Jobs run at a lower priority than all else, so that tests beside them do not starve.
-    """
+    folder: Path
+    environment: dict[str, str]
+    """In which sbatch and squeue speak to it."""
+    daemons: dict[str, subprocess.Popen] = field(default_factory=dict)
+
+    def start(self, name: str, *words: str) -> None:
+        """Start a daemon."""
+        with (self.folder / f"{name}.out").open("ab") as out:
+            self.daemons[name] = subprocess.Popen(words, env=self.environment, stdout=out, stderr=out)
+
+    def start_node(self) -> None:
+        """Start the only machine, whose jobs give way to all else that runs here."""
+        conf = str(self.folder / "slurm.conf")
+        self.start("slurmd", "nice", "-n", "5", "slurmd", "-D", "-f", conf)
+        _wait(
+            lambda: self.ask("sinfo", "--noheader", "--format=%T") == "idle",
+            "a node that is idle",
+            self.folder,
+        )
+
+    def lose_node(self) -> None:
+        """End the only machine, and all that runs on it, as a cut cable would."""
+        self.daemons["slurmd"].kill()
+        self.daemons["slurmd"].wait()
+        for pid in self._jobs():
+            with contextlib.suppress(ProcessLookupError):  # a job's processes are a group of their own
+                os.killpg(os.getpgid(pid), signal.SIGKILL)
+
+    def ask(self, *words: object) -> str:
+        """Return what a command of Slurm prints."""
+        done = subprocess.run(
+            [str(word) for word in words], env=self.environment, capture_output=True, text=True, check=False
+        )
+        return done.stdout.strip()
+
+    def _jobs(self) -> list[int]:
+        """Return the processes of this cluster's jobs, and those that watch them."""
+        found = []
+        for place in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                command, about = (place / "cmdline").read_bytes(), (place / "environ").read_bytes()
+                ours = f"SLURM_CONF={self.folder}/".encode() in about
+                if f"{self.folder}/spool/".encode() in command or (ours and b"slurmstepd" in command):
+                    found.append(int(place.name))
+        return found
+
+    def stop(self) -> None:
+        """End all jobs, then the daemons."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            cancel = ["scancel", "--user=root", "--signal=KILL", "--full"]
+            subprocess.run(cancel, env=self.environment, capture_output=True, check=False, timeout=30)
+        for daemon in reversed(self.daemons.values()):
+            daemon.terminate()
+        for daemon in self.daemons.values():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                daemon.wait(15)
+            daemon.kill()
+            daemon.wait()
+
+
+@contextlib.contextmanager
+def slurm(folder: Path, *, n_cpus: int = 2, memory_mb: int = 4000) -> Iterator[Cluster]:
+    """Start a cluster whose files lie in `folder`, and end it with all of its jobs when the block ends."""
     for name in ("state", "spool"):
         (folder / name).mkdir(parents=True)
     folder.chmod(0o755)  # munge wants folders that others cannot write to
     ctld_port, slurmd_port = _free_ports(2)
-    host = socket.gethostname().split(".")[0]
+    places = {"folder": folder, "host": socket.gethostname().split(".")[0]}
+    ports = {"ctld_port": ctld_port, "slurmd_port": slurmd_port}
     conf = folder / "slurm.conf"
-    conf.write_text(CONF.format(folder=folder, host=host, ctld_port=ctld_port, slurmd_port=slurmd_port,
-                                n_cpus=n_cpus, memory_mb=memory_mb))  # fmt: skip
+    conf.write_text(CONF.format(**places, **ports, n_cpus=n_cpus, memory_mb=memory_mb))
     (folder / "munge.key").write_bytes(os.urandom(1024))
     (folder / "munge.key").chmod(0o400)
-    environment = {**os.environ, "PATH": _path(), "SLURM_CONF": str(conf)}
-    munged = ["munged", "--force", "--foreground", f"--socket={folder}/munge.socket"]
-    munged += [f"--{name}-file={folder}/munge.{name}" for name in ("key", "pid", "log", "seed")]
-    slurmctld, slurmd = ["slurmctld", "-D", "-c", "-f", str(conf)], ["nice", "-n", "10", "slurmd", "-D"]
-    daemons: list[subprocess.Popen] = []
+    cluster = Cluster(folder, {**os.environ, "PATH": _path(), "SLURM_CONF": str(conf)})
+    own = [f"--{name}-file={folder}/munge.{name}" for name in ("key", "pid", "log", "seed")]
     try:
-        for command in (munged, slurmctld, [*slurmd, "-f", str(conf)]):
-            with (folder / f"{command[0]}.out").open("wb") as out:
-                daemons.append(subprocess.Popen(command, env=environment, stdout=out, stderr=out))
-            if command is munged:
-                _wait(lambda: (folder / "munge.socket").exists(), "munged", folder)
-        _wait(lambda: _node_state(environment) == "idle", "a node that is idle", folder)
-        yield environment
+        cluster.start("munged", "munged", "--force", "--foreground", f"--socket={folder}/munge.socket", *own)
+        _wait(lambda: (folder / "munge.socket").exists(), "munged", folder)
+        cluster.start("slurmctld", "slurmctld", "-D", "-c", "-f", str(conf))
+        cluster.start_node()
+        yield cluster
     finally:
-        _stop(daemons, environment)
-
-
-def _stop(daemons: list[subprocess.Popen], environment: dict[str, str]) -> None:
-    """End all jobs, then the daemons."""
-    cancel = ["scancel", "--user=root", "--signal=KILL"]
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        subprocess.run(cancel, env=environment, capture_output=True, check=False, timeout=30)
-    for daemon in reversed(daemons):
-        daemon.terminate()
-    for daemon in daemons:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            daemon.wait(15)
-        daemon.kill()
-        daemon.wait()
-
-
-def _node_state(environment: dict[str, str]) -> str:
-    asked = ["sinfo", "--noheader", "--format=%T"]
-    return subprocess.run(asked, env=environment, capture_output=True, text=True, check=False).stdout.strip()
+        cluster.stop()
 
 
 def _path() -> str:
