@@ -137,6 +137,7 @@ def script(job: Job, resources: Resources, *, folder: Path, here: Path, python: 
         *resources.setup,
         f"cd {shlex.quote(str(here))} || exit 2",
         f"export OMP_NUM_THREADS={resources.cpus_per_task} # in every task the same: last bits may depend on it",
+        "export PYTHONUNBUFFERED=1 # so that the log shows what goes on",
         f"{command}{shard} &",
         "run=$!",
         "wait $run; code=$?",
