@@ -84,9 +84,7 @@ class Cluster:
         """End the only machine, and all that runs on it, as a cut cable would."""
         self.daemons["slurmd"].kill()
         self.daemons["slurmd"].wait()
-        for pid in self._jobs():
-            with contextlib.suppress(ProcessLookupError):  # a job's processes are a group of their own
-                os.killpg(os.getpgid(pid), signal.SIGKILL)
+        self.kill_jobs()
 
     def ask(self, *words: object) -> str:
         """Return what a command of Slurm prints."""
@@ -95,22 +93,23 @@ class Cluster:
         )
         return done.stdout.strip()
 
-    def _jobs(self) -> list[int]:
-        """Return the processes of this cluster's jobs, and those that watch them."""
-        found = []
+    def kill_jobs(self) -> None:
+        """Kill the processes of this cluster's jobs, and those that watch them."""
         for place in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
                 command, about = (place / "cmdline").read_bytes(), (place / "environ").read_bytes()
                 ours = f"SLURM_CONF={self.folder}/".encode() in about
-                if f"{self.folder}/spool/".encode() in command or (ours and b"slurmstepd" in command):
-                    found.append(int(place.name))
-        return found
+                group = os.getpgid(int(place.name))
+                of_job = f"{self.folder}/spool/".encode() in command or (ours and b"slurmstepd" in command)
+                if of_job and group != os.getpgrp():
+                    os.killpg(group, signal.SIGKILL)
 
     def stop(self) -> None:
         """End all jobs, then the daemons."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            cancel = ["scancel", "--user=root", "--signal=KILL", "--full"]
-            subprocess.run(cancel, env=self.environment, capture_output=True, check=False, timeout=30)
+        with contextlib.suppress(TimeoutError):
+            self.ask("scancel", "--user=root")
+            _wait(lambda: not self.ask("squeue", "--noheader"), "jobs that end", self.folder, timeout_s=20)
+        self.kill_jobs()
         for daemon in reversed(self.daemons.values()):
             daemon.terminate()
         for daemon in self.daemons.values():
