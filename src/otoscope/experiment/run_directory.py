@@ -65,6 +65,10 @@ class Stage:
         """Name folders, from the run's root, as made by this stage."""
         self.files += folders
 
+    def folder(self, root: Path) -> Path:
+        """Return where its units lie while it is made."""
+        return work_folder(root, self.name, self.fingerprint)
+
 
 @dataclass
 class RunDirectory:
@@ -204,7 +208,9 @@ class RunDirectory:
             if version != versions().get(library):
                 self._older.setdefault(f"{library} {version}", []).append(name)
 
-    def units(self, units: Sequence[Unit], *, at_once: int = 1) -> Callable[[str], dict[str, Any]]:
+    def units(
+        self, units: Sequence[Unit], *, at_once: int = 1, show: bool = True
+    ) -> Callable[[str], dict[str, Any]]:
         """Make this process's units of the stage that is being made; return what reads any unit's, once all are there.
 
         A unit that was made before, by whichever process, is not made again.
@@ -215,6 +221,8 @@ class RunDirectory:
             All of the stage, in an order that depends on nothing but its inputs.
         at_once : int
             How many are made at a time, each in a thread; they must not rely on more than one core then.
+        show : bool
+            Show a bar on a terminal; False where units show their own.
 
         Raises
         ------
@@ -230,7 +238,7 @@ class RunDirectory:
         with self.apart() as turn:
             if turn:
                 mine = [unit for number, unit in enumerate(units) if self._is_mine(number)]
-                work.make(mine, at_once=at_once, all_turns=self.share is not None)
+                work.make(mine, at_once=at_once, all_turns=self.share is not None, show=show)
         work.drop_damaged()
         missing = work.missing()
         if missing:
@@ -264,8 +272,7 @@ class RunDirectory:
     def note_store(self, store: Path) -> None:
         """Write down that the units of the stage that is being made are the shards of an activation store."""
         if self._making is not None:
-            place = work_folder(self.root, self._making.name, self._making.fingerprint)
-            note(place, {"store": store.relative_to(self.root).as_posix()})
+            note(self._making.folder(self.root), {"store": store.relative_to(self.root).as_posix()})
 
     def waiting(self, stage: str, missing: int, total: int) -> Waits:
         """Note that a stage lacks units of other processes, and return it to be raised."""

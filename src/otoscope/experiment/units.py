@@ -21,19 +21,21 @@ import re
 import shutil
 import time
 import zipfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from otoscope import files
-from otoscope.compute import thread_map
+from otoscope.compute import progress, thread_map
 from otoscope.errors import InputError
 
 WORK = "work"
 """In a run: what is half made."""
 UNITS = "units.json"
 SUFFIX = ".zip"
+FOLDERS = "folders"
+"""Under this name a unit gives the folders of the run, from its root, that it filled beside its own file."""
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # of all members, so that equal content makes equal files
 
 
@@ -43,7 +45,7 @@ class Unit(NamedTuple):
     name: str
     """Of its file; the same in every process."""
     make: Callable[[], dict[str, Any]]
-    """Returns names -> tables, arrays or plain data."""
+    """Returns names -> tables, arrays or plain data; `FOLDERS` -> what it wrote elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,7 @@ class Work:
     """The units of one stage, on disk."""
 
     def __init__(self, root: Path, stage: str, fingerprint: str, names: Sequence[str]) -> None:
-        self.folder = work_folder(root, stage, fingerprint)
+        self.root, self.stage, self.folder = root, stage, work_folder(root, stage, fingerprint)
         self.names = list(names)
         assert len(set(self.names)) == len(self.names), f"{stage}: two units have one name"
 
@@ -142,7 +144,9 @@ class Work:
             shutil.rmtree(self.folder, ignore_errors=True)
         note(self.folder, {"units": self.names})
 
-    def make(self, units: Iterable[Unit], *, at_once: int = 1, all_turns: bool = False) -> None:
+    def make(
+        self, units: Sequence[Unit], *, at_once: int = 1, all_turns: bool = False, show: bool = True
+    ) -> None:
         """Make those units that are not there, or not whole, and that no other process is making.
 
         Parameters
@@ -151,6 +155,8 @@ class Work:
             Threads, each with a unit.
         all_turns : bool
             Whether the units after one that fails have their turn before its error is raised.
+        show : bool
+            Show a bar on a terminal.
         """
         todo = [unit for unit in units if not self._is_whole(unit.name)]
         errors: list[BaseException] = []
@@ -163,11 +169,10 @@ class Work:
             except Exception as error:
                 errors.append(error)
 
-        if at_once < 2:
-            for unit in todo:
-                one(unit)
-        else:
-            list(thread_map(one, todo, workers=at_once))
+        with progress(self.stage, len(units), unit="units", show=show) as bar:
+            bar.advance(len(units) - len(todo))
+            for _ in thread_map(one, todo, workers=at_once) if at_once > 1 else map(one, todo):
+                bar.advance()
         if errors:
             raise errors[0]
 
@@ -213,8 +218,9 @@ class Work:
     def _is_whole(self, name: str) -> bool:
         try:
             with zipfile.ZipFile(self._path(name)) as archive:
-                return archive.testzip() is None
-        except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError, ValueError):
+                folders = json.loads(archive.read("about.json"))["plain"].get(FOLDERS, [])
+                return archive.testzip() is None and all((self.root / own).is_dir() for own in folders)
+        except Exception:  # whatever a damaged file makes of the reader
             return False
 
     def _path(self, name: str, suffix: str = SUFFIX) -> Path:
@@ -262,8 +268,13 @@ def pack(made: dict[str, Any], *, seconds: float) -> bytes:
             else:
                 plain[name] = value
         about = {"plain": plain, "order": list(made), "seconds": round(seconds, 2)}
-        archive.writestr(zipfile.ZipInfo("about.json", _EPOCH), json.dumps(about))
+        archive.writestr(zipfile.ZipInfo("about.json", _EPOCH), json.dumps(about, default=_plain))
     return stream.getvalue()
+
+
+def _plain(value: Any) -> Any:
+    """Return one of numpy's numbers as Python's."""
+    return value.item()
 
 
 def unpack(path: Path) -> dict[str, Any]:

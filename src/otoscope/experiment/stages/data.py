@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +19,16 @@ from otoscope.experiment.roles import splits_of, store_plans
 from otoscope.experiment.run_directory import RunDirectory
 from otoscope.experiment.spec import ROW_PER_CROP, EncoderSpec
 from otoscope.experiment.stages.views import View, Views
+from otoscope.experiment.units import Unit
 from otoscope.tables import SUFFIXES as TABLES
 
 if TYPE_CHECKING:
     from otoscope.activations import Activations
     from otoscope.factors import Factors
+
+BY_CLIP = ("descriptors", "egemaps")
+"""Factor sets that measure each clip by itself; of others it is not known."""
+CLIPS_OF_A_UNIT = 200
 
 
 def clips(run: RunDirectory) -> pd.DataFrame:
@@ -253,17 +259,36 @@ def factors(run: RunDirectory, table: pd.DataFrame) -> Factors:
     settings = [name, options, clips_hash(clips), *run.hashes([name]), *([skip] if skip else [])]
     with run.stage("factors", settings, after=["recordings"]) as stage:
         if stage.needed:
-            if name == "ground_truth":
-                found = Factors(*DATASETS.get(dataset).true_factors(clips))
-            elif Path(name).suffix.lower() in TABLES:
-                found = compute_factors("csv", clips, path=name)
-            else:
-                found = compute_factors(name, clips, skip_unreadable=skip, **options)
-            for note in found.notes:
+
+            def make(some: pd.DataFrame) -> dict[str, Any]:
+                if name == "ground_truth":
+                    found = Factors(*DATASETS.get(dataset).true_factors(some))
+                elif Path(name).suffix.lower() in TABLES:
+                    found = compute_factors("csv", some, path=name)
+                else:
+                    found = compute_factors(name, some, skip_unreadable=skip, **options)
+                return {
+                    "factors": found.table,
+                    "factors_info": found.info,
+                    "factor_problems": found.problems,
+                    "notes": list(found.notes),
+                }
+
+            size = CLIPS_OF_A_UNIT if name in BY_CLIP else max(len(clips), 1)
+            parts = {
+                f"clips-{start:07d}": clips.iloc[start : start + size].reset_index(drop=True)
+                for start in range(0, max(len(clips), 1), size)
+            }
+            read = run.units([Unit(key, partial(make, some)) for key, some in parts.items()], show=False)
+            made = [read(key) for key in parts]
+            for note in made[0]["notes"]:
                 run.say(f"note: {note}")
-            run.write_frame("factors", found.table)
-            run.write_table("factors_info", found.info)
-            run.write_table("factor_problems", found.problems)
+            run.write_frame("factors", pd.concat([own["factors"] for own in made], ignore_index=True))
+            run.write_table("factors_info", made[0]["factors_info"])
+            problems = [own["factor_problems"] for own in made if len(own["factor_problems"])]
+            run.write_table(
+                "factor_problems", pd.concat(problems or [made[0]["factor_problems"]], ignore_index=True)
+            )
     return Factors(run.frame("factors"), run.table("factors_info"))
 
 
