@@ -27,7 +27,10 @@ SETTINGS = [
     "saes.sparsities=[0.75, 0.9]",
     "saes.epochs=3",
     "disentanglement.alphas=[0.1, 0.02]",
+    "disentanglement.folds=2",
+    "disentanglement.nulls=[untrained, permuted]",
     "probing.regularisation=[0.01]",
+    "probing.few_latents=[]",
 ]
 
 

@@ -12,7 +12,7 @@ from stand_in_slurm import StandIn
 
 from otoscope.cli import main
 from otoscope.errors import InputError
-from otoscope.experiment import load_spec, run
+from otoscope.experiment import RunDirectory, load_spec, run
 from otoscope.experiment.records import StageRecord, versions
 from otoscope.experiment.slurm import Resources, job_lines, plan_jobs, submit_run
 from otoscope.results import SCHEMA
@@ -29,6 +29,7 @@ SMALL = [
     "disentanglement.folds=2",
     "latents.describe=none",
     "probing.regularisation=[0.01]",
+    "probing.few_latents=[]",
 ]
 
 
@@ -55,6 +56,11 @@ def ours(words: list[str]) -> int:
     return call(words[2:])
 
 
+def write_no_report(directory: RunDirectory) -> None:
+    (directory.root / "report.html").touch()
+    (directory.root / "figures").mkdir()
+
+
 def sums(root: Path) -> dict[str, str]:
     paths = [path for folder in ("results", "activations", "saes") for path in (root / folder).rglob("*")]
     return {
@@ -64,7 +70,8 @@ def sums(root: Path) -> dict[str, str]:
     }
 
 
-def test_a_run_by_tasks_has_the_bytes_of_one_process(slurm, settings, tmp_path, capsys):
+def test_a_run_by_tasks_has_the_bytes_of_one_process(slurm, settings, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("otoscope.report.write_report", write_no_report)  # half a minute of drawing
     alone = sums(run("demo", out=tmp_path / "alone", settings=settings).root)
     out = tmp_path / "a run's $HOME 100%"
     asked = ["slurm", "demo", "--out", str(out), "--tasks", "2", "--cpus-per-task", "1"]
