@@ -14,7 +14,9 @@ from otoscope.cli import main
 from otoscope.errors import InputError
 from otoscope.experiment import RunDirectory, load_spec, run
 from otoscope.experiment.records import StageRecord, versions
+from otoscope.experiment.runner import UNIT_STAGES
 from otoscope.experiment.slurm import Resources, job_lines, plan_jobs, submit_run
+from otoscope.experiment.slurm.plan import AFTER
 from otoscope.results import SCHEMA
 
 SMALL = [
@@ -191,6 +193,12 @@ def test_only_what_is_missing_is_submitted(settings, tmp_path):
     two = load_spec("demo", settings=[*settings, "encoders=[{name: a/b}, {name: c/d}]"])
     of_two = {job.name: job for job in plan_jobs(two, ["run"], tmp_path, n_tasks=4)}
     assert of_two["saes"].indices == (1, 2, 3, 4)  # of the other encoder nothing is known yet
+
+
+def test_every_stage_of_units_is_known():
+    assert set(AFTER) == set(UNIT_STAGES)
+    order = list(UNIT_STAGES)
+    assert all(order.index(before) < order.index(stage) for stage in AFTER for before in AFTER[stage])
 
 
 def test_a_stage_whose_units_are_all_there_needs_no_tasks(settings, tmp_path):
