@@ -6,6 +6,7 @@ order of submission, after those that they wait for, those that were requeued on
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -135,7 +136,10 @@ class StandIn:
                     before = Path.cwd()
                     os.chdir(here)
                     try:
-                        client.sendall(str(answer(words)).encode())
+                        with contextlib.redirect_stdout(log):
+                            code = answer(words)
+                        log.flush()
+                        client.sendall(str(code).encode())
                     finally:
                         os.chdir(before)
             return bash.returncode

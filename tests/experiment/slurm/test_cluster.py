@@ -16,7 +16,9 @@ import pytest
 import slurm_cluster
 from slurm_cluster import Cluster
 
+from otoscope.experiment.runner import UNIT_STAGES
 from otoscope.experiment.slurm import Job, Resources, script
+from otoscope.experiment.slurm.plan import is_of
 from otoscope.experiment.slurm.queue import submitted
 
 pytestmark = pytest.mark.slow
@@ -118,6 +120,12 @@ def test_a_whole_run_has_the_bytes_of_one_process(cluster, settings, alone, tmp_
     wait(cluster, out)
     assert sums(out) == alone
     assert (out / "report.html").exists()
+    (gathered,) = (out / "slurm" / "logs").glob("gather-*.log")
+    begun = [line.removesuffix(" ...") for line in gathered.read_text().splitlines() if line.endswith(" ...")]
+    assert "report" in begun
+    assert not [name for name in begun if any(is_of(name, stage) for stage in UNIT_STAGES)], (
+        "left to one task"
+    )
     told = otoscope(cluster.environment, "status", out)
     assert "gather" in told
     assert "failed (" not in told

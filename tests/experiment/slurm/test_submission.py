@@ -16,7 +16,7 @@ from otoscope.experiment import RunDirectory, load_spec, run
 from otoscope.experiment.records import StageRecord, versions
 from otoscope.experiment.runner import UNIT_STAGES
 from otoscope.experiment.slurm import Resources, job_lines, plan_jobs, submit_run
-from otoscope.experiment.slurm.plan import AFTER
+from otoscope.experiment.slurm.plan import AFTER, is_of
 from otoscope.results import SCHEMA
 
 SMALL = [
@@ -83,6 +83,12 @@ def test_a_run_by_tasks_has_the_bytes_of_one_process(slurm, settings, tmp_path, 
     slurm.run(ours)
     assert set(slurm.states.values()) == {"COMPLETED"}
     assert {threads for _, _, threads in slurm.turns} == {"1"}
+    (gathered,) = (out / "slurm" / "logs").glob("gather-*.log")
+    begun = [line.removesuffix(" ...") for line in gathered.read_text().splitlines() if line.endswith(" ...")]
+    assert "report" in begun
+    assert not [name for name in begun if any(is_of(name, stage) for stage in UNIT_STAGES)], (
+        "left to one task"
+    )
     found = sums(out)
     assert {name: found.get(name) for name in alone} == alone
     assert (out / "report.html").exists()
