@@ -154,7 +154,7 @@ def test_tasks_that_are_killed_are_made_up_for(cluster, settings, alone, tmp_pat
     assert "factors" not in retried
     assert retried["activations"] == [1]
     until(lambda: "begins on" in log(out, "layer_probing", again["layer_probing"], 1))
-    until(lambda: pids(out, "layer_probing", "1/2"))
+    until(lambda: pids(out, "layer_probing", "1/1"))
     time.sleep(2)  # until it listens to signals
     cluster.ask(
         "scancel", "--signal=USR1", "--batch", f"{again['layer_probing']}_1"

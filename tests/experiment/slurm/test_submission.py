@@ -120,7 +120,8 @@ def test_each_array_waits_for_what_it_reads(slurm, settings, tmp_path):
     assert all(
         "kill-on-invalid-dep" in slurm.jobs()[numbers[name]]["options"] for name in waits if waits[name]
     )
-    assert {job["options"].get("array") for job in slurm.jobs().values()} == {"1-4", None}
+    arrays = {name: slurm.jobs()[number]["options"].get("array") for name, number in numbers.items()}
+    assert arrays == dict.fromkeys(numbers, "1-4") | {"layer_probing": "1", "saes": "1", "gather": None}
 
 
 def test_a_dry_run_writes_nothing_and_is_a_script_that_submits_the_same(slurm, settings, tmp_path, capsys):
@@ -157,7 +158,7 @@ def test_a_task_that_fails_is_told_and_retried_and_nothing_else_is(slurm, settin
     lines = job_lines(out)
     assert lines[1] == "  factors (101): 4 ended well"
     assert lines[2] == "  activations (102): 3 ended well: 1-2,4; 1 failed (exit code 137): 3"
-    assert lines[3] == "  layer_probing (103): 4 never ran"
+    assert lines[3] == "  layer_probing (103): 1 never ran"
     log = out / "slurm" / "logs" / "activations-102_3.log"
     assert f"activations 102_3: failed (exit code 137); {log} ends with" in lines
     assert lines[-1] == "    otoscope slurm: ended with 137"
@@ -196,9 +197,9 @@ def test_only_what_is_missing_is_submitted(settings, tmp_path):
     assert jobs["disentanglement"].after == ("nulls",)
     many = {job.name: job for job in plan_jobs(spec, ["run"], tmp_path, n_tasks=64)}
     assert (many["saes"].n, many["saes"].indices) == (10, (3, 7))  # no more tasks than units
-    two = load_spec("demo", settings=[*settings, "encoders=[{name: a/b}, {name: c/d}]"])
+    two = load_spec("demo", settings=[*settings, "encoders=[{name: a/b, layers: [1, 2, 3]}, {name: c/d}]"])
     of_two = {job.name: job for job in plan_jobs(two, ["run"], tmp_path, n_tasks=4)}
-    assert of_two["saes"].indices == (1, 2, 3, 4)  # of the other encoder nothing is known yet
+    assert of_two["saes"].indices == (1, 2, 3)  # of the other encoder nothing is known yet
 
 
 def test_every_stage_of_units_is_known():
@@ -257,7 +258,7 @@ def test_what_squeue_says(slurm, settings, tmp_path):
         "Slurm:",
         "  factors (101): 1 running: 1; 1 completing: 2; 2 never ran: 3-4",
         "  activations (102): 1 running: 1; 1 node fail: 2; 2 never ran: 3-4",
-        "  layer_probing (103): 1 waiting (None): 1; 3 never ran: 2-4",
+        "  layer_probing (103): 1 waiting (None)",
     ]
     assert lines[-1] == "    half way"
 

@@ -82,9 +82,17 @@ def _shares(spec: Spec, stage: str, parts: Sequence[StageStatus], n_tasks: int) 
     """Return into how many shards a stage is cut, and which of them, from 1, have something to do."""
     half = [part for part in parts if not part.made]
     if len(parts) < _n_parts(spec, stage, parts) or not all(part.units for part in half):
-        return n_tasks, range(1, n_tasks + 1)  # nobody knows yet
+        n = min(n_tasks, _most_units(spec, stage) or n_tasks)  # nobody knows yet
+        return n, range(1, n + 1)
     n = min(n_tasks, max((len(part.units) for part in half), default=1))
     return n, sorted({i for part in half for i in part.lacking(n)})
+
+
+def _most_units(spec: Spec, stage: str) -> int | None:
+    """Return how many units a part of a stage has at most, where the spec tells."""
+    if stage in ("layer_probing", "splice", "erasure", "steering"):
+        return len(spec.encoders)
+    return max(len(encoder.layers) for encoder in spec.encoders) if stage == "saes" else None
 
 
 def _n_parts(spec: Spec, stage: str, parts: Sequence[StageStatus]) -> int:
