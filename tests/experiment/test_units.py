@@ -43,7 +43,7 @@ def squares(
         made.append(name)
         return {"table": pd.DataFrame({"square": [NAMES.index(name) ** 2]})}
 
-    with run.stage("squares", 1) as stage:
+    with run.stage("squares", 1, in_units=True) as stage:
         if stage.needed:
             read = run.units([Unit(name, lambda name=name: make(name)) for name in NAMES], at_once=at_once)
             stage.outputs = {"squares": [int(read(name)["table"].square[0]) for name in NAMES]}
@@ -251,7 +251,7 @@ def test_what_another_put_together_meanwhile_is_taken(tmp_path):
         return {"table": pd.DataFrame({"square": [0]})}
 
     run = directory(tmp_path, "1/2")
-    with run.stage("squares", 1):
+    with run.stage("squares", 1, in_units=True):
         units = [Unit(name, lambda name=name: {"table": pd.DataFrame({"square": [0]})}) for name in NAMES]
         run.units([Unit("a", make_first), *units[1:]])
         run.say("put together")

@@ -152,10 +152,13 @@ class RunDirectory:
         self.write_text("spec.yaml", yaml.safe_dump(told, sort_keys=False))
 
     @contextmanager
-    def stage(self, name: str, settings: Any = None, *, after: Sequence[str] = ()) -> Iterator[Stage]:
+    def stage(
+        self, name: str, settings: Any = None, *, after: Sequence[str] = (), in_units: bool = False
+    ) -> Iterator[Stage]:
         """Yield a stage; it is noted as made when the block ends well.
 
-        Where processes share the run, one of them makes a stage while the others wait, but for its `units`.
+        Where processes share the run, one of them makes a stage while the others wait. Of one that is made in `units`,
+        this begins when the units are there.
 
         Parameters
         ----------
@@ -165,6 +168,8 @@ class RunDirectory:
             What its results depend on, as plain data; a change makes the stage again.
         after : sequence of str
             The stages and inputs whose results it reads; where one of them holds something else, it is made again.
+        in_units : bool
+            Whether the block calls `units`, or `apart`, before it writes anything.
 
         Raises
         ------
@@ -189,6 +194,8 @@ class RunDirectory:
                 yield stage
             else:
                 started, status = time.perf_counter(), "made"
+                if lock is not None and in_units:
+                    lock.free()
                 if not sys.stderr.isatty():  # where there are no bars, a log still shows what goes on
                     self.say(f"{name} ...")
                 try:

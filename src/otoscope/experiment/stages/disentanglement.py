@@ -41,7 +41,7 @@ def disentanglement(
     needs = ["clips", "factors", "reconstruction", *(f"nulls-{encoder}" for encoder in views)]
     needs += [view_name(encoder, role) for encoder in views for role in ("train", "measure")]
     asked = [settings.model_dump(), run.spec.factors.whole_clip, run.spec.dataset.label]
-    with run.stage("disentanglement", asked, after=needs) as stage:
+    with run.stage("disentanglement", asked, after=needs, in_units=True) as stage:
         if not stage.needed:
             return
         found: dict[str, list[pd.DataFrame]] = {
