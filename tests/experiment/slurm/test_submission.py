@@ -8,11 +8,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 from stand_in_slurm import StandIn
 
 from otoscope.cli import main
 from otoscope.errors import InputError
-from otoscope.experiment import RunDirectory, load_spec, run
+from otoscope.experiment import RunDirectory, Spec, load_spec, run
 from otoscope.experiment.records import StageRecord, versions
 from otoscope.experiment.runner import UNIT_STAGES
 from otoscope.experiment.slurm import Resources, job_lines, plan_jobs, submit_run
@@ -164,6 +165,10 @@ def test_a_task_that_fails_is_told_and_retried_and_nothing_else_is(slurm, settin
     assert lines[-1] == "    otoscope slurm: ended with 137"
 
 
+def begun(root: Path, spec: Spec) -> None:
+    (root / "spec.yaml").write_text(yaml.safe_dump(spec.model_dump(mode="json")))
+
+
 def made(root: Path, stage: str) -> None:
     (root / "stages").mkdir(exist_ok=True)
     record = StageRecord(
@@ -183,6 +188,7 @@ def half_made(root: Path, stage: str, n: int, done: list[int]) -> None:
 def test_only_what_is_missing_is_submitted(settings, tmp_path):
     """A stage that is made is left out; of one half made, the tasks whose units are all there; of others all."""
     spec = load_spec("demo", settings=settings)
+    begun(tmp_path, spec)
     for name in ("factors", "activations-tiny", "layer_probing"):
         made(tmp_path, name)
     half_made(tmp_path, "saes-tiny", 10, [0, 1, 3, 4, 5, 7, 8, 9])
@@ -198,6 +204,7 @@ def test_only_what_is_missing_is_submitted(settings, tmp_path):
     many = {job.name: job for job in plan_jobs(spec, ["run"], tmp_path, n_tasks=64)}
     assert (many["saes"].n, many["saes"].indices) == (10, (3, 7))  # no more tasks than units
     two = load_spec("demo", settings=[*settings, "encoders=[{name: a/b, layers: [1, 2, 3]}, {name: c/d}]"])
+    begun(tmp_path, two)
     of_two = {job.name: job for job in plan_jobs(two, ["run"], tmp_path, n_tasks=4)}
     assert of_two["saes"].indices == (1, 2, 3)  # of the other encoder nothing is known yet
 
@@ -209,9 +216,17 @@ def test_every_stage_of_units_is_known():
 
 
 def test_a_stage_whose_units_are_all_there_needs_no_tasks(settings, tmp_path):
+    spec = load_spec("demo", settings=settings)
+    begun(tmp_path, spec)
     half_made(tmp_path, "factors", 3, [0, 1, 2])
-    jobs = plan_jobs(load_spec("demo", settings=settings), ["run"], tmp_path, n_tasks=4)
-    assert "factors" not in [job.name for job in jobs]
+    assert "factors" not in [job.name for job in plan_jobs(spec, ["run"], tmp_path, n_tasks=4)]
+
+
+def test_what_other_settings_made_is_not_taken_for_made(settings, tmp_path):
+    begun(tmp_path, load_spec("demo", settings=settings))
+    made(tmp_path, "factors")
+    other = load_spec("demo", settings=[*settings, "saes.epochs=3"])
+    assert "factors" in [job.name for job in plan_jobs(other, ["run"], tmp_path, n_tasks=4)]
 
 
 def test_what_slurm_refuses_is_told_once(slurm, settings, tmp_path):

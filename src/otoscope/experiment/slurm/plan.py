@@ -10,7 +10,7 @@ from otoscope.errors import InputError
 from otoscope.experiment.roles import store_plans
 from otoscope.experiment.runner import UNIT_STAGES
 from otoscope.experiment.slurm.scripts import Job
-from otoscope.experiment.spec import Spec
+from otoscope.experiment.spec import Spec, load_spec
 from otoscope.experiment.status import StageStatus, run_status
 
 AFTER = {
@@ -48,7 +48,10 @@ def plan_jobs(spec: Spec, command: Sequence[str], root: Path, *, n_tasks: int) -
     """
     found: list[StageStatus] = []
     with contextlib.suppress(InputError):  # of a run that is not begun
-        found = run_status(root)
+        if (
+            load_spec(root / "spec.yaml") == spec
+        ):  # else what was made is of other settings, in parts or all of it
+            found = run_status(root)
     jobs: list[Job] = []
     for stage in stages_of(spec):
         n, shares = _shares(spec, stage, [each for each in found if is_of(each.stage, stage)], n_tasks)
