@@ -205,6 +205,7 @@ class RunDirectory:
                 except _MadeMeanwhile as found:
                     record, status = found.record, "kept"
                     stage.outputs = record.outputs
+                    clear_work(self.root, name)  # which may have been begun once more
         finally:
             self._lock = None
             if lock is not None:
@@ -241,8 +242,8 @@ class RunDirectory:
         stage = self._making
         assert stage is not None
         work = Work(self.root, stage.name, stage.fingerprint, [unit.name for unit in units])
-        work.begin(fresh=self.fresh)
         with self.apart() as turn:
+            work.begin(fresh=self.fresh)
             if turn:
                 mine = [unit for number, unit in enumerate(units) if self._is_mine(number)]
                 work.make(mine, at_once=at_once, all_turns=self.share is not None, show=show)
@@ -256,13 +257,14 @@ class RunDirectory:
     def apart(self) -> Iterator[bool]:
         """Let other processes at the stage that is being made while the block runs; yield whether it has a part in it.
 
-        If one of them has made the stage by the end of the block, it is taken as it is, and the rest of the stage's
-        own block is passed over.
+        If one of them has made the stage before the block, or by its end, it is taken as it is, and the rest of the
+        stage's own block is passed over.
         """
         stage, lock = self._making, self._lock
         if stage is None:  # what was lost of a stage that was made is made again
             yield True
             return
+        self._pass_over(stage)
         if lock is not None:
             lock.free()
         try:
@@ -270,11 +272,7 @@ class RunDirectory:
         finally:
             if lock is not None:
                 lock.wait()
-        if self.share is not None:
-            record = read_record(self.root / "stages" / f"{stage.name}.json")
-            if holds(self.root, record, stage.fingerprint, self.hashes):
-                assert record is not None
-                raise _MadeMeanwhile(record)
+        self._pass_over(stage)
 
     def note_store(self, store: Path) -> None:
         """Write down that the units of the stage that is being made are the shards of an activation store."""
@@ -323,6 +321,13 @@ class RunDirectory:
         finally:
             if lock is not None:
                 lock.free()
+
+    def _pass_over(self, stage: Stage) -> None:
+        """Leave the stage's block if another process has made it."""
+        if self.share is not None:
+            record = read_record(self.root / "stages" / f"{stage.name}.json")
+            if record is not None and holds(self.root, record, stage.fingerprint, self.hashes):
+                raise _MadeMeanwhile(record)
 
     def _is_mine(self, number: int) -> bool:
         return self.share is None or self.share.has(number)
