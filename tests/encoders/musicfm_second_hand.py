@@ -34,14 +34,14 @@ def features(config: Mapping[str, Any], sound: np.ndarray, mean: float, deviatio
     """(samples,) at 24 kHz -> (samples // hop, mel bands), in dB, by one mean and deviation of all bands."""
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(N_FFT) / N_FFT)
     power = power_spectrum(sound, window, N_FFT, config["hop_length"])
-    return (decibels(power @ _mel_filters(config["n_mels"]))[:-1] - mean) / deviation
+    return (decibels(power @ mel_filters(config["n_mels"], N_FFT))[:-1] - mean) / deviation
 
 
-def _mel_filters(n_bands: int) -> np.ndarray:
+def mel_filters(n_bands: int, n_fft: int) -> np.ndarray:
     """Triangles of height 1, straight in Hz between corners that are evenly spaced in HTK's mel."""
     top = 2595 * np.log10(1 + RATE / 2 / 700)
     corners_hz = 700 * (10 ** (np.linspace(0, top, n_bands + 2) / 2595) - 1)
-    at = np.linspace(0, RATE / 2, N_FFT // 2 + 1)[:, None]
+    at = np.linspace(0, RATE / 2, n_fft // 2 + 1)[:, None]
     rise = (at - corners_hz[:-2]) / np.diff(corners_hz)[:-1]
     fall = (corners_hz[2:] - at) / np.diff(corners_hz)[1:]
     return np.maximum(0, np.minimum(rise, fall))

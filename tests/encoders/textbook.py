@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-import torch
 from scipy.special import erf
 
 Weights = Mapping[str, np.ndarray]
 
 
-def doubled(weights: Mapping[str, torch.Tensor]) -> dict[str, np.ndarray]:
-    return {name: value.double().numpy() for name, value in weights.items()}
+def doubled(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: value.astype(np.float64) for name, value in weights.items()}
 
 
 def gelu(x: np.ndarray) -> np.ndarray:
