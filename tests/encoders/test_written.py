@@ -440,5 +440,26 @@ def test_dashengs_floor_is_the_clips_own_and_can_be_lifted(written, tmp_path) ->
     assert (encoder.hidden_states(np.concatenate([quiet, loud_after]), [1])[1][0] - alone).abs().max() < 1e-5
     shutil.copytree(written("dasheng"), tmp_path / "lifted")
     (tmp_path / "lifted" / "preprocessor_config.json").write_text('{"top_db": null}')
-    lifted = otoscope.load_encoder(tmp_path / "lifted", device="cpu").frontend(loud_after[0])
-    assert lifted.min() == -100
+    lifted = otoscope.load_encoder(tmp_path / "lifted", device="cpu")
+    assert lifted.frontend(loud_after[0]).min() == -100
+    # The original's floor is of all clips together; given as a number, it gives what the original would.
+    both = np.concatenate([quiet, loud_after])
+    levels = torch.stack([lifted.frontend(clip) for clip in both])
+    floor_db = float(levels.max()) - 120
+    assert floor_db > levels[0].min()  # raises what is quiet in the clip beside the loud one
+    shutil.copytree(tmp_path / "lifted", tmp_path / "floored")
+    (tmp_path / "floored" / "preprocessor_config.json").write_text(json.dumps({"floor_db": floor_db}))
+    floored = otoscope.load_encoder(tmp_path / "floored", device="cpu").hidden_states(both, [1])[1]
+    theirs = lifted.run(levels.clamp(min=floor_db), [1])[1]
+    assert (floored - theirs).abs().max() < 1e-6 < (floored[0] - alone).abs().max()
+
+
+@pytest.mark.parametrize(
+    ("settings", "what"),
+    [('{"floor_db": -80, "top_db": 120}', "both top_db and floor_db"), ('{"top_db": "low"}', "number of dB")],
+)
+def test_a_floor_that_is_none_is_refused(settings, what, written, tmp_path) -> None:
+    shutil.copytree(written("dasheng"), tmp_path / "model")
+    (tmp_path / "model" / "preprocessor_config.json").write_text(settings)
+    with pytest.raises(ModelError, match=what):
+        otoscope.load_encoder(tmp_path / "model", device="cpu")
