@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 import otoscope
 from otoscope.encoders import FAMILIES, WrittenFamily
 from otoscope.encoders.convert import convert
+from otoscope.encoders.written import outline
 from otoscope.errors import InputError, ModelError
 
 from .written import N_LAYERS, WRITTEN, fixture, loadable, publish, published_weights
@@ -174,6 +175,16 @@ def test_another_familys_checkpoint_is_refused(name, written, tmp_path) -> None:
     shutil.copy(written(other) / "model.safetensors", folder)
     with pytest.raises(ModelError, match="do not fit"):
         otoscope.load_encoder(folder, device="cpu")
+
+
+@each_loaded
+def test_an_outline_tells_what_loading_does(name, encoder, written) -> None:
+    found = outline(written(name))
+    assert (len(found.taps) - 1, found.widths) == (encoder.n_layers, encoder.widths)
+    assert (found.min_samples, found.max_samples) == (encoder.min_samples, encoder.max_samples)
+    n_samples = encoder.max_samples or 24_000
+    np.testing.assert_array_equal(found.grid(n_samples, 0, None).time_s, encoder.tokens(n_samples).time_s)
+    assert all(parameter.is_meta for parameter in found.module.parameters())
 
 
 @each
