@@ -53,9 +53,10 @@ def test_states_are_those_of_the_original_code(name, encoder) -> None:
     held = fixture(name)
     sounds = seeded.sounds(int(held["sounds"]))
     mine = torch.stack([encoder.frontend(sound) for sound in sounds])
-    # Filters, or the whole spectrogram, are float64 here where the original has float32: quiet bands differ a little.
-    np.testing.assert_allclose(mine[:1], held["features"], atol=1e-4)
-    assert np.sqrt(np.mean((mine[:1].numpy() - held["features"]) ** 2)) < 2e-5
+    # Kaldi's filter bank is float64 here where these originals have float32: quiet bands differ a little.
+    np.testing.assert_allclose(
+        mine[:1], held["features"], atol=1e-4 if name.startswith(("beats", "audiomae")) else 1e-5
+    )
     states = encoder.hidden_states(sounds, [*range(N_LAYERS + 1), "final"])
     assert encoder.n_layers == N_LAYERS
     for layer, state in states.items():
