@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -17,15 +18,16 @@ import numpy as np
 import pandas as pd
 import torch
 
+from otoscope.activations.claims import Claims
 from otoscope.activations.plan import Plan, Shard, n_pieces
 from otoscope.activations.pooling import Pooled, join_pieces, keeps_frames, pool_tokens
 from otoscope.activations.store import Store
 from otoscope.audio import read_audio
-from otoscope.compute import in_lanes, progress, thread_map
+from otoscope.compute import empty_cache, in_lanes, is_out_of_memory, progress, thread_map
 from otoscope.contents import Content, content, signature
 from otoscope.encoders.encoder import Encoder
 from otoscope.encoders.tokens import Layer
-from otoscope.errors import AudioError, InputError, ModelError
+from otoscope.errors import AudioError, InputError, ModelError, OtoscopeError
 
 LANES_S = 160.0
 """Seconds of sound that a CPU's lanes hold at once: about 3 GB in the first convolutions of HuBERT."""
@@ -57,6 +59,7 @@ class _Piece:
         return self.source.inputs[self.place]
 
 
+_Read = Callable[[torch.Tensor], dict[Layer, torch.Tensor]]
 _Passed = list[tuple[_Piece, dict[Layer, Pooled]]]
 """What became of the pieces of a batch."""
 
@@ -81,27 +84,30 @@ class Pipeline:
         self.crops: list[Any] = list(plan.crops.itertuples())
         self.crop_of = {unit: crop for crop, unit in zip(self.crops[::-1], self.unit_of[::-1])}
         self.n_lanes = self._n_lanes()
+        self.fits = math.inf  # samples of a batch that memory holds, as far as is known
+        self.taken: deque[Shard] = deque()  # claimed, and not yet begun to be put together
         self.contents: dict[str, Content | None] = {}  # of recordings, once they were decoded
         self._reading: defaultdict[str, Lock] = defaultdict(Lock)
 
     def make(self, todo: list[Shard], *, show: bool) -> None:
-        """Make the shards, in order."""
+        """Make the shards, in order; those that other processes hold are an error once all others are made."""
         n_crops = sum(s.stop_crop - s.first_crop for s in todo)
         name = f"extract {self.encoder.name}"
         with (
             progress(name, n_crops, unit="clips", show=show) as bar,
-            closing(_Claims(self.store)) as self.claims,
+            closing(Claims(self.store)) as self.claims,
             ThreadPoolExecutor(1, thread_name_prefix="otoscope-write") as writer,
             closing(self._all_decoded(todo)) as decoded,
             self.encoder.reader(self.plan.layers) as read,
         ):
             written: Future | None = None
             began, sound_s = time.perf_counter(), 0.0
-            for shard in todo:
+            for first in decoded:
+                shard = self.taken.popleft()
                 units = self._shard_units(shard)
                 pooled: dict[int, dict[Layer, Pooled]] = {}
                 problems: dict[int, str] = {}
-                batches = self._batches(decoded, len(units), problems)
+                batches = self._batches(chain([first], decoded), len(units), problems)
                 with closing(in_lanes(partial(self._pass, read), batches, self.n_lanes)) as passes:
                     for h, states in self._joined(passes):
                         pooled[h.unit] = states
@@ -113,6 +119,7 @@ class Pipeline:
                 written = writer.submit(self._write, shard, pooled, problems)
             if written is not None:
                 written.result()
+            self.claims.check()
 
     def _n_lanes(self) -> int:
         """Return how many pieces run at once. It follows from the whole plan, not from what is left of it: how
@@ -124,12 +131,16 @@ class Pipeline:
         return self.encoder.n_lanes(max(min(sum(counts), int(fit)), 1))
 
     def _all_decoded(self, todo: list[Shard]) -> Generator[_Decoded]:
-        """Yield the units of all shards in order, decoded ahead in threads; each shard is claimed first."""
+        """Yield the units of shards in order, decoded ahead in threads; each shard is claimed first.
+
+        Those that can be are `taken`. What other processes hold is passed over: a process that hangs stops nobody.
+        """
 
         def units() -> Iterator[int]:
             for shard in todo:
-                self.claims.take(shard)
-                yield from self._shard_units(shard)
+                if self.claims.take(shard):
+                    self.taken.append(shard)
+                    yield from self._shard_units(shard)
 
         yield from thread_map(
             self._decode,
@@ -217,15 +228,42 @@ class Pipeline:
             yield batch
 
     def _full(self, batch: list[_Piece], n_given: int) -> bool:
+        if (len(batch) + 1) * n_given > self.fits:
+            return True
         if self.batch_size is not None:
             return len(batch) >= self.batch_size
         longest_s = 600.0 if self.encoder.device.type != "cpu" else 40.0 if self.n_lanes == 1 else 0.0
         return (len(batch) + 1) * n_given > longest_s * self.encoder.sample_rate
 
-    def _pass(
-        self, read: Callable[[torch.Tensor], dict[Layer, torch.Tensor]], batch: list[_Piece]
-    ) -> _Passed:
-        """Run the model on a batch and pool what comes out; runs in a lane."""
+    def _pass(self, read: _Read, batch: list[_Piece]) -> _Passed:
+        """Run the model on a batch and pool what comes out; runs in a lane.
+
+        A batch that memory does not hold is halved, again and again, and those that follow are made no larger.
+        """
+        try:
+            return self._passed(read, batch)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            if len(batch) == 1:
+                raise self._too_large(batch[0]) from error
+        # Only here is what the failed pass had computed free again: an error holds on to it while it is handled.
+        empty_cache(self.encoder.device)
+        half = len(batch) // 2
+        self.fits = min(self.fits, half * batch[0].source.n_given)
+        return self._pass(read, batch[:half]) + self._pass(read, batch[half:])
+
+    def _too_large(self, piece: _Piece) -> OtoscopeError:
+        crop, h = self.crop_of[piece.source.unit], piece.source
+        others = "" if self.n_lanes == 1 else f", while {self.n_lanes - 1} others are in memory too,"
+        return OtoscopeError(
+            f"{self.encoder.name} has not enough memory on {self.encoder.device} for "
+            f"{h.n_given / self.encoder.sample_rate:.2f} s of sound (clip '{crop.clip_id}', {crop.path}){others} in a "
+            "batch of its own. Take shorter crops, such as --crop windows:5, or for Whisper a shorter window_s; fewer "
+            "at once (OMP_NUM_THREADS=1 on a CPU); or a device with more memory"
+        )
+
+    def _passed(self, read: _Read, batch: list[_Piece]) -> _Passed:
         states = read(torch.stack([piece.inputs for piece in batch]))
         found: _Passed = [(piece, {}) for piece in batch]
         for layer in self.plan.layers:
@@ -301,25 +339,6 @@ class Pipeline:
         if pooled.band is not None:
             rows["band"] = pooled.band
         return rows
-
-
-class _Claims:
-    """The shards this process holds: taken as decoding reaches them, released as they are written."""
-
-    def __init__(self, store: Store) -> None:
-        self.store = store
-        self.held: dict[int, ExitStack] = {}
-
-    def take(self, shard: Shard) -> None:
-        self.held[shard.number] = ExitStack()
-        self.held[shard.number].enter_context(self.store.claim(shard))
-
-    def release(self, shard: Shard) -> None:
-        self.held.pop(shard.number).close()
-
-    def close(self) -> None:
-        for stack in self.held.values():
-            stack.close()
 
 
 def equal_pieces(n_samples: int, count: int) -> tuple[int, tuple[int, ...]]:
