@@ -69,7 +69,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def empty_cache(device: torch.device) -> None:
-    """Give back what PyTorch keeps of a device's memory for later, so that a smaller request finds room in one piece."""
+    """Give back what PyTorch keeps of a device's memory for later, so that what is smaller finds room in one piece."""
     import torch
 
     if device.type in ("cuda", "mps"):

@@ -113,8 +113,8 @@ def extract(
         done = _usable(store)
         check_same(store.provenance(), plan.provenance, store.url, complete=len(done) == len(plan.shards))
         own = [s for s in plan.shards if s.number % mine[1] == mine[0]]
-        _check_recordings(plan, store, [s for s in own if s.name in done])
         todo = [s for s in own if s.name not in done]
+        _check_recordings(plan, store, _to_check(plan, own, done))
         if todo:
             Pipeline(plan, encoder, store, batch_size, workers, skip_unreadable).make(todo, show=progress)
     return Activations(store, partial=shard is not None)
@@ -129,6 +129,17 @@ def _usable(store: Store) -> set[str]:
     for name in lost:
         store.withdraw(name)
     return done - set(lost)
+
+
+def _to_check(plan: Plan, own: list[Shard], done: set[str]) -> list[Shard]:
+    """Return the complete shards of this call, and those that hear recordings which it is to hear too."""
+    numbers = {shard.number for shard in own}
+    heard = {path for shard in own if shard.name not in done for path in plan.paths(shard)}
+    return [
+        shard
+        for shard in plan.shards
+        if shard.name in done and (shard.number in numbers or not heard.isdisjoint(plan.paths(shard)))
+    ]
 
 
 def _check_recordings(plan: Plan, store: Store, shards: list[Shard]) -> None:
