@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -216,10 +217,19 @@ def _take(stream: Any, shared_by: str) -> bool:
         stream.write(f"process {os.getpid()} on {platform.node()}\n{shared_by}")
         stream.flush()
         return not shared_by or try_lock(stream, shared=True)
-    if not shared_by or not try_lock(stream, shared=True):
+    if not shared_by or not _join(stream):
         return False
     stream.seek(0)
     return stream.read().partition("\n")[2] == shared_by
+
+
+def _join(stream: Any) -> bool:
+    """Take a lock together with others; wait a moment for one who has it alone until its word is written."""
+    for _ in range(40):
+        if try_lock(stream, shared=True):
+            return True
+        time.sleep(0.05)
+    return False
 
 
 def flush(path: str | os.PathLike) -> None:

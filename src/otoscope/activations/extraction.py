@@ -110,9 +110,12 @@ def extract(
         )
         if not store.exists():
             store.create(plan)
-        done = _usable(store)
-        check_same(store.provenance(), plan.provenance, store.url, complete=len(done) == len(plan.shards))
         own = [s for s in plan.shards if s.number % mine[1] == mine[0]]
+        own = [s for s in plan.shards if s.number % mine[1] == mine[0]]
+        done = _usable(store, {s.name for s in own})
+        check_same(store.provenance(), plan.provenance, store.url, complete=len(done) == len(plan.shards))
+        todo = [s for s in own if s.name not in done]
+        _check_recordings(plan, store, _to_check(plan, own, done))
         todo = [s for s in own if s.name not in done]
         _check_recordings(plan, store, _to_check(plan, own, done))
         if todo:
@@ -120,12 +123,15 @@ def extract(
     return Activations(store, partial=shard is not None)
 
 
-def _usable(store: Store) -> set[str]:
-    """Return the shards that are complete; those of which a file is lost are taken back first, to be made anew."""
+def _usable(store: Store, own: set[str]) -> set[str]:
+    """Return the shards that are complete; of its own those of which a file is lost are taken back, to be made anew.
+
+    Those of other processes are theirs to take back: they may be at it.
+    """
     done = store.done()
     if store.provenance().get("format") != FORMAT:
         return done  # it is refused anyhow
-    lost = store.damage(done)
+    lost = store.damage(done & own)
     for name in lost:
         store.withdraw(name)
     return done - set(lost)

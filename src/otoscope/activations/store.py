@@ -99,7 +99,7 @@ class Store:
 
     def create(self, plan: Plan) -> None:
         """Make an empty store for `plan`; of several processes that try at once, one wins and all go on."""
-        if self.fs.exists(self.root) and self.fs.ls(self.root):
+        if self.fs.exists(self.root) and self.fs.ls(self.root) and not self.exists():
             raise InputError(f"{self.url} holds other files; name a folder that is new or empty")
         with self._file_errors("making the store"):
             if not self.local:

@@ -67,15 +67,47 @@ def run(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Make all anew, as after an upgrade of PyTorch.")
     ] = False,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N",
+            help="Make every N-th unit of all stages, from the I-th on, beside other processes; /N: I is the number of "
+            "this Slurm array task.",
+        ),
+    ] = None,
+    stage: Annotated[
+        list[str] | None, typer.Option(help="With --shard: only units of this stage; may be given again.")
+    ] = None,
 ) -> None:
     """Run an experiment to its report; run it again and only what changed is made again."""
-    _run(
-        recipe_or_spec,
-        out,
-        [*(settings or []), *(["dataset.skip_unreadable=true"] if skip_unreadable else [])],
-        reuse=reuse or [],
-        fresh=fresh,
-    )
+    settings = [*(settings or []), *(["dataset.skip_unreadable=true"] if skip_unreadable else [])]
+    if shard is None and not stage:
+        _run(recipe_or_spec, out, settings, reuse=reuse or [], fresh=fresh)
+        return
+    from otoscope.experiment import run as run_experiment
+
+    directory = run_experiment(
+        recipe_or_spec, out=out, settings=settings, reuse=reuse or [], fresh=fresh, shard=shard,
+        stages=stage or [], say=print,
+    )  # fmt: skip
+    for waits in directory.waits:
+        print(f"waits for: {waits}")
+    if not directory.waits:
+        print("All units are done. The same command without --shard writes the report.")
+
+
+@app.command()
+def status(
+    run: Annotated[Path, typer.Argument(help="A run's directory.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say which stages of a run are made, and which units are done, running, missing or failed, and why."""
+    import json
+
+    from otoscope.experiment import run_status, status_data, status_table
+
+    found = run_status(run)
+    print(json.dumps(status_data(found), indent=1) if as_json else status_table(found))
 
 
 @app.command()
