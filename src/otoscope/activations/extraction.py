@@ -111,11 +111,8 @@ def extract(
         if not store.exists():
             store.create(plan)
         own = [s for s in plan.shards if s.number % mine[1] == mine[0]]
-        own = [s for s in plan.shards if s.number % mine[1] == mine[0]]
         done = _usable(store, {s.name for s in own})
         check_same(store.provenance(), plan.provenance, store.url, complete=len(done) == len(plan.shards))
-        todo = [s for s in own if s.name not in done]
-        _check_recordings(plan, store, _to_check(plan, own, done))
         todo = [s for s in own if s.name not in done]
         _check_recordings(plan, store, _to_check(plan, own, done))
         if todo:
@@ -162,7 +159,7 @@ def _check_recordings(plan: Plan, store: Store, shards: list[Shard]) -> None:
                 raise ProvenanceError(
                     f"{store.url} was made from another recording '{name}' than "
                     + (f"lies at {path} now" if found else f"there is now: {path} cannot be read")
-                    + ". Name another folder to extract what is there now; the store itself can still be read"
+                    + ". Name another folder to extract what is there now, or remove this one; until then it can be read"
                 )
     known = set(before)
     for name, own in paths.items():  # moved, or copied anew: they need not be read a third time
