@@ -159,7 +159,7 @@ def _check_recordings(plan: Plan, store: Store, shards: list[Shard]) -> None:
                 raise ProvenanceError(
                     f"{store.url} was made from another recording '{name}' than "
                     + (f"lies at {path} now" if found else f"there is now: {path} cannot be read")
-                    + ". Name another folder to extract what is there now, or remove this one; until then it can be read"
+                    + ". Name another folder to extract what is there now, or remove this one"
                 )
     known = set(before)
     for name, own in paths.items():  # moved, or copied anew: they need not be read a third time
