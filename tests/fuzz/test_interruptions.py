@@ -189,7 +189,7 @@ def test_a_disk_that_is_full_while_training(monkeypatch, tmp_path):
         return {str(path.relative_to(out)): path.read_bytes() for path in sorted(out.glob("topk*/*"))}
 
     whole = trained(tmp_path / "whole")
-    assert len(whole) == 4
+    assert len(whole) == 8
     for stop_at in range(1, 1000):
         with monkeypatch.context() as patch:
             full_disk_at(stop_at, patch)
