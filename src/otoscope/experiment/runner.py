@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,7 +28,7 @@ from otoscope.experiment.stages import (
     saes,
     summary,
 )
-from otoscope.experiment.units import Share
+from otoscope.experiment.units import WORK, Share
 
 UNIT_STAGES = (
     "factors", "activations", "layer_probing", "frames", "saes", "nulls", "latents", "sae_probing", "disentanglement",
@@ -156,6 +157,8 @@ def _finish(directory: RunDirectory, told: dict[str, Any]) -> None:
     """Write what the run is, once all of it is there."""
     directory.write_spec()
     directory.write_text("run.json", json.dumps(told, indent=2) + "\n")
+    with contextlib.suppress(OSError):  # where other processes are still there
+        (directory.root / WORK).rmdir()
     left_out = told["summary"]["n_left_out"]
     if left_out:
         directory.say(

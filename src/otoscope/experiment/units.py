@@ -13,6 +13,7 @@ stage is put together from them in their order, whoever made them, and the folde
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -28,7 +29,7 @@ from typing import Any, NamedTuple
 
 from otoscope import files
 from otoscope.compute import progress, thread_map
-from otoscope.errors import InputError
+from otoscope.errors import InputError, OtoscopeError
 
 WORK = "work"
 """In a run: what is half made."""
@@ -106,7 +107,7 @@ class Lock:
         """Take it if nobody has it; whether it is had now."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         stream = open(self.path, "a+")  # noqa: SIM115  held until `free`
-        if not files.try_lock(stream):
+        if not files.try_lock(stream) or not self._lies_there(stream):
             stream.close()
             return False
         stream.truncate(0)
@@ -119,6 +120,13 @@ class Lock:
         """Take it, as soon as it can be had."""
         while not self.take():
             time.sleep(0.2)
+
+    def _lies_there(self, stream: Any) -> bool:
+        """Whether an open file is the one at the path, and not one that was removed after it was opened."""
+        try:
+            return os.path.samestat(os.fstat(stream.fileno()), os.stat(self.path))
+        except FileNotFoundError:
+            return False
 
     def free(self) -> None:
         """Give it back."""
@@ -210,7 +218,8 @@ class Work:
             files.write_bytes(self._path(unit.name), content)
             failed.unlink(missing_ok=True)
         except Exception as error:
-            files.write_json(failed, {"error": str(error) or type(error).__name__})
+            with contextlib.suppress(OSError, OtoscopeError):  # on a full disk, say
+                files.write_json(failed, {"error": str(error) or type(error).__name__})
             raise
         finally:
             lock.free()
@@ -243,7 +252,7 @@ def note(folder: Path, told: dict[str, Any]) -> None:
 
 def clear_work(root: Path, stage: str) -> None:
     """Remove what is half made of a stage, of whatever inputs."""
-    for folder in (root / WORK).glob(f"{stage}-*"):
+    for folder in (root / WORK).iterdir() if (root / WORK).is_dir() else ():
         if re.fullmatch(re.escape(stage) + "-[0-9a-f]{16}", folder.name):
             shutil.rmtree(folder, ignore_errors=True)
 

@@ -60,7 +60,8 @@ def frame_disentanglement(
         def sampled(encoder: str) -> tuple[View, pd.DataFrame, dict[str, str]]:
             """Return a sample of frames, their factors, and the factors' families."""
             frames = views[encoder].measure.learnt
-            chosen = sampled_rows(frames.rows, n=settings.frames, seed=run.spec.seed)
+            groups = frames.rows.group.to_numpy()  # all take turns: folds need three
+            chosen = sampled_rows(frames.rows, n=settings.frames, seed=run.spec.seed, groups=groups)
             sample = View(frames.store, frames.rows.iloc[chosen])
             factors = _factors(run, clips, sample.rows)
             return sample, join_factors(sample.rows, factors).reset_index(drop=True), factors.families
