@@ -101,6 +101,8 @@ class RunDirectory:
     """What each stage so far made from what, and the inputs that no stage made."""
     stages: list[dict[str, Any]] = field(default_factory=list)
     """What ran in this process: stage, seconds, status ("made", "kept" or "taken over")."""
+    recordings: dict[str, str | None] = field(default_factory=dict)
+    """What each recording held when this process began, by its path; None where it could not be read."""
     old_root: str | None = None
     """Where the data set lay when something was last made here; it may be moved, if it holds the same."""
     _making: Stage | None = None
