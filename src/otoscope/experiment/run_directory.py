@@ -182,7 +182,7 @@ class RunDirectory:
         lock = self._lock = None if self.share is None else Lock(self.root / WORK / f"{name}.lock")
         try:
             if lock is not None:
-                lock.wait()
+                lock.wait(self.say)
             record, status = self._made_before(stage)
             if record is not None:
                 stage.needed, stage.outputs = False, record.outputs
@@ -264,7 +264,7 @@ class RunDirectory:
             yield not self.only or any(stage.name.startswith(name) for name in self.only)
         finally:
             if lock is not None:
-                lock.wait()
+                lock.wait(self.say)
         if self.share is not None:
             record = read_record(self.root / "stages" / f"{stage.name}.json")
             if holds(self.root, record, stage.fingerprint, self.hashes):
@@ -312,7 +312,7 @@ class RunDirectory:
         """Let no other process of the run do `what` while the block runs."""
         lock = None if self.share is None else Lock(self.root / WORK / f"{what}.lock")
         if lock is not None:
-            lock.wait()
+            lock.wait(self.say)
         try:
             yield
         finally:
