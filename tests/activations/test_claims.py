@@ -26,7 +26,7 @@ def test_a_shard_that_another_process_holds_stops_none_of_the_others(clips, enco
     otoscope.extract(clips, encoder, out=tmp_path / "store", shard="3/3")
     with Store(tmp_path / "store").claim(plan.Shard(0, 0, 5, 0, 5)):
         with pytest.raises(
-            Held, match=r"shard 00000 .* by another process \(process \d+ on .*kill -9"
+            OtoscopeError, match=r"shard 00000 .* by another process \(process \d+ on .*kill -9"
         ) as told:
             otoscope.extract(clips, encoder, out=tmp_path / "store")
         assert Store(tmp_path / "store").done() == {"00001", "00002"}
