@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from otoscope.errors import InputError
-from otoscope.experiment import run_status, status_table
+from otoscope.experiment import run_status, status_table, units
 from otoscope.experiment.run_directory import RunDirectory
 from otoscope.experiment.spec import load_spec
 from otoscope.experiment.units import Lock, Share, Unit, Waits, pack, unpack
@@ -338,3 +338,21 @@ def test_status_is_json_too(tmp_path):
     assert told.exit_code == 0
     (found,) = json.loads(told.stdout)
     assert (found["stage"], found["done"], found["missing"]) == ("squares", [0, 2, 4], [1, 3])
+
+
+def test_a_lock_that_a_hanging_process_has_is_told_and_may_be_removed(tmp_path, monkeypatch):
+    monkeypatch.setattr(units, "PATIENCE_S", 0.1)
+    hanging, other, said = Lock(tmp_path / "stage.lock"), Lock(tmp_path / "stage.lock"), []
+    assert hanging.take()
+    waiter = threading.Thread(target=other.wait, args=(said.append,), daemon=True)
+    waiter.start()
+    end = time.monotonic() + 30
+    while not said and time.monotonic() < end:
+        time.sleep(0.02)
+    assert said[0].startswith("waits for process ")
+    assert "if it hangs, end it (kill -9)" in said[0]
+    assert waiter.is_alive()
+    (tmp_path / "stage.lock").unlink()
+    waiter.join(30)
+    assert not waiter.is_alive()
+    assert len(said) == 1

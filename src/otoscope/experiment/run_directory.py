@@ -101,6 +101,8 @@ class RunDirectory:
     """What each stage so far made from what, and the inputs that no stage made."""
     stages: list[dict[str, Any]] = field(default_factory=list)
     """What ran in this process: stage, seconds, status ("made", "kept" or "taken over")."""
+    recordings: dict[str, str | None] = field(default_factory=dict)
+    """What each recording held when this process began, by its path; None where it could not be read."""
     old_root: str | None = None
     """Where the data set lay when something was last made here; it may be moved, if it holds the same."""
     _making: Stage | None = None
@@ -185,7 +187,7 @@ class RunDirectory:
         lock = self._lock = None if self.share is None else Lock(self.root / WORK / f"{name}.lock")
         try:
             if lock is not None:
-                lock.wait()
+                lock.wait(self.say)
             record, status = self._made_before(stage)
             if record is not None:
                 stage.needed, stage.outputs = False, record.outputs
@@ -270,7 +272,7 @@ class RunDirectory:
             yield not self.only or any(stage.name.startswith(name) for name in self.only)
         finally:
             if lock is not None:
-                lock.wait()
+                lock.wait(self.say)
         self._pass_over(stage)
 
     def note_store(self, store: Path) -> None:
@@ -314,7 +316,7 @@ class RunDirectory:
         """Let no other process of the run do `what` while the block runs."""
         lock = None if self.share is None else Lock(self.root / WORK / f"{what}.lock")
         if lock is not None:
-            lock.wait()
+            lock.wait(self.say)
         try:
             yield
         finally:
