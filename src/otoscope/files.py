@@ -184,7 +184,8 @@ def locked(folder: str | os.PathLike, *, shared_by: str | None = None) -> Iterat
             owner = stream.read().partition("\n")[0]
             raise OtoscopeError(
                 f"'{folder}' is being worked on by another process ({owner or 'it does not say which'}); wait until "
-                "it ends, or choose another folder"
+                "it ends, or choose another folder. If it never will, end it (kill -9), or, where its machine will not "
+                f"come back, remove {place}; nothing is lost"
             )
         _held.add(key)
         try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -25,17 +27,21 @@ AUDIO = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["plain", "fusion"])
-def folder(request, tmp_path_factory):
-    fused = request.param
-    extra = {"enable_fusion": fused}
-    config = transformers.ClapConfig(text_config=TEXT, audio_config=AUDIO | extra, projection_dim=8)
+def small_clap(folder: Path, *, fused: bool = False) -> Path:
+    """Save a random CLAP of three stages and windows of a second, and return its folder."""
+    config = transformers.ClapConfig(
+        text_config=TEXT, audio_config=AUDIO | {"enable_fusion": fused}, projection_dim=8
+    )
     extractor = transformers.ClapFeatureExtractor(
         feature_size=16, max_length_s=1, truncation="fusion" if fused else "rand_trunc"
     )
-    folder = tmp_path_factory.mktemp("clap") / "clap"
     save(folder, "ClapModel", config, extractor)
     return folder
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["plain", "fusion"])
+def folder(request, tmp_path_factory):
+    return small_clap(tmp_path_factory.mktemp("clap") / "clap", fused=request.param)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A whole ``otoscope run``, from a folder of clips to the report, with a small model of each written family."""
+"""A whole ``otoscope run``, from clips to the report, with a small model of each written family, and of CLAP."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import yaml
 from otoscope.audio import write_audio
 from otoscope.cli import main
 
+from .test_clap import small_clap
 from .written import N_LAYERS, loadable
 
-FAMILIES = ("beats", "passt", "muq", "musicfm", "mert_v2", "dasheng", "audiomae", "eat")
+FAMILIES = ("beats", "passt", "muq", "musicfm", "mert_v2", "dasheng", "audiomae", "eat", "clap")
 SPEC = {
     "name": "small",
     "dataset": {"name": "folder", "label": "word"},
@@ -44,7 +45,8 @@ def clips(tmp_path_factory):
 @pytest.mark.slow  # a run each
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_run_reaches_the_report(name, clips, tmp_path) -> None:
-    model = loadable(name, tmp_path / "model")
+    model = small_clap(tmp_path / "model") if name == "clap" else loadable(name, tmp_path / "model")
+    n_layers = 3 if name == "clap" else N_LAYERS
     spec = {
         **SPEC,
         "factors": {"name": str(clips / "factors.csv")},
@@ -57,7 +59,7 @@ def test_a_run_reaches_the_report(name, clips, tmp_path) -> None:
     assert stopped.value.code == 0
     assert (out / "report.html").stat().st_size > 10_000
     probing = pd.read_csv(out / "results" / "layer_probing.csv")
-    assert probing.layer.astype(str).tolist() == [str(layer) for layer in range(N_LAYERS + 1)]
+    assert probing.layer.astype(str).tolist() == [str(layer) for layer in range(n_layers + 1)]
     reconstruction = pd.read_csv(out / "results" / "reconstruction.csv")
-    assert reconstruction.layer.tolist() == [1, N_LAYERS]
+    assert reconstruction.layer.tolist() == [1, n_layers]
     assert np.isfinite(reconstruction.mse).all()

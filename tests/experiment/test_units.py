@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pandas as pd
 import pytest
 
 from otoscope.errors import InputError
-from otoscope.experiment import run_status, status_table
+from otoscope.experiment import run_status, status_table, units
 from otoscope.experiment.run_directory import RunDirectory
 from otoscope.experiment.spec import load_spec
 from otoscope.experiment.units import Lock, Share, Unit, Waits, pack, unpack
@@ -187,6 +188,18 @@ def test_status_counts_what_is_done_running_missing_and_failed(tmp_path):
     assert "2 of 5" in status_table([found])
 
 
+def test_status_is_of_the_settings_that_were_tried_last(tmp_path):
+    with pytest.raises(Waits):
+        squares(directory(tmp_path, "1/2"), [])
+    (old,) = (tmp_path / "work").glob("squares-*/units.json")
+    os.utime(old, (1, 1))
+    run = directory(tmp_path, "1/2")
+    with pytest.raises(Waits), run.stage("squares", 2, in_units=True):
+        run.units([Unit(name, dict) for name in ("x", "y")])
+    (found,) = run_status(tmp_path)
+    assert found.units == ["x", "y"]
+
+
 def test_status_of_no_run_is_refused(tmp_path):
     with pytest.raises(InputError, match="is no run's folder"):
         run_status(tmp_path)
@@ -325,3 +338,21 @@ def test_status_is_json_too(tmp_path):
     assert told.exit_code == 0
     (found,) = json.loads(told.stdout)
     assert (found["stage"], found["done"], found["missing"]) == ("squares", [0, 2, 4], [1, 3])
+
+
+def test_a_lock_that_a_hanging_process_has_is_told_and_may_be_removed(tmp_path, monkeypatch):
+    monkeypatch.setattr(units, "PATIENCE_S", 0.1)
+    hanging, other, said = Lock(tmp_path / "stage.lock"), Lock(tmp_path / "stage.lock"), []
+    assert hanging.take()
+    waiter = threading.Thread(target=other.wait, args=(said.append,), daemon=True)
+    waiter.start()
+    end = time.monotonic() + 30
+    while not said and time.monotonic() < end:
+        time.sleep(0.02)
+    assert said[0].startswith("waits for process ")
+    assert "if it hangs, end it (kill -9)" in said[0]
+    assert waiter.is_alive()
+    (tmp_path / "stage.lock").unlink()
+    waiter.join(30)
+    assert not waiter.is_alive()
+    assert len(said) == 1

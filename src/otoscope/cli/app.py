@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from otoscope.errors import InputError
 from otoscope.registry import Registry
 
 app = typer.Typer(
@@ -78,9 +79,20 @@ def run(
     stage: Annotated[
         list[str] | None, typer.Option(help="With --shard: only units of this stage; may be given again.")
     ] = None,
+    compute: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ray[://HOST:PORT]",
+            help="Make the units on a Ray cluster, a share for each of its GPUs or, where it has none, cores.",
+        ),
+    ] = None,
 ) -> None:
     """Run an experiment to its report; run it again and only what changed is made again."""
     settings = [*(settings or []), *(["dataset.skip_unreadable=true"] if skip_unreadable else [])]
+    if compute is not None:
+        if fresh or shard is not None or stage:
+            raise InputError("--compute shares out the units itself: leave out --shard, --stage and --fresh")
+        _make_units(compute, recipe_or_spec, out, settings, reuse or [])
     if shard is None and not stage:
         _run(recipe_or_spec, out, settings, reuse=reuse or [], fresh=fresh)
         return
@@ -189,6 +201,17 @@ def _registry(family: str) -> Registry:
     from otoscope.factors import FACTOR_SETS
 
     return FACTOR_SETS
+
+
+def _make_units(
+    compute: str, recipe_or_spec: str, out: Path | None, settings: list[str], reuse: Sequence[Path]
+) -> None:
+    from otoscope.experiment import run_on_ray
+
+    if compute != "ray" and not compute.startswith("ray://"):
+        raise InputError(f"--compute is ray, or ray://HOST:PORT; got '{compute}'")
+    address = None if compute == "ray" else compute
+    run_on_ray(recipe_or_spec, address=address, out=out, settings=settings, reuse=reuse, say=print)
 
 
 def _run(

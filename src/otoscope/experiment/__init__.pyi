@@ -1,5 +1,6 @@
 from .ablation import ablate
 from .latents_folder import read_latents, write_latents
+from .on_ray import run_on_ray
 from .run_directory import RunDirectory
 from .runner import run
 from .spec import Spec, load_spec, recipes
@@ -14,6 +15,7 @@ __all__ = [
     "read_latents",
     "recipes",
     "run",
+    "run_on_ray",
     "run_status",
     "status_data",
     "status_table",

@@ -101,6 +101,8 @@ class RunDirectory:
     """What each stage so far made from what, and the inputs that no stage made."""
     stages: list[dict[str, Any]] = field(default_factory=list)
     """What ran in this process: stage, seconds, status ("made", "kept" or "taken over")."""
+    recordings: dict[str, str | None] = field(default_factory=dict)
+    """What each recording held when this process began, by its path; None where it could not be read."""
     old_root: str | None = None
     """Where the data set lay when something was last made here; it may be moved, if it holds the same."""
     _making: Stage | None = None
@@ -185,7 +187,7 @@ class RunDirectory:
         lock = self._lock = None if self.share is None else Lock(self.root / WORK / f"{name}.lock")
         try:
             if lock is not None:
-                lock.wait()
+                lock.wait(self.say)
             record, status = self._made_before(stage)
             if record is not None:
                 stage.needed, stage.outputs = False, record.outputs
@@ -247,8 +249,7 @@ class RunDirectory:
             if turn:
                 mine = [unit for number, unit in enumerate(units) if self._is_mine(number)]
                 work.make(mine, at_once=at_once, all_turns=self.share is not None, show=show)
-        work.drop_damaged()
-        missing = work.missing()
+        missing = work.missing() or work.drop_damaged()  # all are read only where all are there
         if missing:
             raise self.waiting(stage.name, len(missing), len(units))
         return work.read
@@ -271,7 +272,7 @@ class RunDirectory:
             yield not self.only or any(stage.name.startswith(name) for name in self.only)
         finally:
             if lock is not None:
-                lock.wait()
+                lock.wait(self.say)
         self._pass_over(stage)
 
     def note_store(self, store: Path) -> None:
@@ -315,7 +316,7 @@ class RunDirectory:
         """Let no other process of the run do `what` while the block runs."""
         lock = None if self.share is None else Lock(self.root / WORK / f"{what}.lock")
         if lock is not None:
-            lock.wait()
+            lock.wait(self.say)
         try:
             yield
         finally:

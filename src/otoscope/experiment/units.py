@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import math
 import os
 import platform
 import re
@@ -37,6 +38,8 @@ UNITS = "units.json"
 SUFFIX = ".zip"
 FOLDERS = "folders"
 """Under this name a unit gives the folders of the run, from its root, that it filled beside its own file."""
+PATIENCE_S = 60.0
+"""After which it is said what is waited for."""
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # of all members, so that equal content makes equal files
 
 
@@ -116,9 +119,17 @@ class Lock:
         self._stream = stream
         return True
 
-    def wait(self) -> None:
-        """Take it, as soon as it can be had."""
+    def wait(self, say: Callable[[str], None] = lambda line: None) -> None:
+        """Take it, as soon as it can be had; say once who has it, and what to do if that is for ever."""
+        patient_until = time.monotonic() + PATIENCE_S
         while not self.take():
+            if time.monotonic() > patient_until:
+                patient_until = math.inf
+                with contextlib.suppress(OSError):  # given back just now
+                    say(
+                        f"waits for {self.path.read_text().strip()}, which has {self.path}; if it hangs, end it "
+                        "(kill -9), or, where its machine will not come back, remove that file"
+                    )
             time.sleep(0.2)
 
     def _lies_there(self, stream: Any) -> bool:
@@ -198,11 +209,12 @@ class Work:
         """
         return unpack(self._path(name))
 
-    def drop_damaged(self) -> None:
-        """Remove files that are not as they were written, so that their units are made anew."""
-        for name in self.names:
-            if self._path(name).is_file() and not self._is_whole(name):
-                self._path(name).unlink(missing_ok=True)
+    def drop_damaged(self) -> list[str]:
+        """Remove files that are not as they were written, so that their units are made anew; return these."""
+        damaged = [name for name in self.names if not self._is_whole(name)]
+        for name in damaged:
+            self._path(name).unlink(missing_ok=True)
+        return damaged
 
     def _make(self, unit: Unit) -> None:
         lock, failed = Lock(self._path(unit.name, ".lock")), self._path(unit.name, ".failed.json")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ import pandas as pd
 
 from otoscope.clips import LabelKind, check_label, clips_hash, label_kind, label_notes
 from otoscope.datasets import DATASETS, load_clips
-from otoscope.errors import SpecError, nearest
+from otoscope.errors import InputError, SpecError, nearest
 from otoscope.experiment.records import digest
 from otoscope.experiment.roles import splits_of, store_plans
 from otoscope.experiment.run_directory import RunDirectory
@@ -56,7 +57,9 @@ def clips(run: RunDirectory) -> pd.DataFrame:
     table.attrs["notes"] = [*table.attrs.get("notes", []), *label_notes(table, spec.label, kind)]
     for note in table.attrs["notes"]:
         run.say(f"note: {note}")
-    heard = digest([clips_hash(table), run.hashes(table.path.unique())])
+    paths = list(table.path.unique())
+    run.recordings = dict(zip(paths, run.hashes(paths)))
+    heard = digest([clips_hash(table), list(run.recordings.values())])
     _check_moved(run, heard)
     table.attrs["recordings"] = heard
     with run.alone("clips"):
@@ -232,6 +235,7 @@ def _extract(
         run.note_store(path)
         if run.fresh:
             shutil.rmtree(path, ignore_errors=True)
+        _withdraw_changed(run, path, clips)
         if turn:
             extract(
                 clips,
@@ -248,8 +252,46 @@ def _extract(
     missing = n_shards - len(Store(path).done())
     if missing:
         raise run.waiting(stage_name, missing, n_shards)
+    _check_unchanged(run, clips, _changed(run, path, clips))
     n_rows = len(Activations.open(path).rows)
     return {"encoder": encoder.name, "store": path.relative_to(run.root).as_posix(), "rows": n_rows}
+
+
+def _withdraw_changed(run: RunDirectory, store: Path, clips: pd.DataFrame) -> None:
+    """Take back this process's shards that heard a recording while it held something else, to be made anew."""
+    from otoscope.activations.store import Store
+
+    for shard in _changed(run, store, clips):
+        if run.share is None or run.share.has(int(shard)):
+            Store(store).withdraw(shard)
+
+
+def _changed(run: RunDirectory, path: Path, clips: pd.DataFrame) -> list[str]:
+    """Return the shards of a store that heard what no recording of the clips held when this process began."""
+    from otoscope.activations.store import Store
+
+    store = Store(path)
+    if not store.exists():
+        return []
+    held = {run.recordings[name] for name in clips.path.unique()}
+    done = store.done()
+    return [
+        record.shard
+        for record in store.records(done - set(store.damage(done)))  # those are made anew anyhow
+        if any(content not in held for _, content in record.recordings)
+    ]
+
+
+def _check_unchanged(run: RunDirectory, clips: pd.DataFrame, shards: Sequence[str] = ()) -> None:
+    """Raise InputError if a recording holds, or held when a shard was made, something else than at the beginning."""
+    paths = list(clips.path.unique())
+    changed = [name for name, now in zip(paths, run.hashes(paths)) if now != run.recordings[name]]
+    if changed or shards:
+        what = f"'{changed[0]}' was" if changed else f"recordings that shard {shards[0]} heard were"
+        raise InputError(
+            f"{what} changed while the run was at work; run the same command again, once it is as it should be: what "
+            "was made of anything else is made anew"
+        )
 
 
 def factors(run: RunDirectory, table: pd.DataFrame) -> Factors:
@@ -274,6 +316,7 @@ def factors(run: RunDirectory, table: pd.DataFrame) -> Factors:
                     found = compute_factors("csv", some, path=name)
                 else:
                     found = compute_factors(name, some, skip_unreadable=skip, **options)
+                _check_unchanged(run, some)
                 return {
                     "factors": found.table,
                     "factors_info": found.info,
