@@ -40,7 +40,7 @@ StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool
 KillWait=5
 SlurmdTimeout=30
-MinJobAge=300
+MinJobAge=6000
 SchedulerParameters=sched_interval=1,bf_interval=1,batch_sched_delay=0
 PriorityType=priority/basic
 NodeName={host} NodeAddr=127.0.0.1 CPUs={n_cpus} RealMemory={memory_mb}

@@ -114,21 +114,39 @@ def script(job: Job, resources: Resources, *, folder: Path, here: Path, python: 
         raise InputError(
             f"Slurm cannot write logs below '{folder}': a backslash stands in it; give another --out"
         )
-    is_array = job.n is not None
-    who = '"${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"' if is_array else '"$SLURM_JOB_ID"'
-    log = f"{str(folder).replace('%', '%%')}/logs/{job.name}-{'%A_%a' if is_array else '%j'}.log"
-    limit = f"%{resources.parallel}" if resources.parallel else ""
-    options = [f"--job-name=otoscope-{job.name}"]
-    options += [f"--array={ranges(job.indices)}{limit}"] if is_array else []
-    options += resources.options()
-    options += [f"--output={sbatch_quote(log)}", "--open-mode=append", "--requeue"]
-    options += [f"--signal=B:USR1@{STOP_BEFORE_S}"]
-    shard = f' --shard "$SLURM_ARRAY_TASK_ID/{job.n}"' if is_array else ""
-    command = shlex.join([python, "-m", "otoscope", *job.command])
+    options = _options(job, resources, folder)
     lines = [
         "#!/bin/bash",
         *(f"#SBATCH {option}" for option in options),
         "",
+        *_body(job, resources, here, python),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _options(job: Job, resources: Resources, folder: Path) -> list[str]:
+    """Return what sbatch reads, in its words."""
+    is_array = job.n is not None
+    log = f"{str(folder).replace('%', '%%')}/logs/{job.name}-{'%A_%a' if is_array else '%j'}.log"
+    limit = f"%{resources.parallel}" if resources.parallel else ""
+    return [
+        f"--job-name=otoscope-{job.name}",
+        *([f"--array={ranges(job.indices)}{limit}"] if is_array else []),
+        *resources.options(),
+        f"--output={sbatch_quote(log)}",
+        "--open-mode=append",
+        "--requeue",
+        f"--signal=B:USR1@{STOP_BEFORE_S}",
+    ]
+
+
+def _body(job: Job, resources: Resources, here: Path, python: str) -> list[str]:
+    """Return what bash runs."""
+    is_array = job.n is not None
+    who = '"${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"' if is_array else '"$SLURM_JOB_ID"'
+    shard = f' --shard "$SLURM_ARRAY_TASK_ID/{job.n}"' if is_array else ""
+    command = shlex.join([python, "-m", "otoscope", *job.command])
+    return [
         "# Slurm sends USR1 a minute before the time is up: what runs stops cleanly, and its next turn goes on.",
         "trap '[ -z \"$run\" ] || kill -TERM $run' USR1",
         "trap 'cancelled=yes' TERM # which scancel sends to all that runs here",
@@ -152,7 +170,6 @@ def script(job: Job, resources: Resources, *, folder: Path, here: Path, python: 
         "esac",
         "exit $code",
     ]
-    return "\n".join(lines) + "\n"
 
 
 def submit_script(jobs: Sequence[Job], scripts: Sequence[str], folder: Path) -> str:
