@@ -70,7 +70,9 @@ def test_an_edit_is_heard_as_the_decoder_would_make_it(encodec, waves):
         embedded = stages[-1](stages[-2](torch.zeros(1, encoder.widths[last], n_tokens)))
         words = whole.quantizer.encode(embedded, 3.0)
         expected = whole.decoder(whole.quantizer.decode(words))[0, 0, :4_800].numpy()
-    np.testing.assert_allclose(after[0][:4_800], expected[:4_800], atol=1e-6)  # the last token is mostly padding
+    np.testing.assert_allclose(
+        after[0][:4_800], expected[:4_800], atol=1e-6
+    )  # the last token is mostly padding
     moved = ((after[0] - before[0]).astype(float) ** 2).sum() / (before[0].astype(float) ** 2).sum()
     assert sound.score(before[0], after[0])["moved"] == pytest.approx(moved, rel=1e-5)
     assert moved > 1e-4
@@ -79,7 +81,7 @@ def test_an_edit_is_heard_as_the_decoder_would_make_it(encodec, waves):
 
 
 def test_what_has_no_decoder_or_no_such_bandwidth_says_so(encodec, load):
-    with pytest.raises(ModelError, match="'sound' is a codec's, and .* is of 'hubert'"):
+    with pytest.raises(ModelError, match=r"'sound' is a codec's, and .* is of 'hubert'"):
         Sound().prepare(load("hubert"))
     with pytest.raises(InputError, match=r"no bandwidth of 2 kbit/s; it has 1\.5, 3\.0"):
         Sound(bandwidth_kbps=2).prepare(otoscope.load_encoder(encodec, device="cpu"))

@@ -13,6 +13,7 @@ from otoscope.experiment.needs import needs
 from otoscope.experiment.run_directory import RunDirectory
 from otoscope.experiment.spec import Spec, load_spec
 from otoscope.experiment.stages import (
+    before_after,
     claims,
     data,
     disentanglement,
@@ -100,6 +101,7 @@ def _run(directory: RunDirectory) -> None:
     disentanglement.disentanglement(directory, views, trained, null_saes, factors)
     moments.frame_disentanglement(directory, clips, views, trained, null_saes)
     interventions.interventions(directory, clips, views, trained)
+    before_after.before_after(directory, clips, views, trained)
     claims.claims(directory, clips)
     told = summary.summary(directory, clips, views, best, studied)
     directory.write_spec()

@@ -44,7 +44,7 @@ def latents(
             label = run.spec.dataset.label if kind_of_label(run, clips) == "class" else None
             for layer, folders in layers.items():
                 dictionaries = load(run, encoder, layer, folders)
-                for own, others in _chosen(run, dictionaries):
+                for own, others in chosen(run, dictionaries):
                     found = describe_latents(
                         own.sae,
                         store,
@@ -63,7 +63,7 @@ def latents(
                     stage.keep(folder.as_posix())
 
 
-def _chosen(run: RunDirectory, dictionaries: list[Dictionary]) -> list[tuple[Dictionary, list[Dictionary]]]:
+def chosen(run: RunDirectory, dictionaries: list[Dictionary]) -> list[tuple[Dictionary, list[Dictionary]]]:
     """Return the dictionaries to describe, each with those of its architecture that have other seeds."""
     if run.spec.latents.describe == "headline":
         first, *others = nearest(dictionaries, run.spec.disentanglement.null_sparsity)
