@@ -86,7 +86,10 @@ def curves_of(dictionary: Dictionary, numbers: Mapping[str, int]) -> Curves:
 
 
 def latent_shards(
-    dictionary: Dictionary, numbers: Mapping[str, int], curves: Curves
+    dictionary: Dictionary,
+    numbers: Mapping[str, int],
+    curves: Curves,
+    effects: Mapping[int, list[dict[str, Any]]],
 ) -> Iterator[dict[str, Any]]:
     """Yield what the pages of each ``LATENTS_A_SHARD`` latents show, by latent."""
     latents = dictionary.table("latents").sort_values("latent", kind="stable")
@@ -109,6 +112,7 @@ def latent_shards(
             "evidence": _text(row.evidence),
             "caveat": _text(row.caveat),
             **{name: rows.get(latent, []) for name, rows in parts.items()},
+            "effects": effects.get(latent, []),
             "examples": [
                 {
                     "kind": kind,
