@@ -32,6 +32,8 @@ CLIPS = pd.DataFrame(
         "word": list("ababababab"),
     }
 )
+TABLES = 2 * (1300 * 64 + 14 * 10 * 16)  # two layers' 64 latents, of which 16 fire in each of ten clips
+SOUND_S = 27.5
 LAYER_BYTES = 4 * 2 * 3 * (2 * 16 * 64 + 64)  # float32, two sparsities, three seeds, 64 latents
 
 
@@ -56,6 +58,8 @@ def test_all_cut_alike(tiny_encoder, tmp_path):
     assert found.disk == {
         "activations": 10 * 3 * 16 * 4,
         "autoencoders": 2 * LAYER_BYTES,
+        "latents": TABLES,
+        "explorer": TABLES + 6200 * SOUND_S,
         "a checkpoint": 4 * 2 * LAYER_BYTES,
     }
     weights = (tiny_encoder / "model.safetensors").stat().st_size
@@ -65,6 +69,39 @@ def test_all_cut_alike(tiny_encoder, tmp_path):
         "training autoencoders": 6 * 2 * LAYER_BYTES,
     }
     assert (found.downloads, found.unknown) == ({}, [])
+
+
+def test_described_latents_by_hand(tiny_encoder, tmp_path):
+    none = needs(spec(tiny_encoder, latents={"describe": "none"}), CLIPS, out=tmp_path / "run")
+    assert "latents" not in none.disk
+    assert "explorer" not in none.disk
+    every = needs(spec(tiny_encoder, latents={"describe": "all"}), CLIPS, out=tmp_path / "run")
+    firing = 3 * 14 * 10 * (32 + 16)  # three seeds, two sparsities
+    assert every.disk["latents"] == 2 * (6 * 1300 * 64 + firing)
+    own = spec(tiny_encoder, saes={"rows": "frames", "n_latents": 64, "sparsities": [0.5], "seeds": [0]})
+    frames = needs(own, CLIPS, out=tmp_path / "run").disk["latents"]
+    steps = SOUND_S / 10 * 50 * (26 * 64 + 32 * 10)  # of frames, each latent fires in each clip
+    assert frames == pytest.approx(2 * (1300 * 64 + 14 * 10 * 64 + 0.4 * steps), abs=2)
+
+
+@pytest.mark.parametrize(
+    ("n_latents", "k", "n_clips", "sound_s", "frames", "bytes_"),
+    [
+        (512, 25, 1000, 2008, 0.0, 899_449),
+        (1024, 30, 1200, 524, 0.0, 1_768_137),
+        (512, 25, 1000, 2008, 49.5, 4_370_861),
+        (1024, 30, 351, 3907, 50.0, 7_295_435),
+    ],
+)
+def test_described_latents_as_measured(n_latents, k, n_clips, sound_s, frames, bytes_):
+    """Folders that were made of the built-in singing, FSDD and LibriSpeech: never less, at most 2.5 times as much."""
+    values = {"n_latents": n_latents, "sparsities": [1 - k / n_latents]}
+    own = spec("otoscope-mini", saes=values | ({"rows": "frames"} if frames else {}))
+    own = own.model_copy(update={"encoders": [own.encoders[0].model_copy(update={"layers": [1]})]})
+    row = pd.Series({"crops": n_clips, "sound_s": float(sound_s)})
+    shape = module.Shape(4, 192, 0, frame_rate_hz=frames)
+    found = module._described(own, own.encoders[0], shape, row)["latents"]
+    assert 0.95 * bytes_ <= found <= 2.5 * bytes_
 
 
 def test_three_ways_of_cutting_by_the_paper(tiny_encoder, tmp_path):
@@ -150,7 +187,7 @@ class Usage(NamedTuple):
 
 
 def test_a_disk_that_is_too_small(tiny_encoder, tmp_path, monkeypatch):
-    own, out = spec(tiny_encoder), tmp_path / "run"
+    own, out = spec(tiny_encoder, latents={"describe": "none"}), tmp_path / "run"
     certain = 10 * 3 * 16 * 4 + 2 * LAYER_BYTES
     monkeypatch.setattr(module.shutil, "disk_usage", lambda path: Usage(certain - 1))
     with pytest.raises(InputError, match=r"needs about 509 kB of disk .*room for 103 kB at .*--out.*float16"):
