@@ -17,7 +17,7 @@ from otoscope.experiment.sounds import waveforms_of
 from otoscope.experiment.stages.data import view_name
 from otoscope.experiment.stages.interventions import encoder_and_readout
 from otoscope.experiment.stages.latents import chosen
-from otoscope.experiment.stages.saes import Dictionary, Trained, load
+from otoscope.experiment.stages.saes import Trained, load
 from otoscope.experiment.stages.views import Views
 from otoscope.results import table_of
 
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     import numpy as np
 
     from otoscope.encoders import Encoder
-    from otoscope.interventions import Readout
+    from otoscope.interventions import Readout, Switched
     from otoscope.latents import Description
+    from otoscope.saes import SparseAutoencoder
 
 FOLDER = "before_after"
 """Of a run: where sounds lie, where the readout is a sound."""
@@ -57,7 +58,11 @@ def before_after(run: RunDirectory, clips: pd.DataFrame, views: dict[str, Views]
             for layer, folders in trained[name].items():
                 for own, _ in chosen(run, load(run, name, layer, folders)):
                     place = Path(name) / array_name(layer) / own.name
-                    found, parts = _switched(run, encoder, readout, layer, own, place)
+                    found, parts = switched(
+                        read_latents(run.root / "latents" / place), encoder, readout, layer, own.sae,
+                        n_latents=settings.switch, n_clips=settings.switch_clips, seed=run.spec.seed,
+                        root=run.root, folder=f"{FOLDER}/{place.as_posix()}",
+                    )  # fmt: skip
                     about = {"encoder": name, "layer": layer, **own.columns}
                     rows += [about | row for row in found]
                     shares += [about | row for row in parts]
@@ -68,14 +73,23 @@ def before_after(run: RunDirectory, clips: pd.DataFrame, views: dict[str, Views]
             stage.keep(FOLDER)
 
 
-def _switched(
-    run: RunDirectory, encoder: Encoder, readout: Readout, layer: int, own: Dictionary, place: Path
+def switched(
+    described: Description,
+    encoder: Encoder,
+    readout: Readout,
+    layer: int,
+    sae: SparseAutoencoder,
+    *,
+    n_latents: int,
+    n_clips: int,
+    seed: int,
+    root: Path,
+    folder: str,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Return the rows of both tables of one described dictionary."""
+    """Return the rows of both tables of one described dictionary, and write its sounds into `folder` below `root`."""
     from otoscope.interventions import switch
 
-    described = read_latents(run.root / "latents" / place)
-    cases = _cases(described, run.spec.interventions.switch, run.spec.interventions.switch_clips)
+    cases = _cases(described, n_latents, n_clips)
     used = {clip for _, _, clips in cases for clip in clips}
     heard = described.clips[described.clips.clip_id.isin(used)].reset_index(drop=True)
     place_of = {clip_id: row for row, clip_id in enumerate(heard.clip_id)}
@@ -86,21 +100,28 @@ def _switched(
             waveforms_of(heard, encoder),
             readout,
             layer,
-            own.sae,
+            sae,
             [(latent, to, [place_of[clip] for clip in clips]) for latent, to, clips in cases],
             on=on.to_dict(),
-            seed=run.spec.seed,
+            seed=seed,
             on_done=lambda: bar.advance(),
         )
+    ids = heard.clip_id.astype(str).tolist()
+    return _rows(found, readout, ids, encoder.sample_rate, root, folder)
+
+
+def _rows(
+    found: list[Switched], readout: Readout, ids: list[str], sample_rate: int, root: Path, folder: str
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     rows, shares = [], []
     for one in found:
         before, after = readout.tell(one.before), readout.tell(one.after)  # type: ignore[attr-defined]  # checked
-        about = {"latent": one.latent, "switched": one.to, "clip_id": heard.clip_id[one.clip]}
+        about = {"latent": one.latent, "switched": one.to, "clip_id": ids[one.clip]}
         sound = ""
         if before.sound is not None:
-            sound = f"{FOLDER}/{place.as_posix()}/{one.latent}-{one.to}-{one.clip}"
+            sound = f"{folder}/{one.latent}-{one.to}-{one.clip}"
             for side, wave in (("before", before.sound), ("after", after.sound)):
-                _write_sound(run.root / f"{sound}-{side}.flac", wave, encoder.sample_rate)
+                _write_sound(root / f"{sound}-{side}.flac", wave, sample_rate)
         rows.append(
             {
                 **about,
