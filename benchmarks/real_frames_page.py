@@ -19,7 +19,9 @@ WAYS = ("mean", "max", "share")
 def main() -> None:
     """Write every table into its place."""
     fill({"frames probes": probes, "frames areas": areas, "frames pure": pure, "frames few": few,
-          "frames speakers": speakers, "frames dictionaries": dictionaries})  # fmt: skip
+          "frames speakers": speakers, "frames dictionaries": dictionaries,
+          "frames layers": lambda: summary([(SET, 2), (SET, LAYER), (SET, 4)], "layer {1}"),
+          "frames fsdd": lambda: summary([("FSDD", LAYER)], "FSDD")})  # fmt: skip
 
 
 def units(**which: object) -> pd.DataFrame:
@@ -109,6 +111,36 @@ def speakers() -> str:
                 row[f"best {k}, minus {other}"] = f"**{text}**" if clear else text
         rows.append(row)
     return markdown(rows)
+
+
+def summary(places: list[tuple[str, int]], title: str) -> str:
+    """Clips told right by the mean code, and the best unit's area and the purest one's precision, means over concepts.
+
+    Of representations that all of `places` have, one seed; over folds where there are several.
+    """
+    common = [set(of(read("frames_done"), set=name, layer=layer)["representation"]) for name, layer in places]
+    rows = {
+        name: {"representation": name}
+        for name in names(read("frames_done"))
+        if all(name in c for c in common)
+    }
+    for place in places:
+        which = {"set": place[0], "layer": place[1], "seed": 0}
+        probed, table = (
+            of(read("frames_probes"), clip_code="mean", **which),
+            of(read("frames_units"), **which),
+        )
+        for name, row in rows.items():
+            own, its = of(probed, representation=name), of(table, representation=name)
+            right = own["correct"].sum() / own["n"].sum() if len(own) else np.nan
+            row[f"{title.format(*place)}: right, %"] = percent(right) if len(own) else ""
+            row[f"{title.format(*place)}: area"] = _mean_of(of(its, choice="auc", k=1)["auc"])
+            row[f"{title.format(*place)}: purest"] = _mean_of(of(its, choice="pure")["precision"])
+    return markdown(list(rows.values()))
+
+
+def _mean_of(values: pd.Series) -> str:
+    return f"{values.mean():.2f}" if len(values) else ""
 
 
 def dictionaries() -> str:

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import EncodecConfig, EncodecFeatureExtractor, EncodecModel
+from codec import save_codec
+from transformers import EncodecModel
 
 import otoscope
 from otoscope.errors import InputError, ModelError
@@ -16,23 +17,7 @@ from otoscope.interventions import READOUTS, Sound, answers, replaced_by, scale
 
 @pytest.fixture(scope="module")
 def encodec(tmp_path_factory) -> Path:
-    """A small random EnCodec that says something of what it hears: no biases, code words as far apart as sounds are."""
-    torch.manual_seed(0)
-    config = EncodecConfig(num_filters=4, hidden_size=16, upsampling_ratios=[5, 4, 2], codebook_size=16,
-                           codebook_dim=16, num_lstm_layers=1)  # fmt: skip
-    model = EncodecModel(config)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if name.endswith("bias"):
-                parameter.zero_()
-            if "original0" in name:  # how long a convolution's filters are
-                parameter.mul_(1.5)
-        for layer in model.quantizer.layers:
-            layer.codebook.embed.normal_(0, 0.07)
-    folder = tmp_path_factory.mktemp("codec") / "encodec"
-    model.save_pretrained(folder)
-    EncodecFeatureExtractor(sampling_rate=24_000).save_pretrained(folder)
-    return folder
+    return save_codec(tmp_path_factory.mktemp("codec") / "encodec")
 
 
 @pytest.fixture

@@ -58,7 +58,7 @@ def effects_of(run: Path | None, dictionary: Dictionary, numbers: Mapping[str, i
         for *key, output, before, after in zip(shares.latent, shares.switched, shares.clip_id, *columns):
             parts.setdefault(tuple(key), []).append([output, before, after])
     found: dict[int, list[dict[str, Any]]] = {}
-    sounds = {}
+    sounds: dict[str, Path] = {}
     change, random = figures(table.change), figures(table.change_random)
     for row, own_change, other in zip(table.itertuples(), change, random):
         sound = f"{own}-{row.latent}-{row.switched}-{numbers[row.clip_id]}" if row.sound else None
