@@ -17,6 +17,7 @@ import soundfile
 
 from otoscope.errors import InputError
 from otoscope.experiment import needs as module
+from otoscope.experiment.latents_folder import tables_bytes
 from otoscope.experiment.needs import needs, store_sizes
 from otoscope.experiment.spec import Spec, resolve
 
@@ -85,23 +86,17 @@ def test_described_latents_by_hand(tiny_encoder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("n_latents", "k", "n_clips", "sound_s", "frames", "bytes_"),
+    ("n_latents", "k", "n_clips", "frames", "n_bytes"),
     [
-        (512, 25, 1000, 2008, 0.0, 899_449),
-        (1024, 30, 1200, 524, 0.0, 1_768_137),
-        (512, 25, 1000, 2008, 49.5, 4_370_861),
-        (1024, 30, 351, 3907, 50.0, 7_295_435),
+        (512, 25, 1000, 0.0, 899_449),
+        (1024, 30, 1200, 0.0, 1_768_137),
+        (512, 25, 1000, 99.4, 4_370_861),
+        (1024, 30, 351, 557.0, 7_295_435),
     ],
 )
-def test_described_latents_as_measured(n_latents, k, n_clips, sound_s, frames, bytes_):
+def test_described_latents_as_measured(n_latents, k, n_clips, frames, n_bytes):
     """Folders that were made of the built-in singing, FSDD and LibriSpeech: never less, at most 2.5 times as much."""
-    values = {"n_latents": n_latents, "sparsities": [1 - k / n_latents]}
-    own = spec("otoscope-mini", saes=values | ({"rows": "frames"} if frames else {}))
-    own = own.model_copy(update={"encoders": [own.encoders[0].model_copy(update={"layers": [1]})]})
-    row = pd.Series({"crops": n_clips, "sound_s": float(sound_s)})
-    shape = module.Shape(4, 192, 0, frame_rate_hz=frames)
-    found = module._described(own, own.encoders[0], shape, row)["latents"]
-    assert 0.95 * bytes_ <= found <= 2.5 * bytes_
+    assert 0.95 * n_bytes <= tables_bytes(n_latents, k, n_clips, frames) <= 2.5 * n_bytes
 
 
 def test_three_ways_of_cutting_by_the_paper(tiny_encoder, tmp_path):

@@ -20,6 +20,7 @@ from otoscope.activations.crops import cut, parse_crop
 from otoscope.compute import free_memory
 from otoscope.encoders.short_names import ENCODERS, SETTINGS, WEIGHTS, Hub, Mini
 from otoscope.errors import InputError
+from otoscope.experiment.latents_folder import tables_bytes
 from otoscope.experiment.roles import store_plans
 from otoscope.experiment.spec import ROW_PER_CROP, EncoderSpec, Spec
 from otoscope.files import read_mapping
@@ -30,12 +31,6 @@ NUMBERS_PER_WEIGHT = 6
 """In training, per weight of an autoencoder: itself, its gradient, Adam's two moments, the best so far, and a copy."""
 NUMBERS_PER_WEIGHT_KEPT = 4
 """In a checkpoint: the weight, Adam's two moments, the best so far."""
-BYTES_PER_LATENT = 1_300
-"""Of the tables of a described latent: evidence, examples, neighbours (measured on 512 and 1,024 latents)."""
-BYTES_PER_FIRING = 14
-"""Of the table of which latents fire in which clips, a row."""
-SHOWN_PER_LATENT, STRIPS_PER_CLIP, BYTES_PER_STEP = 26, 32, 0.4
-"""Curves of frames: clips of a latent, latents of a clip, and bytes of a frame."""
 BYTES_PER_SHOWN_SECOND = 6_200
 """Of a clip in the explorer: 4,500 of MP3, 1,700 of its spectrogram."""
 
@@ -210,11 +205,8 @@ def _described(spec: Spec, encoder: EncoderSpec, shape: Shape, measured: pd.Seri
         of_all = spec.latents.describe == "all"
         nearest = min(section.sparsities, key=lambda s: abs(s - wanted), default=wanted)
         for sparsity in section.sparsities if of_all else [nearest]:
-            n, seeds = section.n_latents, len(section.seeds) if of_all else 1
-            firing = n_clips * min(n, n * (1 - sparsity) * max(frames, 1.0))
-            steps = frames * (SHOWN_PER_LATENT * n + STRIPS_PER_CLIP * n_clips)
-            size = BYTES_PER_LATENT * n + BYTES_PER_FIRING * firing + BYTES_PER_STEP * steps
-            sizes.append(seeds * int(size))
+            seeds, k = len(section.seeds) if of_all else 1, section.n_latents * (1 - sparsity)
+            sizes.append(seeds * tables_bytes(section.n_latents, k, n_clips, frames))
     tables = len(encoder.layers) * (sum(sizes) if spec.latents.describe == "all" else max(sizes))
     return {"latents": tables, "explorer": tables + int(BYTES_PER_SHOWN_SECOND * measured.sound_s)}
 
