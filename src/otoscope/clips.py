@@ -6,8 +6,8 @@ One row per clip, columns ``clip_id, path, start_s, stop_s, split, group`` plus 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -114,7 +114,7 @@ def clips_hash(clips: pd.DataFrame) -> str:
         clips.clip_id, clips.path, clips.start_s, clips.stop_s, channels(clips)
     ):
         heard = "" if channel is None else f"\tchannel {channel}"
-        digest.update(f"{clip_id}\t{Path(path).name}\t{start_s:.6f}\t{stop_s:.6f}{heard}\n".encode())
+        digest.update(f"{clip_id}\t{os.path.basename(path)}\t{start_s:.6f}\t{stop_s:.6f}{heard}\n".encode())
     return digest.hexdigest()[:16]
 
 

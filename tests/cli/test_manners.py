@@ -46,7 +46,8 @@ def store(clips, tiny_encoder, tmp_path):
 def test_a_signal_stops_a_run_and_nothing_is_lost(tiny_encoder, clips, tmp_path, number, code):
     """The killed extraction keeps its complete shards, and the same command ends as if it had not been stopped."""
     command = f"""
-import sys, time, torch
+import signal, sys, time, torch
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit that it is ignored
 from otoscope.activations import plan
 from otoscope.cli import main
 from otoscope.encoders.encoder import Encoder

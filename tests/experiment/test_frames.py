@@ -165,7 +165,7 @@ def test_factors_of_moments_are_held_by_frames(made, frames):
         "pca",
         "shuffled",
     }
-    chosen = sampled_rows(rows, n=5000, seed=0)
+    chosen = sampled_rows(rows, n=5000, seed=0, groups=rows.group.to_numpy())
     own, x = rows.iloc[chosen], x[chosen].astype(float)
     level = moment_factors(made.frame("clips"), own, progress=False)
     y = join_factors(own, level).level_dbfs.to_numpy()

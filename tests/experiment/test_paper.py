@@ -66,7 +66,7 @@ def sound(settings, tmp_path_factory):
 
 
 @pytest.mark.parametrize("which", ["paper", pytest.param("sound", marks=pytest.mark.slow)])
-def test_the_whole_recipe_to_the_last_figure(which, request):
+def test_the_whole_recipe(which, request):
     made = request.getfixturevalue(which)
     for name in TABLES:
         assert len(made.table(name)), name
@@ -74,6 +74,12 @@ def test_the_whole_recipe_to_the_last_figure(which, request):
     studied = made.table("reconstruction").groupby("encoder").layer.unique()
     assert {encoder: sorted(layers) for encoder, layers in studied.items()} == LAYERS
     assert len(made.table("sae_probing")) == 8 * 6
+
+
+@pytest.mark.slow  # tests/report draws all of it from tables made up
+@pytest.mark.parametrize("which", ["paper", "sound"])
+def test_the_last_figure(which, request):
+    made = request.getfixturevalue(which)
     page = write_report(made.root)
     assert page.exists()
     for number in range(1, 5):

@@ -86,7 +86,8 @@ SMALL = {
     "name": "small",
     "dataset": {"name": "synthsing", "label": "technique", "options": {"n_singers": 5}},
     "factors": {"name": "ground_truth"},
-    "disentanglement": {"alphas": [0.1, 0.02]},
+    "probing": {"regularisation": [0.01], "few_latents": [1]},
+    "disentanglement": {"alphas": [0.1, 0.02], "folds": 3, "infomec": "none"},
 }
 
 

@@ -161,7 +161,21 @@ def test_neighbours_are_near():
 
 def test_a_sample_is_of_whole_clips():
     _, rows = frames_of()
-    chosen = sampled_rows(rows, n=100)
+    chosen = sampled_rows(rows, n=400)
     counts = rows.clip_id.iloc[chosen].value_counts()
-    assert len(chosen) == 100
+    assert len(chosen) == 400
     assert (counts == 20).all()
+
+
+def test_long_clips_give_a_stretch_and_groups_take_turns():
+    """Thirty clips of 300 frames, all but two of one speaker: whole clips would be three, of one group."""
+    rows = pd.DataFrame({"clip_id": np.repeat([f"c{i}" for i in range(30)], 300)})
+    groups = np.repeat(["ann"] * 28 + ["bob", "eve"], 300)
+    chosen = sampled_rows(rows, n=1000, seed=1, groups=groups)
+    assert len(chosen) == 1000
+    counts = rows.clip_id.iloc[chosen].value_counts()
+    assert len(counts) == 20
+    assert (counts == 50).all()
+    assert set(groups[chosen]) == {"ann", "bob", "eve"}
+    for _, own in pd.Series(chosen).groupby(rows.clip_id.to_numpy()[chosen]):
+        assert (np.diff(own) == 1).all()  # a stretch

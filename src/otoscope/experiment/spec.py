@@ -223,8 +223,8 @@ class DisentanglementSpec(_Section):
     entropy: Literal["knn", "histogram"] = "knn"
     """The entropy that completeness is drawn against."""
     frames: int = pydantic.Field(default=5000, ge=0)
-    """Where dictionaries learn from frames: of how many factors of moments (level, pitch, tilt) are measured too, drawn
-    by whole clips; 0: none."""
+    """Where dictionaries learn from frames: of how many factors of moments (level, pitch, tilt) are measured too, a
+    stretch of each of 20 clips or more, groups in turn; 0: none."""
     infomec: Literal["none", "focus", "all"] = "focus"
     """Whose modularity, compactness and explicitness by information are measured: that of the dense layer and of codes
     at `null_sparsity`, one seed; or everyone's, the nulls' too."""

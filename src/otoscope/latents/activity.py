@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 SAMPLE_ROWS = 20_000
 """Rows from which co-firing and moments are told."""
+FEWEST_CLIPS = 20
+"""Clips that a sample of rows is of, where there are so many."""
 BLOCK_ROWS = 4096
 """Rows whose codes are in memory at a time."""
 
@@ -185,16 +187,36 @@ def measure_activity(
     )
 
 
-def sampled_rows(rows: pd.DataFrame, *, n: int = SAMPLE_ROWS, seed: int = 0) -> np.ndarray:
-    """Return the places of rows of randomly chosen whole clips, about `n` of them, in order.
+def sampled_rows(
+    rows: pd.DataFrame, *, n: int = SAMPLE_ROWS, seed: int = 0, groups: np.ndarray | None = None
+) -> np.ndarray:
+    """Return the places of rows of randomly chosen clips, about `n` of them, in order.
 
-    From these, `describe_latents` tells which latents fire together, and what goes with moments.
+    Clips are taken whole but for long ones, which give a stretch, so that there are `FEWEST_CLIPS` at least. From
+    these rows, `describe_latents` tells which latents fire together, and what goes with moments.
+
+    Parameters
+    ----------
+    groups : [rows], optional
+        Each row's group: groups then take turns, so that as many of them as possible are heard.
     """
     clip_of = pd.factorize(rows.clip_id.astype(str))[0]
+    rng = np.random.default_rng(seed)
     size = np.bincount(clip_of)
-    order = np.random.default_rng(seed).permutation(len(size))
-    chosen = order[: max(int((np.cumsum(size[order]) <= n).sum()), 1)]
-    return np.flatnonzero(np.isin(clip_of, chosen))
+    order = rng.permutation(len(size))
+    if groups is not None:
+        group_of = pd.Series(groups).groupby(clip_of).first().to_numpy()[order]
+        turn = pd.Series(group_of).groupby(group_of).cumcount()
+        order = order[np.argsort(turn, kind="stable")]
+    longest = max(n // FEWEST_CLIPS, 1)
+    given = np.minimum(size, longest)
+    chosen = order[: max(int((np.cumsum(given[order]) <= n).sum()), 1)]
+    first = np.zeros(len(size), np.int64)
+    first[chosen] = rng.integers(0, size[chosen] - given[chosen] + 1)
+    place = (
+        pd.Series(clip_of).groupby(clip_of).cumcount().to_numpy() - first[clip_of]
+    )  # in its clip's stretch
+    return np.flatnonzero(np.isin(clip_of, chosen) & (place >= 0) & (place < given[clip_of]))
 
 
 def _summed_up(

@@ -59,7 +59,8 @@ def frame_disentanglement(
             for encoder, layers in trained.items():
                 own = views[encoder]
                 frames = own.measure.learnt
-                chosen = sampled_rows(frames.rows, n=settings.frames, seed=run.spec.seed)
+                groups = frames.rows.group.to_numpy()  # all take turns: folds need three
+                chosen = sampled_rows(frames.rows, n=settings.frames, seed=run.spec.seed, groups=groups)
                 sample = View(frames.store, frames.rows.iloc[chosen])
                 factors = _factors(run, clips, sample.rows)
                 values = join_factors(sample.rows, factors).reset_index(drop=True)
