@@ -1,6 +1,6 @@
 """Latents that go with one true factor, clamped: does a later layer then hear that factor move, and the others stay?
 
-Run ``python benchmarks/interventions_truth.py`` (built-in singing and model, offline; some ten minutes of a core). This
+Run ``python benchmarks/interventions_truth.py`` (built-in singing and model, offline; six minutes of a core). This
 is the third design. Two earlier ones, of dictionaries of clip means, were changed after their results were seen, and
 showed nothing. This one was written down, here, before it was run, and is run once:
 

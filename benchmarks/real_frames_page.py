@@ -5,6 +5,8 @@ Run ``python benchmarks/real_frames_page.py`` after ``real_frames.py``; the pros
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 from real_page import fill, markdown, of, over_seeds, percent, read
@@ -17,11 +19,16 @@ WAYS = ("mean", "max", "share")
 
 
 def main() -> None:
-    """Write every table into its place."""
-    fill({"frames probes": probes, "frames areas": areas, "frames pure": pure, "frames few": few,
-          "frames speakers": speakers, "frames dictionaries": dictionaries,
-          "frames layers": lambda: summary([(SET, 2), (SET, LAYER), (SET, 4)], "layer {1}"),
-          "frames fsdd": lambda: summary([("FSDD", LAYER)], "FSDD")})  # fmt: skip
+    """Write every table into its place; those of further layers and of FSDD once they are measured."""
+    parts = {"frames probes": probes, "frames areas": areas, "frames pure": pure, "frames few": few,
+             "frames speakers": speakers, "frames dictionaries": dictionaries}  # fmt: skip
+    done = set(zip(read("frames_done")["set"], read("frames_done")["layer"]))
+    layers = [(SET, layer) for layer in (2, LAYER, 4)]
+    if done.issuperset(layers):
+        parts["frames layers"] = partial(summary, layers, "layer {1}")
+    if ("FSDD", LAYER) in done:
+        parts["frames fsdd"] = partial(summary, [("FSDD", LAYER)], "FSDD")
+    fill(parts)
 
 
 def units(**which: object) -> pd.DataFrame:
