@@ -56,6 +56,26 @@ def free_memory(device: torch.device | None = None) -> int | None:
         return None
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory, of a device or the machine, did not hold what was asked of it."""
+    import torch
+
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    # The CPU, MPS, and the libraries beneath CUDA raise a plain RuntimeError.
+    told = str(error)
+    words = ("out of memory", "can't allocate memory", "not enough memory", "STATUS_ALLOC_FAILED")
+    return isinstance(error, RuntimeError) and any(word in told for word in words)
+
+
+def empty_cache(device: torch.device) -> None:
+    """Give back what PyTorch keeps of a device's memory for later, so that what is smaller finds room in one piece."""
+    import torch
+
+    if device.type in ("cuda", "mps"):
+        getattr(torch, device.type).empty_cache()
+
+
 def as_tensor(x: Any) -> torch.Tensor:
     """Return an array as a tensor over the same memory, but a copy of one that is read-only (a memory map, say).
 

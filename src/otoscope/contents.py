@@ -58,7 +58,7 @@ def content(path: str | os.PathLike[str]) -> Content:
     if signature(path) != before:
         raise InputError(f"{path} was changed while it was read; wait until it is whole")
     _size, written_ns, entered_ns, *_place = before
-    settled = time.time_ns() - max(written_ns, entered_ns) > SETTLED_NS
+    settled = _now_ns() - max(written_ns, entered_ns) > SETTLED_NS
     made = Content(found, before, settled)
     if settled:
         _known[before] = made
@@ -97,6 +97,15 @@ def save(path: str | os.PathLike, seen: Iterable[tuple[str, Signature]]) -> None
 
 
 _known: dict[Signature, Content] = {}
+_BEGAN_NS = time.time_ns() - time.monotonic_ns()
+
+
+def _now_ns() -> int:
+    """Return the time, never later than it was when this process began and what has passed since.
+
+    A file is taken for older than it is by no clock that is set forward; one that seems younger is read once more.
+    """
+    return min(time.time_ns(), _BEGAN_NS + time.monotonic_ns())
 
 
 def _known_content(path: str) -> Content | None:

@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -183,7 +184,8 @@ def locked(folder: str | os.PathLike, *, shared_by: str | None = None) -> Iterat
             owner = stream.read().partition("\n")[0]
             raise OtoscopeError(
                 f"'{folder}' is being worked on by another process ({owner or 'it does not say which'}); wait until "
-                "it ends, or choose another folder"
+                "it ends, or choose another folder. If it never will, end it (kill -9), or, where its machine will not "
+                f"come back, remove {place}; nothing is lost"
             )
         _held.add(key)
         try:
@@ -215,10 +217,19 @@ def _take(stream: Any, shared_by: str) -> bool:
         stream.write(f"process {os.getpid()} on {platform.node()}\n{shared_by}")
         stream.flush()
         return not shared_by or try_lock(stream, shared=True)
-    if not shared_by or not try_lock(stream, shared=True):
+    if not shared_by or not _join(stream):
         return False
     stream.seek(0)
     return stream.read().partition("\n")[2] == shared_by
+
+
+def _join(stream: Any) -> bool:
+    """Take a lock together with others; wait a moment for one who has it alone until its word is written."""
+    for _ in range(40):
+        if try_lock(stream, shared=True):
+            return True
+        time.sleep(0.05)
+    return False
 
 
 def flush(path: str | os.PathLike) -> None:

@@ -76,10 +76,10 @@ def test_an_error_in_one_lane_ends_all_and_leaves_the_model_as_it_was(
 
     def fail(inputs: torch.Tensor) -> None:
         if inputs.shape[1] == 12_345:
-            raise RuntimeError("out of memory")
+            raise RuntimeError("it broke")
 
     change_reader(encoder, monkeypatch, before=fail)
-    with pytest.raises(RuntimeError, match="out of memory"):
+    with pytest.raises(RuntimeError, match="it broke"):
         otoscope.extract(clips, encoder, out=tmp_path / "store")
     assert torch.get_num_threads() == 3
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in encoder.module.modules())

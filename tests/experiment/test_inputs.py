@@ -11,7 +11,9 @@ import pandas as pd
 import pytest
 import soundfile
 
-from otoscope.errors import ProvenanceError
+from otoscope.activations import Activations
+from otoscope.activations.store import Store
+from otoscope.errors import InputError, ProvenanceError
 from otoscope.experiment.run_directory import RunDirectory
 from otoscope.experiment.spec import resolve
 from otoscope.experiment.stages import data
@@ -105,3 +107,35 @@ def test_fresh_makes_all_anew(folder, model, tmp_path):
     before = (store / "layer_01" / "c" / "0" / "0").stat().st_mtime_ns
     assert status(tmp_path / "run", folder, model, fresh=True) == {"activations-tiny": "made"}
     assert (store / "layer_01" / "c" / "0" / "0").stat().st_mtime_ns > before
+
+
+@pytest.mark.parametrize("put_back", ["once it was heard", "before the next run", "never"])
+def test_a_recording_that_changes_while_the_run_is_at_work(folder, model, tmp_path, monkeypatch, put_back):
+    """After it was hashed, before it is decoded: nothing that was made of it is kept, whatever it holds afterwards."""
+    recording, clips, write_shard = folder / "3.wav", data.clips, Store.write_shard
+    before = recording.read_bytes()
+    other = before[:-400] + bytes(400)
+
+    def then_changed(run: RunDirectory) -> pd.DataFrame:
+        found = clips(run)
+        recording.write_bytes(other)
+        return found
+
+    def then_put_back(self, *arguments, **options) -> None:
+        write_shard(self, *arguments, **options)
+        recording.write_bytes(before)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(data, "clips", then_changed)
+        if put_back == "once it was heard":
+            patch.setattr(Store, "write_shard", then_put_back)
+        with pytest.raises(InputError, match="changed while the run was at work; run the same command again"):
+            status(tmp_path / "run", folder, model)
+    if put_back == "before the next run":
+        recording.write_bytes(before)
+    assert recording.read_bytes() == (other if put_back == "never" else before)
+    assert status(tmp_path / "run", folder, model) == {"activations-tiny": "made"}
+    status(tmp_path / "whole", folder, model)
+    (expected,) = (tmp_path / "whole" / "activations").glob("*")
+    made = tmp_path / "run" / "activations" / expected.name
+    np.testing.assert_array_equal(Activations.open(made).layer(1), Activations.open(expected).layer(1))

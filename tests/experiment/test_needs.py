@@ -61,13 +61,13 @@ def test_all_cut_alike(tiny_encoder, tmp_path):
         "autoencoders": 2 * LAYER_BYTES,
         "latents": TABLES,
         "explorer": TABLES + 6200 * SOUND_S,
-        "a checkpoint": 4 * 2 * LAYER_BYTES,
+        "a checkpoint": 4 * LAYER_BYTES,  # each layer is a bank
     }
     weights = (tiny_encoder / "model.safetensors").stat().st_size
     assert found.memory == {
         "the encoder": 2 * weights,  # and once more as the kernels want them
         "probing all layers": 10 * 3 * 16 * 4,
-        "training autoencoders": 6 * 2 * LAYER_BYTES,
+        "training autoencoders": 6 * LAYER_BYTES,
     }
     assert (found.downloads, found.unknown) == ({}, [])
 
@@ -134,8 +134,8 @@ def test_frames_of_the_studied_layers(tiny_encoder, tmp_path):
     n_numbers = int(27.5 * 50) * 2 * 16
     assert found.disk["frames"] == 4 * n_numbers
     assert found.disk["activations"] == pooled.disk["activations"]  # probes read the same
-    assert found.disk["a checkpoint"] == 4 * 2 * LAYER_BYTES // 6
-    assert found.memory["training autoencoders"] == 6 * 2 * LAYER_BYTES // 6 + 4 * n_numbers
+    assert found.disk["a checkpoint"] == 4 * LAYER_BYTES // 6
+    assert found.memory["training autoencoders"] == 6 * LAYER_BYTES // 6 + 4 * n_numbers // 2
     half = needs(
         own.model_copy(update={"extraction": own.extraction.model_copy(update={"dtype": "float16"})}),
         CLIPS,
@@ -185,7 +185,7 @@ def test_a_disk_that_is_too_small(tiny_encoder, tmp_path, monkeypatch):
     own, out = spec(tiny_encoder, latents={"describe": "none"}), tmp_path / "run"
     certain = 10 * 3 * 16 * 4 + 2 * LAYER_BYTES
     monkeypatch.setattr(module.shutil, "disk_usage", lambda path: Usage(certain - 1))
-    with pytest.raises(InputError, match=r"needs about 509 kB of disk .*room for 103 kB at .*--out.*float16"):
+    with pytest.raises(InputError, match=r"needs about 306 kB of disk .*room for 103 kB at .*--out.*float16"):
         needs(own, CLIPS, out=out)
     monkeypatch.setattr(module.shutil, "disk_usage", lambda path: Usage(certain))
     assert "warning: the disk will be almost full" in needs(own, CLIPS, out=out).lines()[-1]
@@ -199,7 +199,7 @@ def test_little_memory_is_a_warning(tiny_encoder, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "free_memory", lambda: 1000)
     said = needs(spec(tiny_encoder), CLIPS, out=tmp_path).lines()
     assert said[-1].startswith("warning: this is more memory than is available")
-    assert "memory: at least 501 MB, for the libraries and training autoencoders; 1 kB available" in said
+    assert "memory: at least 500 MB, for the libraries and training autoencoders; 1 kB available" in said
 
 
 def test_weights_in_half_are_doubled_where_they_are_computed_in_float32(tiny_encoder, tmp_path):
@@ -209,6 +209,36 @@ def test_weights_in_half_are_doubled_where_they_are_computed_in_float32(tiny_enc
     size = (half / "model.safetensors").stat().st_size
     found = needs(spec(half), CLIPS, out=tmp_path / "run")
     assert found.memory["the encoder"] == 4 * size
+
+
+@pytest.mark.parametrize(
+    ("config", "n_blocks", "frame_rate_hz"),
+    [
+        ({"model_type": "eat", "embed_dim": 24, "depth": 5, "num_heads": 2}, 5, 6.25),
+        ({"model_type": "dasheng", "embed_dim": 24, "depth": 4, "num_heads": 2}, 4, 25),
+        (
+            {"model_type": "mert2", "hidden_size": 24, "num_attention_heads": 2, "num_hidden_layers": 3,
+             "subsampling_channels": [128, 16, 24]},
+            3, 25,
+        ),
+    ],
+)  # fmt: skip
+def test_a_folder_of_a_model_that_transformers_lacks(config, n_blocks, frame_rate_hz, tmp_path):
+    """Its own family tells how it is built; what the weights take is the size of their file."""
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text(json.dumps(config))
+    (model / "model.safetensors").write_bytes(bytes(1000))
+    own = spec(model, saes={"rows": "frames", "n_latents": 64, "sparsities": [0.5], "seeds": [0]})
+    found = needs(own, CLIPS, out=tmp_path / "run")
+    assert found.unknown == []
+    assert found.disk["activations"] == 10 * (n_blocks + 1) * 24 * 4
+    assert found.disk["frames"] == int(27.5 * frame_rate_hz) * 2 * 24 * 4
+    assert found.memory["the encoder"] == 2 * 1000
+    (model / "config.json").write_text(
+        json.dumps(config | dict.fromkeys(("embed_dim", "hidden_size"), "wide"))
+    )
+    assert needs(own, CLIPS, out=tmp_path / "run").unknown == [str(model)]  # loading it says why
 
 
 RUN = """

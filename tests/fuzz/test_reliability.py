@@ -10,7 +10,6 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 from inputs import Bench
+from tally import TIMES, Tally, check_page, note, told, whole
 
 import otoscope
 from otoscope import files
@@ -29,28 +29,7 @@ from otoscope.errors import OtoscopeError
 from otoscope.experiment.run_directory import RunDirectory
 from otoscope.experiment.spec import load_spec
 
-DOC = Path(__file__).parents[2] / "docs" / "reliability.md"
-TIMES = 12
-"""How often each fault is injected, each time from another seed."""
 WRITTEN: dict[str, str] = {}
-
-
-@dataclass
-class Tally:
-    """What came of one fault."""
-
-    fault: str
-    injected: int = 0
-    told: int = 0
-    """An error in a sentence, or made anew without being asked."""
-    recovered: int = 0
-    """All numbers were the right ones after the command was run again, as the message says."""
-    rows_lost: int = 0
-    wrong_numbers: int = 0
-
-    def line(self) -> str:
-        counts = (self.injected, self.told, self.recovered, self.rows_lost, self.wrong_numbers)
-        return f"| {self.fault} | {' | '.join(map(str, counts))} |"
 
 
 @pytest.fixture(scope="module")
@@ -134,13 +113,13 @@ def test_a_damaged_store(bench, encoder, fault):
         store = bench.copy(bench.store)
         change(place(store, rng), rng)
         tally.injected += 1
-        tally.told += _told(lambda store=store: _whole(store, rows, first, last))
+        tally.told += told(lambda store=store: whole(store, rows, first, last))
         for problem in check_store(store).problems:
             named = problem.partition(f"Remove {store}/")[2].partition(" ")[0]
             (store / named).unlink(missing_ok=True) if named else shutil.rmtree(store, ignore_errors=True)
         otoscope.extract(bench.clips, encoder, out=store, layers=[0, 2], progress=False)
-        _count(tally, store, rows, first, last)
-    _note(tally)
+        tally.count_store(store, rows, first, last)
+    note(WRITTEN, tally)
 
 
 @pytest.mark.parametrize("fault", ["a process ends while it writes", "the disk is full"])
@@ -174,9 +153,9 @@ def test_an_extraction_that_stops(bench, encoder, fault, monkeypatch):
                 tally.told += 1
         tally.injected += 1
         otoscope.extract(bench.clips, encoder, out=store, layers=[0, 2], progress=False)
-        _count(tally, store, rows, first, last)
+        tally.count_store(store, rows, first, last)
     assert tally.injected >= 10
-    _note(tally)
+    note(WRITTEN, tally)
 
 
 @pytest.mark.parametrize("what", ["a result table", "a stage's record"])
@@ -202,9 +181,8 @@ def test_a_damaged_run(tmp_path, what):
         [garbled, cut, flipped][seed % 3](path, rng)
         tally.injected += 1
         same = made() == whole
-        tally.recovered += same
-        tally.wrong_numbers += not same
-    _note(tally)
+        tally.count(same)
+    note(WRITTEN, tally)
 
 
 def test_recordings_that_change(bench, encoder):
@@ -227,56 +205,13 @@ def test_recordings_that_change(bench, encoder):
             otoscope.extract(clips, encoder, out=store, layers=[0], progress=False)
             return False
 
-        tally.told += _told(again)
+        tally.told += told(again)
         new = otoscope.extract(clips, encoder, out=bench.root / f"new-{seed}", layers=[0], progress=False)
         tally.recovered += len(new) == 6
         tally.rows_lost += 6 - len(Activations.open(store))
-    _note(tally)
+    note(WRITTEN, tally)
 
 
 def test_the_page_says_what_the_tests_found():
     """It stands last: the tests above count."""
-    n_faults = len(STORE_FAULTS) + 5
-    if len(WRITTEN) < n_faults:
-        pytest.skip("the other tests of this file did not all run")
-    table = "\n".join(
-        [
-            "| fault | injected | told or mended | recovered | rows lost | wrong numbers |",
-            "|---|---:|---:|---:|---:|---:|",
-            *WRITTEN.values(),
-        ]
-    )
-    before, _, rest = DOC.read_text().partition("<!-- made by tests/fuzz/test_reliability.py -->\n")
-    after = rest.partition("<!-- end -->")[2]
-    page = f"{before}<!-- made by tests/fuzz/test_reliability.py -->\n\n{table}\n\n<!-- end -->{after}"
-    if os.environ.get("OTOSCOPE_WRITE_DOCS"):
-        DOC.write_text(page)
-    assert DOC.read_text() == page, "OTOSCOPE_WRITE_DOCS=1 writes it anew"
-
-
-def _told(use: Callable[[], bool]) -> bool:
-    """Whether use ends in an error in a sentence; what it returns says whether its numbers were right."""
-    try:
-        return use()
-    except OtoscopeError as error:
-        return bool(str(error))
-
-
-def _whole(store: Path, rows: pd.DataFrame, first: np.ndarray, last: np.ndarray) -> bool:
-    opened = Activations.open(store)
-    same = np.array_equal(opened.layer(0), first) and np.array_equal(opened.layer(2), last)
-    return same and opened.rows.equals(rows)
-
-
-def _count(tally: Tally, store: Path, rows: pd.DataFrame, first: np.ndarray, last: np.ndarray) -> None:
-    opened = Activations.open(store)
-    same = _whole(store, rows, first, last)
-    tally.recovered += same
-    tally.wrong_numbers += not same
-    tally.rows_lost += len(rows) - len(opened.rows)
-
-
-def _note(tally: Tally) -> None:
-    WRITTEN[tally.fault] = tally.line()
-    assert tally.told == tally.recovered == tally.injected, tally
-    assert tally.rows_lost == tally.wrong_numbers == 0, tally
+    check_page(__file__, WRITTEN, len(STORE_FAULTS) + 5)

@@ -110,25 +110,39 @@ def extract(
         )
         if not store.exists():
             store.create(plan)
-        done = _usable(store)
-        check_same(store.provenance(), plan.provenance, store.url, complete=len(done) == len(plan.shards))
         own = [s for s in plan.shards if s.number % mine[1] == mine[0]]
-        _check_recordings(plan, store, [s for s in own if s.name in done])
+        done, lost = _usable(store, {s.name for s in own})
+        check_same(store.provenance(), plan.provenance, store.url, complete=len(done) == len(plan.shards))
         todo = [s for s in own if s.name not in done]
+        _check_recordings(plan, store, _to_check(plan, own, done))
         if todo:
             Pipeline(plan, encoder, store, batch_size, workers, skip_unreadable).make(todo, show=progress)
-    return Activations(store, partial=shard is not None)
+    return Activations(store, partial=shard is not None, without=lost)
 
 
-def _usable(store: Store) -> set[str]:
-    """Return the shards that are complete; those of which a file is lost are taken back first, to be made anew."""
+def _usable(store: Store, own: set[str]) -> tuple[set[str], set[str]]:
+    """Return the shards that are complete, and those of which a file is lost.
+
+    Of the latter its own are taken back, to be made anew; others' are theirs to take back: they may be at it.
+    """
     done = store.done()
     if store.provenance().get("format") != FORMAT:
-        return done  # it is refused anyhow
-    lost = store.damage(done)
-    for name in lost:
+        return done, set()  # it is refused anyhow
+    lost = set(store.damage(done))
+    for name in lost & own:
         store.withdraw(name)
-    return done - set(lost)
+    return done - lost, lost - own
+
+
+def _to_check(plan: Plan, own: list[Shard], done: set[str]) -> list[Shard]:
+    """Return the complete shards of this call, and those that hear recordings which it is to hear too."""
+    numbers = {shard.number for shard in own}
+    heard = {path for shard in own if shard.name not in done for path in plan.paths(shard)}
+    return [
+        shard
+        for shard in plan.shards
+        if shard.name in done and (shard.number in numbers or not heard.isdisjoint(plan.paths(shard)))
+    ]
 
 
 def _check_recordings(plan: Plan, store: Store, shards: list[Shard]) -> None:
@@ -145,7 +159,7 @@ def _check_recordings(plan: Plan, store: Store, shards: list[Shard]) -> None:
                 raise ProvenanceError(
                     f"{store.url} was made from another recording '{name}' than "
                     + (f"lies at {path} now" if found else f"there is now: {path} cannot be read")
-                    + ". Name another folder to extract what is there now; the store itself can still be read"
+                    + ". Name another folder to extract what is there now, or remove this one"
                 )
     known = set(before)
     for name, own in paths.items():  # moved, or copied anew: they need not be read a third time

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -17,15 +18,16 @@ import numpy as np
 import pandas as pd
 import torch
 
+from otoscope.activations.claims import Claims
 from otoscope.activations.plan import Plan, Shard, n_pieces
 from otoscope.activations.pooling import Pooled, join_pieces, keeps_frames, pool_tokens
 from otoscope.activations.store import Store
 from otoscope.audio import read_audio
-from otoscope.compute import in_lanes, progress, thread_map
+from otoscope.compute import empty_cache, in_lanes, is_out_of_memory, progress, thread_map
 from otoscope.contents import Content, content, signature
 from otoscope.encoders.encoder import Encoder
 from otoscope.encoders.tokens import Layer
-from otoscope.errors import AudioError, InputError, ModelError
+from otoscope.errors import AudioError, InputError, ModelError, OtoscopeError
 
 LANES_S = 160.0
 """Seconds of sound that a CPU's lanes hold at once: about 3 GB in the first convolutions of HuBERT."""
@@ -37,7 +39,7 @@ OVERREAD_S = 0.002  # read a little past a crop's end, so that rounding never le
 class _Decoded:
     """A unit that was decoded: the inputs of its pieces, or why there are none."""
 
-    unit: int
+    crop: Any  # the first of the crops that it stands for
     inputs: tuple[torch.Tensor, ...] = ()
     n_given: int = 0  # samples per piece
     starts: tuple[int, ...] = ()  # of the pieces, in samples
@@ -57,6 +59,7 @@ class _Piece:
         return self.source.inputs[self.place]
 
 
+_Read = Callable[[torch.Tensor], dict[Layer, torch.Tensor]]
 _Passed = list[tuple[_Piece, dict[Layer, Pooled]]]
 """What became of the pieces of a batch."""
 
@@ -77,34 +80,35 @@ class Pipeline:
         self.batch_size, self.workers, self.skip = batch_size, workers, skip
         # Crops of the same sound (a short clip drawn several times) are computed once: a unit.
         keys = plan.crops[["path", "channel", "start_s", "stop_s", "n_given"]]
-        self.unit_of = keys.groupby(list(keys), sort=False).ngroup().to_numpy()
-        self.crops: list[Any] = list(plan.crops.itertuples())
-        self.crop_of = {unit: crop for crop, unit in zip(self.crops[::-1], self.unit_of[::-1])}
+        self.crops = plan.crops.assign(unit=keys.groupby(list(keys), sort=False).ngroup())
         self.n_lanes = self._n_lanes()
+        self.fits = math.inf  # samples of a batch that memory holds, as far as is known
+        self.taken: deque[Shard] = deque()  # claimed, and not yet begun to be put together
         self.contents: dict[str, Content | None] = {}  # of recordings, once they were decoded
         self._reading: defaultdict[str, Lock] = defaultdict(Lock)
 
     def make(self, todo: list[Shard], *, show: bool) -> None:
-        """Make the shards, in order."""
+        """Make the shards, in order; those that other processes hold are an error once all others are made."""
         n_crops = sum(s.stop_crop - s.first_crop for s in todo)
         name = f"extract {self.encoder.name}"
         with (
             progress(name, n_crops, unit="clips", show=show) as bar,
-            closing(_Claims(self.store)) as self.claims,
+            closing(Claims(self.store)) as self.claims,
             ThreadPoolExecutor(1, thread_name_prefix="otoscope-write") as writer,
             closing(self._all_decoded(todo)) as decoded,
             self.encoder.reader(self.plan.layers) as read,
         ):
             written: Future | None = None
             began, sound_s = time.perf_counter(), 0.0
-            for shard in todo:
-                units = self._shard_units(shard)
+            for first in decoded:
+                shard = self.taken.popleft()
+                units = self._units(shard)
                 pooled: dict[int, dict[Layer, Pooled]] = {}
                 problems: dict[int, str] = {}
-                batches = self._batches(decoded, len(units), problems)
+                batches = self._batches(chain([first], decoded), len(units), problems)
                 with closing(in_lanes(partial(self._pass, read), batches, self.n_lanes)) as passes:
                     for h, states in self._joined(passes):
-                        pooled[h.unit] = states
+                        pooled[h.crop.unit] = states
                         sound_s += h.n_sound / self.encoder.sample_rate
                         bar.advance((shard.stop_crop - shard.first_crop) / len(units))
                         bar.note(f"{sound_s / (time.perf_counter() - began):.1f} s of sound per s")
@@ -113,23 +117,29 @@ class Pipeline:
                 written = writer.submit(self._write, shard, pooled, problems)
             if written is not None:
                 written.result()
+            self.claims.check()
 
     def _n_lanes(self) -> int:
         """Return how many pieces run at once. It follows from the whole plan, not from what is left of it: how
         many share the cores may show in a state's last digit."""
-        n_given = [crop.n_given for crop in self.crop_of.values() if not crop.problem]
-        counts = [n_pieces(self.encoder, n) for n in n_given]
-        longest = max((n / count for n, count in zip(n_given, counts)), default=1.0)
+        heard = self.crops[self.crops.problem == ""].drop_duplicates("unit").n_given.value_counts()
+        pieces = {n: n_pieces(self.encoder, n) for n in heard.index}
+        longest = max((n / count for n, count in pieces.items()), default=1.0)
         fit = LANES_S * self.encoder.sample_rate / longest
-        return self.encoder.n_lanes(max(min(sum(counts), int(fit)), 1))
+        n_in_all = sum(times * pieces[n] for n, times in heard.items())
+        return self.encoder.n_lanes(max(min(n_in_all, int(fit)), 1))
 
     def _all_decoded(self, todo: list[Shard]) -> Generator[_Decoded]:
-        """Yield the units of all shards in order, decoded ahead in threads; each shard is claimed first."""
+        """Yield the units of shards in order, decoded ahead in threads; each shard is claimed first.
 
-        def units() -> Iterator[int]:
+        Those that can be are `taken`. What other processes hold is passed over: a process that hangs stops nobody.
+        """
+
+        def units() -> Iterator[Any]:
             for shard in todo:
-                self.claims.take(shard)
-                yield from self._shard_units(shard)
+                if self.claims.take(shard):
+                    self.taken.append(shard)
+                    yield from self._units(shard)
 
         yield from thread_map(
             self._decode,
@@ -138,18 +148,23 @@ class Pipeline:
             ahead=max(2 * (self.batch_size or 8), 2 * self.n_lanes),
         )
 
-    def _shard_units(self, shard: Shard) -> list[int]:
-        """Return the units of a shard, the shortest first, so that equal lengths stand together."""
-        units = dict.fromkeys(self.unit_of[shard.first_crop : shard.stop_crop])
-        return sorted(units, key=lambda unit: self.crop_of[unit].n_given)
+    def _crops(self, shard: Shard) -> list[Any]:
+        """Return the crops of a shard; made when they are needed, as a million of them fill memory."""
+        return list(self.crops.iloc[shard.first_crop : shard.stop_crop].itertuples())
 
-    def _decode(self, unit: int) -> _Decoded:
+    def _units(self, shard: Shard) -> list[Any]:
+        """Return a crop for each unit of a shard, the shortest first, so that equal lengths stand together."""
+        first: dict[int, Any] = {}
+        for crop in self._crops(shard):
+            first.setdefault(crop.unit, crop)
+        return sorted(first.values(), key=lambda crop: crop.n_given)
+
+    def _decode(self, crop: Any) -> _Decoded:
         """Decode and resample one unit and make the model's inputs; runs in a worker thread."""
-        crop = self.crop_of[unit]
         rate = self.encoder.sample_rate
         if crop.problem:
             self._note_content(crop.path)
-            return _Decoded(unit, problem=crop.problem)
+            return _Decoded(crop, problem=crop.problem)
         try:
             self._note_content(crop.path)
             stop_s = min(crop.stop_s + OVERREAD_S, crop.clip_stop_s)
@@ -177,10 +192,10 @@ class Pipeline:
         except AudioError as error:
             if not self.skip:
                 raise
-            return _Decoded(unit, problem=error.reason)
+            return _Decoded(crop, problem=error.reason)
         size, starts = equal_pieces(len(waveform), n_pieces(self.encoder, len(waveform)))
         inputs = tuple(self.encoder.frontend(waveform[start : start + size]) for start in starts)
-        return _Decoded(unit, inputs, size, starts, n_sound)
+        return _Decoded(crop, inputs, size, starts, n_sound)
 
     def _note_content(self, path: str) -> None:
         """Note what a recording holds, once; AudioError if it holds something else by now.
@@ -207,7 +222,7 @@ class Pipeline:
         for _ in range(n_units):
             item = next(decoded)
             if item.problem:
-                problems[item.unit] = item.problem
+                problems[item.crop.unit] = item.problem
             for piece in (_Piece(item, place) for place in range(len(item.inputs))):
                 if batch and (batch[0].inputs.shape != piece.inputs.shape or self._full(batch, item.n_given)):
                     yield batch
@@ -217,15 +232,42 @@ class Pipeline:
             yield batch
 
     def _full(self, batch: list[_Piece], n_given: int) -> bool:
+        if (len(batch) + 1) * n_given > self.fits:
+            return True
         if self.batch_size is not None:
             return len(batch) >= self.batch_size
         longest_s = 600.0 if self.encoder.device.type != "cpu" else 40.0 if self.n_lanes == 1 else 0.0
         return (len(batch) + 1) * n_given > longest_s * self.encoder.sample_rate
 
-    def _pass(
-        self, read: Callable[[torch.Tensor], dict[Layer, torch.Tensor]], batch: list[_Piece]
-    ) -> _Passed:
-        """Run the model on a batch and pool what comes out; runs in a lane."""
+    def _pass(self, read: _Read, batch: list[_Piece]) -> _Passed:
+        """Run the model on a batch and pool what comes out; runs in a lane.
+
+        A batch that memory does not hold is halved, again and again, and those that follow are made no larger.
+        """
+        try:
+            return self._passed(read, batch)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            if len(batch) == 1:
+                raise self._too_large(batch[0]) from error
+        # Only here is what the failed pass had computed free again: an error holds on to it while it is handled.
+        empty_cache(self.encoder.device)
+        half = len(batch) // 2
+        self.fits = min(self.fits, half * batch[0].source.n_given)
+        return self._pass(read, batch[:half]) + self._pass(read, batch[half:])
+
+    def _too_large(self, piece: _Piece) -> OtoscopeError:
+        h = piece.source
+        others = "" if self.n_lanes == 1 else f", while {self.n_lanes - 1} others are in memory too,"
+        return OtoscopeError(
+            f"{self.encoder.name} has not enough memory on {self.encoder.device} for "
+            f"{h.n_given / self.encoder.sample_rate:.2f} s of sound (clip '{h.crop.clip_id}', {h.crop.path}){others} "
+            "in a batch of its own. Take shorter crops, such as --crop windows:5, or for Whisper a shorter window_s; "
+            "fewer at once (OMP_NUM_THREADS=1 on a CPU); or a device with more memory"
+        )
+
+    def _passed(self, read: _Read, batch: list[_Piece]) -> _Passed:
         states = read(torch.stack([piece.inputs for piece in batch]))
         found: _Passed = [(piece, {}) for piece in batch]
         for layer in self.plan.layers:
@@ -251,9 +293,8 @@ class Pipeline:
     def _write(self, shard: Shard, pooled: dict[int, dict[Layer, Pooled]], problems: dict[int, str]) -> None:
         """Put a shard's rows together and write them; runs in the writer's thread."""
         plan = self.plan
-        crops = self.crops[shard.first_crop : shard.stop_crop]
-        units = self.unit_of[shard.first_crop : shard.stop_crop]
-        kept = [(crop, pooled[unit]) for crop, unit in zip(crops, units) if unit in pooled]
+        crops = self._crops(shard)
+        kept = [(crop, pooled[crop.unit]) for crop in crops if crop.unit in pooled]
         arrays = {
             layer: self._stored(layer, [states[layer].values for _, states in kept]) for layer in plan.layers
         }
@@ -266,9 +307,9 @@ class Pipeline:
                 "is its frame_rate_hz right?"
             )
         skipped = {
-            crop.clip_id: {"clip_id": crop.clip_id, "path": crop.path, "reason": problems[unit]}
-            for crop, unit in zip(crops, units)
-            if unit in problems
+            crop.clip_id: {"clip_id": crop.clip_id, "path": crop.path, "reason": problems[crop.unit]}
+            for crop in crops
+            if crop.unit in problems
         }
         heard = {path: self.contents.get(path) for path in plan.paths(shard)}
         self.store.write_shard(shard, arrays, rows, list(skipped.values()), heard)
@@ -301,25 +342,6 @@ class Pipeline:
         if pooled.band is not None:
             rows["band"] = pooled.band
         return rows
-
-
-class _Claims:
-    """The shards this process holds: taken as decoding reaches them, released as they are written."""
-
-    def __init__(self, store: Store) -> None:
-        self.store = store
-        self.held: dict[int, ExitStack] = {}
-
-    def take(self, shard: Shard) -> None:
-        self.held[shard.number] = ExitStack()
-        self.held[shard.number].enter_context(self.store.claim(shard))
-
-    def release(self, shard: Shard) -> None:
-        self.held.pop(shard.number).close()
-
-    def close(self) -> None:
-        for stack in self.held.values():
-            stack.close()
 
 
 def equal_pieces(n_samples: int, count: int) -> tuple[int, tuple[int, ...]]:

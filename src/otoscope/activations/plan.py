@@ -31,6 +31,8 @@ STORE_DTYPES = ("float32", "float16")
 CHUNK_ROWS = 4096
 SHARD_BYTES = 128 * 2**20  # what a shard's rows take in memory before they are written
 SHARD_CROPS = 64
+MOST_SHARDS = 4096
+"""Beyond so many, shards hold more crops instead: each is some twenty files, and file systems suffer from millions."""
 LONGEST_PASS_S = (
     120.0  # for models that set no limit: attention and the first convolution outgrow memory beyond
 )
@@ -209,9 +211,10 @@ def _shards(clip_ids: np.ndarray, bounds: np.ndarray, row_bytes: int) -> tuple[l
     Every shard begins on a chunk of its own, so that two processes never write to one chunk.
     """
     limit = max(SHARD_BYTES // row_bytes, 1)
+    most_crops = max(SHARD_CROPS, -(-len(bounds) // MOST_SHARDS))
     cuts, start, rows = [0], 0, 0
-    for i, bound in enumerate(bounds):
-        full = rows + bound > limit or i - start >= SHARD_CROPS
+    for i, bound in enumerate(bounds.tolist()):
+        full = rows + bound > limit or i - start >= most_crops
         if i > start and full and (clip_ids[i] != clip_ids[i - 1] or rows + bound > limit):
             cuts.append(i)
             start, rows = i, 0

@@ -46,6 +46,18 @@ if TYPE_CHECKING:
 ATTRIBUTE = "otoscope"
 
 
+class Held(OtoscopeError):
+    """A shard that another process is making."""
+
+    def __init__(self, shard: Shard, url: str, owner: str, lock: str) -> None:
+        super().__init__(
+            f"shard {shard.name} of {url} is being made by another process ({owner or 'it does not say which'}); all "
+            "others that this command was to make are made. Run it again when that one has ended. If it never will, "
+            f"end it (kill -9), or, where its machine will not come back, remove {lock}: the shard is then made anew"
+        )
+        self.shard = shard
+
+
 class Store:
     """Files of one store, local or behind any fsspec URL."""
 
@@ -87,7 +99,7 @@ class Store:
 
     def create(self, plan: Plan) -> None:
         """Make an empty store for `plan`; of several processes that try at once, one wins and all go on."""
-        if self.fs.exists(self.root) and self.fs.ls(self.root):
+        if self.fs.exists(self.root) and self.fs.ls(self.root) and not self.exists():
             raise InputError(f"{self.url} holds other files; name a folder that is new or empty")
         with self._file_errors("making the store"):
             if not self.local:
@@ -109,6 +121,11 @@ class Store:
             files = self.fs.ls(f"{self.root}/rows", detail=False)
         names = {str(file).replace("\\", "/").rsplit("/", 1)[-1] for file in files}
         return {name.removesuffix(".parquet") for name in names if name.endswith(".parquet")}
+
+    def has(self, shard: Shard) -> bool:
+        """Whether a shard is complete."""
+        with self._file_errors("looking for shards"):
+            return self.fs.exists(f"{self.root}/rows/{shard.name}.parquet")
 
     def write_shard(
         self,
@@ -217,8 +234,9 @@ class Store:
     def claim(self, shard: Shard) -> Iterator[None]:
         """Hold a shard while it is made; a second process that wants it is refused.
 
-        The claim is a lock of the operating system: it ends with the process that holds it, however that ends.
-        Remote stores have no such locks; there two writers of one shard write the same bytes.
+        The claim is a lock of the operating system on a file: it ends with the process that holds it, however that
+        ends, and with the file. Two that make one shard at once, as may then be, write the same bytes, each file whole.
+        Remote stores have no such locks.
         """
         if not self.local:
             yield
@@ -227,10 +245,7 @@ class Store:
         with self._file_errors("claiming a shard"), open(path, "a+") as stream:
             if not try_lock(stream):
                 stream.seek(0)
-                raise OtoscopeError(
-                    f"shard {shard.name} of {self.url} is being made by another process ({stream.read().strip()}); "
-                    "give each process its own --shard i/n"
-                )
+                raise Held(shard, self.url, stream.read().strip(), path)
             stream.truncate(0)
             stream.write(f"process {os.getpid()} on {platform.node()}")
             stream.flush()

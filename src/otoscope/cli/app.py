@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from otoscope.errors import InputError
 from otoscope.registry import Registry
 
 app = typer.Typer(
@@ -67,15 +68,61 @@ def run(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Make all anew, as after an upgrade of PyTorch.")
     ] = False,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N",
+            help="Make every N-th unit of all stages, from the I-th on, beside other processes; /N: I is the number of "
+            "this Slurm array task.",
+        ),
+    ] = None,
+    stage: Annotated[
+        list[str] | None, typer.Option(help="With --shard: only units of this stage; may be given again.")
+    ] = None,
+    compute: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ray[://HOST:PORT]",
+            help="Make the units on a Ray cluster, a share for each of its GPUs or, where it has none, cores.",
+        ),
+    ] = None,
 ) -> None:
     """Run an experiment to its report; run it again and only what changed is made again."""
-    _run(
-        recipe_or_spec,
-        out,
-        [*(settings or []), *(["dataset.skip_unreadable=true"] if skip_unreadable else [])],
-        reuse=reuse or [],
-        fresh=fresh,
-    )
+    settings = [*(settings or []), *(["dataset.skip_unreadable=true"] if skip_unreadable else [])]
+    if compute is not None:
+        if fresh or shard is not None or stage:
+            raise InputError("--compute shares out the units itself: leave out --shard, --stage and --fresh")
+        _make_units(compute, recipe_or_spec, out, settings, reuse or [])
+    if shard is None and not stage:
+        _run(recipe_or_spec, out, settings, reuse=reuse or [], fresh=fresh)
+        return
+    from otoscope.experiment import run as run_experiment
+
+    directory = run_experiment(
+        recipe_or_spec, out=out, settings=settings, reuse=reuse or [], fresh=fresh, shard=shard,
+        stages=stage or [], say=print,
+    )  # fmt: skip
+    for waits in directory.waits:
+        print(f"waits for: {waits}")
+    if not directory.waits:
+        print("All units are done. The same command without --shard writes the report.")
+
+
+@app.command()
+def status(
+    run: Annotated[Path, typer.Argument(help="A run's directory.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say which stages of a run are made, and which units are done, running, missing or failed, and why."""
+    import json
+
+    from otoscope.experiment import run_status, status_data, status_table
+    from otoscope.experiment.slurm import job_lines
+
+    found = run_status(run)
+    print(json.dumps(status_data(found), indent=1) if as_json else status_table(found))
+    for line in [] if as_json else job_lines(run):
+        print(line)
 
 
 @app.command()
@@ -154,6 +201,17 @@ def _registry(family: str) -> Registry:
     from otoscope.factors import FACTOR_SETS
 
     return FACTOR_SETS
+
+
+def _make_units(
+    compute: str, recipe_or_spec: str, out: Path | None, settings: list[str], reuse: Sequence[Path]
+) -> None:
+    from otoscope.experiment import run_on_ray
+
+    if compute != "ray" and not compute.startswith("ray://"):
+        raise InputError(f"--compute is ray, or ray://HOST:PORT; got '{compute}'")
+    address = None if compute == "ray" else compute
+    run_on_ray(recipe_or_spec, address=address, out=out, settings=settings, reuse=reuse, say=print)
 
 
 def _run(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from otoscope.clips import SPLIT_NAMES
+from otoscope.contents import signature
 from otoscope.errors import InputError
 from otoscope.files import write_bytes
 
@@ -41,7 +42,7 @@ def unpack(table: pd.DataFrame, column: str, path: Path) -> tuple[list[str], lis
     column : str
         Of ``{"bytes": ..., "path": ...}``; where there are no bytes, the path is a file beside the table.
     path : Path
-        The table's file; with its size and time of change it names the folder in the cache.
+        The table's file; with what tells that it changed it names the folder in the cache.
 
     Returns
     -------
@@ -55,8 +56,7 @@ def unpack(table: pd.DataFrame, column: str, path: Path) -> tuple[list[str], lis
     InputError
         If a row holds no recording, or the cache cannot be written.
     """
-    state = path.stat()
-    key = hashlib.sha256(f"{path.resolve()} {state.st_size} {state.st_mtime_ns}".encode()).hexdigest()[:16]
+    key = hashlib.sha256(f"{path.resolve()} {signature(path)}".encode()).hexdigest()[:16]
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = base / "otoscope" / "unpacked" / key
     names: list[str] = []

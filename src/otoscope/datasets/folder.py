@@ -15,6 +15,7 @@ import os
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from otoscope.audio import SUFFIXES as AUDIO
 from otoscope.clips import SPLIT_NAMES, split_clips
 from otoscope.datasets.dataset import DataSet
 from otoscope.datasets.embedded import is_embedded, side_of, unpack
@@ -26,6 +27,8 @@ from otoscope.tables import SUFFIXES, read_table
 if TYPE_CHECKING:
     import pandas as pd
 
+Files = tuple[list[Path], list[Path]]
+"""Those that count, and those that are hidden."""
 METADATA = "metadata"
 """Stem of a metadata table's name."""
 FILE_NAMES = ("file_name", "path", "audio", "filename", "file")
@@ -72,8 +75,8 @@ def load(
     root = Path(root)
     if not os.path.isdir(root):
         raise InputError(f"no such folder: '{root}'")
-    tables = _tables(root)
-    clips = _from_tables(root, tables, group) if tables else _from_subfolders(root)
+    tables, recordings = _tables(root)
+    clips = _from_tables(root, tables, group) if tables else _from_subfolders(root, recordings)
     for option, column in (("group", group), ("label", label)):
         if column is not None and column not in clips:
             own = [name for name in clips.columns if name not in ("clip_id", "path")]
@@ -171,23 +174,27 @@ def file_names(table: pd.DataFrame, where: str) -> str:
     )
 
 
-def _tables(root: Path) -> list[Path]:
-    """Return the metadata tables: the folder's own, or else those of the folders below it."""
+def _tables(root: Path) -> tuple[list[Path], Files]:
+    """Return the metadata tables: the folder's own, or else those of the folders below it; else the recordings."""
     known = [root / f"{METADATA}{suffix}" for suffix in SUFFIXES]
     found = [path for path in known if path.is_file()]
+    recordings: Files = [], []
     if not found:
         names = {path.name for path in known}
-        tables = files_below(root, *SUFFIXES)[0]
+        listed = files_below(root, *SUFFIXES, *AUDIO)  # once: a folder may hold a million
+        files, hidden = ([path for path in part if path.name.lower().endswith(AUDIO)] for part in listed)
+        recordings = files, hidden
+        tables = [path for path in listed[0] if path.name.lower().endswith(tuple(SUFFIXES))]
         found = [path for path in tables if path.name in names]
         if not found:  # the parts that datasets writes
-            return [path for path in tables if side_of(path)]
+            return [path for path in tables if side_of(path)], recordings
     for folder in sorted({path.parent for path in found}):
         several = [path for path in found if path.parent == folder]
         if len(several) > 1:
             raise InputError(
                 f"which one describes the recordings, '{several[0]}' or '{several[1]}'? Keep one"
             )
-    return found
+    return found, recordings
 
 
 def _from_tables(root: Path, tables: list[Path], group: str | None) -> pd.DataFrame:
@@ -263,10 +270,10 @@ def _written(starts: pd.Series) -> list[str]:
     return [f"{start:g}" if isinstance(start, float | int) else str(start) for start in starts]
 
 
-def _from_subfolders(root: Path) -> pd.DataFrame:
+def _from_subfolders(root: Path, recordings: Files) -> pd.DataFrame:
     import pandas as pd
 
-    files, hidden = files_below(root)
+    files, hidden = recordings
     if not files:
         raise InputError(
             f"'{root}' holds no audio ({_audio_suffixes()}) and no {METADATA}.csv; "
@@ -274,7 +281,7 @@ def _from_subfolders(root: Path) -> pd.DataFrame:
         )
     clips = pd.DataFrame(
         {
-            "clip_id": [file.relative_to(root).as_posix() for file in files],
+            "clip_id": ["/".join(_relative(str(file), root)) for file in files],
             "path": [str(file) for file in files],
         }
     )
@@ -289,8 +296,6 @@ def _from_subfolders(root: Path) -> pd.DataFrame:
 
 
 def _audio_suffixes() -> str:
-    from otoscope.audio import SUFFIXES as AUDIO
-
     return ", ".join(AUDIO)
 
 
@@ -327,6 +332,11 @@ def _take_split(clips: pd.DataFrame, root: Path) -> list[str]:
 
 def _relative(path: str, root: Path) -> tuple[str, ...]:
     """Return the folders and the name of a recording below `root`; none if it lies elsewhere."""
+    below = f"{root}/"
+    if path.startswith(below):  # as nearly all do, and Path is slow
+        parts = tuple(path[len(below) :].split("/"))
+        if not {"", ".", ".."} & set(parts):
+            return parts
     try:
         parts = Path(path).relative_to(root).parts
     except ValueError:

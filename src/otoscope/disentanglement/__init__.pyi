@@ -7,7 +7,7 @@ from .measure import R2_FLOOR, measure_all, measure_disentanglement, measure_in_
 from .mutual_information import InfoMEC, infomec
 from .nulls import pca_codes, random_codes, shuffle_factors
 from .other_scores import gap_scores, measure_forest
-from .results import COLUMNS, Disentanglement, living
+from .results import COLUMNS, Disentanglement, living, on_base
 from .scores import completeness, disentanglement, effective_dims
 from .summary import SAME, SELECTIONS, family_counts, same_factors, select_factors, summarise, summarise_same
 from .uniqueness import completeness_range, free_directions
@@ -49,11 +49,12 @@ __all__ = [
     "measure_forest",
     "measure_in_sample",
     "measure_label",
+    "on_base",
     "pca_codes",
     "random_codes",
+    "same_factors",
     "select_factors",
     "shuffle_factors",
-    "same_factors",
     "summarise",
     "summarise_same",
 ]

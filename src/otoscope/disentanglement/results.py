@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -190,3 +190,11 @@ def scored(
     )
     whole = scores.weighted_mean(per_latent, shares)
     return Disentanglement(table, latents[shares > 0].reset_index(drop=True), whole, weights, held_out)
+
+
+def on_base(result: Disentanglement, base: int) -> Disentanglement:
+    """Return held-out scores with completeness on another base; only on one are representations comparable."""
+    measured = result.factors.r2.notna().to_numpy()
+    values = scores.completeness(result.weights, base=base, empty=np.nan)
+    table = result.factors.assign(base=base, completeness=np.where(measured, values, np.nan))
+    return replace(result, factors=table)

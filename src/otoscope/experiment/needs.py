@@ -19,7 +19,7 @@ from otoscope import hub
 from otoscope.activations.crops import cut, parse_crop
 from otoscope.compute import free_memory
 from otoscope.encoders.short_names import ENCODERS, SETTINGS, WEIGHTS, Hub, Mini
-from otoscope.errors import InputError
+from otoscope.errors import InputError, ModelError
 from otoscope.experiment.latents_folder import tables_bytes
 from otoscope.experiment.roles import store_plans
 from otoscope.experiment.spec import ROW_PER_CROP, EncoderSpec, Spec
@@ -55,8 +55,14 @@ PUBLISHED = {
     "facebook/hubert-base-ls960": Shape(12, 768, 378_000_000, frame_rate_hz=50.0),
     "microsoft/wavlm-base-plus": Shape(12, 768, 378_000_000, frame_rate_hz=50.0),
     "m-a-p/MERT-v1-95M": Shape(12, 768, 378_000_000, frame_rate_hz=75.0),
+    "m-a-p/MERT-v2-30s": Shape(24, 1024, 2_530_000_000, frame_rate_hz=25.0),
+    "m-a-p/MERT-v2-FullSong": Shape(24, 1024, 2_530_000_000, frame_rate_hz=25.0),
+    "OpenMuQ/MuQ-large-msd-iter": Shape(12, 1024, 1_270_000_000, frame_rate_hz=25.0),
+    "worstchan/EAT-base_epoch30_pretrain": Shape(12, 768, 360_000_000, frame_rate_hz=6.25),
+    "mispeech/dasheng-base": Shape(12, 768, 342_000_000, frame_rate_hz=25.0),
+    "gaunernst/vit_base_patch16_1024_128.audiomae_as2m": Shape(12, 768, 343_000_000, frame_rate_hz=6.25),
 }
-"""The paper's models. Bytes are about those listed at huggingface.co; MERT's follow from its 94.4 M weights."""
+"""Bytes are about those listed at huggingface.co, or follow from the weights (the MERTs, MuQ, AudioMAE)."""
 
 
 @dataclass(frozen=True)
@@ -146,11 +152,11 @@ def needs(spec: Spec, clips: pd.DataFrame, *, out: str | os.PathLike) -> Needs:
         certain += _fewest_layers(encoder) * layer_bytes(spec, shape.width)
         for what, size in _disk(spec, encoder, shape, stores).items():
             disk[what] = disk.get(what, 0) + size
-        n_layers = len(encoder.layers) + len(spec.beside)
-        checkpoints.append(NUMBERS_PER_WEIGHT_KEPT * n_layers * layer_bytes(spec, shape.width))
+        size = layer_bytes(spec, shape.width)
+        checkpoints.append(NUMBERS_PER_WEIGHT_KEPT * _trained_together(spec, encoder) * size)
         for what, size in _memory(spec, encoder, shape, stores).items():
             memory[what] = max(memory.get(what, 0), size)
-    if disk:  # one encoder's at a time
+    if disk:  # one bank's at a time
         disk["a checkpoint"] = max(checkpoints)
     root = Path(out).absolute()
     free = shutil.disk_usage(next(p for p in (root, *root.parents) if p.exists())).free + _bytes_in(root)
@@ -216,18 +222,24 @@ def _frame_numbers(spec: Spec, encoder: EncoderSpec, shape: Shape, sound_s: floa
     return int(sound_s * shape.frame_rate_hz) * (len(encoder.layers) + len(spec.beside)) * shape.width
 
 
+def _trained_together(spec: Spec, encoder: EncoderSpec) -> int:
+    """Return how many layers one bank trains: each its own, unless they share an epoch."""
+    shared = any(section.select == "paper" for section in spec.saes)
+    return len(encoder.layers) + len(spec.beside) if shared else 1
+
+
 def _fewest_layers(encoder: EncoderSpec) -> int:
     """Return how many layers are studied at least: "best" and "last" may turn out to be others that are named."""
     return max(len({layer for layer in encoder.layers if isinstance(layer, int)}), 1)
 
 
 def _memory(spec: Spec, encoder: EncoderSpec, shape: Shape, stores: pd.DataFrame) -> dict[str, int]:
-    n_layers = len(encoder.layers) + len(spec.beside)
+    n_layers = _trained_together(spec, encoder)
     probed = int(stores.crops[stores.roles.str.contains("train|evaluate")].sum())
     read = 0
     if spec.on_frames:
         learnt_s = float(stores.sound_s[stores.roles.str.contains("train|evaluate")].sum())
-        read = min(4 * _frame_numbers(spec, encoder, shape, learnt_s), READ_WHOLE_BYTES)
+        read = min(4 * int(learnt_s * shape.frame_rate_hz) * n_layers * shape.width, READ_WHOLE_BYTES)
     return {
         "the encoder": 2
         * 4
@@ -253,16 +265,22 @@ def _place(encoder: EncoderSpec) -> tuple[str | None, Path | None]:
 
 def _shape(folder: Path) -> Shape | None:
     """Return the shape of a model's folder, None if its configuration does not tell."""
+    from otoscope.encoders.written import outline
+
     try:
         config = read_mapping(folder / "config.json")
-    except InputError:  # loading it says more
+        fitting = outline(folder)
+    except (InputError, ModelError):  # loading it says more
         return None
+    weight_size = 2 if config.get("dtype", config.get("torch_dtype")) in ("float16", "bfloat16") else 4
+    n_bytes = sum(file.stat().st_size for file in _weight_files(folder))
+    if fitting is not None:
+        rate_hz = 1 / fitting.grid(fitting.max_samples or fitting.min_samples, 0, None).hop_s
+        return Shape(len(fitting.taps) - 1, max(fitting.widths.values()), n_bytes, weight_size, rate_hz)
     width = config.get("hidden_size", config.get("d_model"))
     n_blocks = config.get("num_hidden_layers", config.get("encoder_layers"))
     if not isinstance(width, int) or not isinstance(n_blocks, int):
         return None
-    weight_size = 2 if config.get("dtype", config.get("torch_dtype")) in ("float16", "bfloat16") else 4
-    n_bytes = sum(file.stat().st_size for file in _weight_files(folder))
     return Shape(n_blocks, width, n_bytes, weight_size, _frame_rate_hz(folder, config))
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,17 +14,22 @@ import pandas as pd
 
 from otoscope.clips import LabelKind, check_label, clips_hash, label_kind, label_notes
 from otoscope.datasets import DATASETS, load_clips
-from otoscope.errors import SpecError, nearest
+from otoscope.errors import InputError, SpecError, nearest
 from otoscope.experiment.records import digest
 from otoscope.experiment.roles import splits_of, store_plans
 from otoscope.experiment.run_directory import RunDirectory
 from otoscope.experiment.spec import ROW_PER_CROP, EncoderSpec
 from otoscope.experiment.stages.views import View, Views
+from otoscope.experiment.units import Unit
 from otoscope.tables import SUFFIXES as TABLES
 
 if TYPE_CHECKING:
     from otoscope.activations import Activations
     from otoscope.factors import Factors
+
+BY_CLIP = ("descriptors", "egemaps")
+"""Factor sets that measure each clip by itself; of others it is not known."""
+CLIPS_OF_A_UNIT = 200
 
 
 def clips(run: RunDirectory) -> pd.DataFrame:
@@ -44,15 +51,19 @@ def clips(run: RunDirectory) -> pd.DataFrame:
     ours = {"label": spec.label, "group": spec.group, "split_seed": run.spec.seed}
     ours |= {"skip_unreadable": spec.skip_unreadable}
     options = {name: value for name, value in ours.items() if name in loader} | spec.options
-    table = load_clips(spec.name, root=spec.root, **options)
+    with run.alone("clips"):  # a data set may be rendered or fetched the first time
+        table = load_clips(spec.name, root=spec.root, **options)
     kind = check_label(table, spec.label, spec.label_kind)
     table.attrs["notes"] = [*table.attrs.get("notes", []), *label_notes(table, spec.label, kind)]
     for note in table.attrs["notes"]:
         run.say(f"note: {note}")
-    heard = digest([clips_hash(table), run.hashes(table.path.unique())])
+    paths = list(table.path.unique())
+    run.recordings = dict(zip(paths, run.hashes(paths)))
+    heard = digest([clips_hash(table), list(run.recordings.values())])
     _check_moved(run, heard)
     table.attrs["recordings"] = heard
-    run.write_frame("clips", table)
+    with run.alone("clips"):
+        run.write_frame("clips", table)
     run.fingerprints["recordings"] = heard
     labelled = table.drop(columns="path").to_csv(index=False)
     run.fingerprints["clips"] = digest([labelled, run.fingerprints["recordings"]])
@@ -83,18 +94,20 @@ def activations(run: RunDirectory, table: pd.DataFrame) -> dict[str, Views]:
     from otoscope.activations import layer_rows
 
     found: dict[str, Views] = {}
-    for encoder in run.spec.encoders:
-        name, stores = _stores(run, table, encoder)
-        if name in found:
-            raise SpecError(
-                f"two encoders of the spec are called '{name}'; their results could not be told apart"
-            )
-        rows = {id(store): layer_rows(store, table) for store in stores.values()}
-        views = {
-            role: View(store, rows[id(store)]).only(*splits_of(run.spec, role))
-            for role, store in stores.items()
-        }
-        found[name] = Views(**views, in_turn=run.spec.extraction.crops == "in_turn")
+    with run.together() as turn:
+        for encoder in run.spec.encoders:
+            with turn():
+                name, stores = _stores(run, table, encoder)
+                if name in found:
+                    raise SpecError(
+                        f"two encoders of the spec are called '{name}'; their results could not be told apart"
+                    )
+                rows = {id(store): layer_rows(store, table) for store in stores.values()}
+                views = {
+                    role: View(store, rows[id(store)]).only(*splits_of(run.spec, role))
+                    for role, store in stores.items()
+                }
+                found[name] = Views(**views, in_turn=run.spec.extraction.crops == "in_turn")
     return found
 
 
@@ -111,17 +124,20 @@ def frames(
     if not run.spec.on_frames:
         return views
     found: dict[str, Views] = {}
-    for encoder, (name, own) in zip(run.spec.encoders, views.items()):
-        layers = [*sorted(studied[name]), *run.spec.beside]
-        _, stores = _stores(run, table, encoder, frames_of=layers)
-        rows = {id(store): layer_rows(store, table) for store in stores.values()}
-        sides = {
-            role: replace(
-                getattr(own, role), frames=View(store, rows[id(store)]).only(*splits_of(run.spec, role))
-            )
-            for role, store in stores.items()
-        }
-        found[name] = replace(own, **sides)
+    with run.together() as turn:
+        for encoder, (name, own) in zip(run.spec.encoders, views.items()):
+            with turn():
+                layers = [*sorted(studied[name]), *run.spec.beside]
+                _, stores = _stores(run, table, encoder, frames_of=layers)
+                rows = {id(store): layer_rows(store, table) for store in stores.values()}
+                sides = {
+                    role: replace(
+                        getattr(own, role),
+                        frames=View(store, rows[id(store)]).only(*splits_of(run.spec, role)),
+                    )
+                    for role, store in stores.items()
+                }
+                found[name] = replace(own, **sides)
     return found
 
 
@@ -171,12 +187,12 @@ def _stores(
             clips_hash(clips),
             skip,
         ]
-        with run.stage(stage_name, settings, after=["recordings"]) as stage:
+        with run.stage(stage_name, settings, after=["recordings"], in_units=True) as stage:
             if stage.needed:
-                stage.outputs = _extract(run, clips, wanted, fixed, beside)
+                stage.outputs = _extract(run, stage_name, clips, wanted, fixed, beside)
                 stage.keep(stage.outputs["store"])
             elif not is_whole(run.root / stage.outputs["store"]):  # what is lost is made anew, the same
-                _extract(run, clips, wanted, fixed, beside)
+                _extract(run, stage_name, clips, wanted, fixed, beside)
         name = stage.outputs["encoder"]
         for role in plan.roles:  # from here on, what reads a view depends on its frames too
             before = [] if frames_of is None else [run.fingerprints[view_name(name, role)]]
@@ -188,40 +204,94 @@ def _stores(
 
 
 def _extract(
-    run: RunDirectory, clips: pd.DataFrame, wanted: dict[str, Any], settings: dict[str, Any], beside: list
+    run: RunDirectory,
+    stage_name: str,
+    clips: pd.DataFrame,
+    wanted: dict[str, Any],
+    settings: dict[str, Any],
+    beside: list,
 ) -> dict[str, Any]:
-    from otoscope.activations import extract
+    from otoscope.activations import Activations, extract
+    from otoscope.activations.store import Store
     from otoscope.datasets.annotations import band_notes
     from otoscope.encoders import load_encoder
 
-    encoder = load_encoder(
-        wanted["name"],
-        revision=wanted["revision"],
-        as_family=wanted["as_family"],
-        window_s=wanted.get("window_s"),
-        device=settings["device"],
-        precision=settings["precision"],
-    )
-    for note in band_notes(clips, encoder.sample_rate, encoder.name):
-        run.say(f"note: {note}")
-    layers = settings.get("layers") or [*range(encoder.n_layers + 1), *beside]
-    made_from = digest(
-        [encoder.provenance(), settings, layers, clips_hash(clips), run.fingerprints["recordings"]]
-    )
-    path = run.root / "activations" / f"{encoder.name}-{made_from[:8]}"
-    if run.fresh:
-        shutil.rmtree(path, ignore_errors=True)
-    store = extract(
-        clips,
-        encoder,
-        out=path,
-        layers=layers,
-        crop=settings["crop"],
-        pool=settings["pool"],
-        dtype=settings["dtype"],
-        skip_unreadable=run.spec.dataset.skip_unreadable,
-    )
-    return {"encoder": encoder.name, "store": path.relative_to(run.root).as_posix(), "rows": len(store.rows)}
+    with run.apart() as turn:
+        encoder = load_encoder(
+            wanted["name"],
+            revision=wanted["revision"],
+            as_family=wanted["as_family"],
+            window_s=wanted.get("window_s"),
+            device=settings["device"],
+            precision=settings["precision"],
+        )
+        for note in band_notes(clips, encoder.sample_rate, encoder.name):
+            run.say(f"note: {note}")
+        layers = settings.get("layers") or [*range(encoder.n_layers + 1), *beside]
+        made_from = digest(
+            [encoder.provenance(), settings, layers, clips_hash(clips), run.fingerprints["recordings"]]
+        )
+        path = run.root / "activations" / f"{encoder.name}-{made_from[:8]}"
+        run.note_store(path)
+        if run.fresh:
+            shutil.rmtree(path, ignore_errors=True)
+        _withdraw_changed(run, path, clips)
+        if turn:
+            extract(
+                clips,
+                encoder,
+                out=path,
+                layers=layers,
+                crop=settings["crop"],
+                pool=settings["pool"],
+                dtype=settings["dtype"],
+                skip_unreadable=run.spec.dataset.skip_unreadable,
+                shard=None if run.share is None else str(run.share),
+            )
+    n_shards = Store(path).provenance()["shards"] if Store(path).exists() else 1
+    missing = n_shards - len(Store(path).done())
+    if missing:
+        raise run.waiting(stage_name, missing, n_shards)
+    _check_unchanged(run, clips, _changed(run, path, clips))
+    n_rows = len(Activations.open(path).rows)
+    return {"encoder": encoder.name, "store": path.relative_to(run.root).as_posix(), "rows": n_rows}
+
+
+def _withdraw_changed(run: RunDirectory, store: Path, clips: pd.DataFrame) -> None:
+    """Take back this process's shards that heard a recording while it held something else, to be made anew."""
+    from otoscope.activations.store import Store
+
+    for shard in _changed(run, store, clips):
+        if run.share is None or run.share.has(int(shard)):
+            Store(store).withdraw(shard)
+
+
+def _changed(run: RunDirectory, path: Path, clips: pd.DataFrame) -> list[str]:
+    """Return the shards of a store that heard what no recording of the clips held when this process began."""
+    from otoscope.activations.store import Store
+
+    store = Store(path)
+    if not store.exists():
+        return []
+    held = {run.recordings[name] for name in clips.path.unique()}
+    done = store.done()
+    return [
+        record.shard
+        for record in store.records(done - set(store.damage(done)))  # those are made anew anyhow
+        if any(content not in held for _, content in record.recordings)
+    ]
+
+
+def _check_unchanged(run: RunDirectory, clips: pd.DataFrame, shards: Sequence[str] = ()) -> None:
+    """Raise InputError if a recording holds, or held when a shard was made, something else than at the beginning."""
+    paths = list(clips.path.unique())
+    changed = [name for name, now in zip(paths, run.hashes(paths)) if now != run.recordings[name]]
+    if changed or shards:
+        what = f"'{changed[0]}' was" if changed else f"recordings that shard {shards[0]} heard were"
+        raise InputError(
+            f"{what} changed while the run was at work; run the same command again, once it is as it should be: what "
+            "was made of anything else is made anew"
+        )
 
 
 def factors(run: RunDirectory, table: pd.DataFrame) -> Factors:
@@ -236,19 +306,39 @@ def factors(run: RunDirectory, table: pd.DataFrame) -> Factors:
     clips = table[table.split.isin(splits_of(run.spec, "measure"))].reset_index(drop=True)
     skip = run.spec.dataset.skip_unreadable
     settings = [name, options, clips_hash(clips), *run.hashes([name]), *([skip] if skip else [])]
-    with run.stage("factors", settings, after=["recordings"]) as stage:
+    with run.stage("factors", settings, after=["recordings"], in_units=True) as stage:
         if stage.needed:
-            if name == "ground_truth":
-                found = Factors(*DATASETS.get(dataset).true_factors(clips))
-            elif Path(name).suffix.lower() in TABLES:
-                found = compute_factors("csv", clips, path=name)
-            else:
-                found = compute_factors(name, clips, skip_unreadable=skip, **options)
-            for note in found.notes:
+
+            def make(some: pd.DataFrame) -> dict[str, Any]:
+                if name == "ground_truth":
+                    found = Factors(*DATASETS.get(dataset).true_factors(some))
+                elif Path(name).suffix.lower() in TABLES:
+                    found = compute_factors("csv", some, path=name)
+                else:
+                    found = compute_factors(name, some, skip_unreadable=skip, **options)
+                _check_unchanged(run, some)
+                return {
+                    "factors": found.table,
+                    "factors_info": found.info,
+                    "factor_problems": found.problems,
+                    "notes": list(found.notes),
+                }
+
+            size = CLIPS_OF_A_UNIT if name in BY_CLIP else max(len(clips), 1)
+            parts = {
+                f"clips-{start:07d}": clips.iloc[start : start + size].reset_index(drop=True)
+                for start in range(0, max(len(clips), 1), size)
+            }
+            read = run.units([Unit(key, partial(make, some)) for key, some in parts.items()], show=False)
+            made = [read(key) for key in parts]
+            for note in made[0]["notes"]:
                 run.say(f"note: {note}")
-            run.write_frame("factors", found.table)
-            run.write_table("factors_info", found.info)
-            run.write_table("factor_problems", found.problems)
+            run.write_frame("factors", pd.concat([own["factors"] for own in made], ignore_index=True))
+            run.write_table("factors_info", made[0]["factors_info"])
+            problems = [own["factor_problems"] for own in made if len(own["factor_problems"])]
+            run.write_table(
+                "factor_problems", pd.concat(problems or [made[0]["factor_problems"]], ignore_index=True)
+            )
     return Factors(run.frame("factors"), run.table("factors_info"))
 
 

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
+import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from otoscope.activations.store import array_name
 from otoscope.clips import label_kind
-from otoscope.compute import Progress, one_thread_each, progress
+from otoscope.compute import cpu_count, one_thread_each
 from otoscope.experiment.run_directory import RunDirectory
 from otoscope.experiment.stages.data import view_name
-from otoscope.experiment.stages.nulls import encoders_of_nulls
-from otoscope.experiment.stages.saes import Dictionary, load, nearest, nearest_of_kinds
+from otoscope.experiment.stages.representations import Representation, representations, twin
+from otoscope.experiment.stages.saes import load
 from otoscope.experiment.stages.views import View, Views
-from otoscope.results import DENSE, NULLS, r2_column
+from otoscope.experiment.units import Unit
+from otoscope.results import DENSE, r2_column
 
 if TYPE_CHECKING:
     from otoscope.disentanglement import Disentanglement
@@ -28,155 +29,211 @@ if TYPE_CHECKING:
     from otoscope.experiment.stages.saes import Trained
     from otoscope.factors import Factors
 
-ICA_FRAMES = 20_000
-"""Frames that independent components are learnt from at most: the iteration goes through them hundreds of times."""
 TABLES = ("disentanglement", "disentanglement_summary", "latent_disentanglement", "factor_families")
-
-
-@dataclass(frozen=True)
-class Representation:
-    """Codes to be measured, and the factors they are measured against (shuffled for one null)."""
-
-    name: str
-    sparsity: float | None
-    seed: int
-    codes: np.ndarray
-    factors: pd.DataFrame
-    in_focus: bool = True
-    """Whether the slower measures are taken of it: the dense layer, codes at one sparsity, nulls."""
-
-    @property
-    def is_main_code(self) -> bool:
-        """Whether it is the code of a dictionary, at the sparsity that stands for all."""
-        return self.in_focus and self.name not in (DENSE, *NULLS)
-
-    @property
-    def about(self) -> dict:
-        """The columns that name it."""
-        return {"representation": self.name, "sparsity": self.sparsity, "seed": self.seed}
 
 
 def disentanglement(
     run: RunDirectory, views: dict[str, Views], trained: Trained, nulls: TrainedNulls, factors: Factors
 ) -> None:
     """Write disentanglement.csv, its summary, latents and families, gap_scores.csv and factor_entropy.csv."""
-    from otoscope.disentanglement import factor_entropy, gap_scores
+    from otoscope.disentanglement import factor_entropy
     from otoscope.factors import join_factors
 
     settings = run.spec.disentanglement
     needs = ["clips", "factors", "reconstruction", *(f"nulls-{encoder}" for encoder in views)]
     needs += [view_name(encoder, role) for encoder in views for role in ("train", "measure")]
     asked = [settings.model_dump(), run.spec.factors.whole_clip, run.spec.dataset.label]
-    with run.stage("disentanglement", asked, after=needs) as stage:
+    with run.stage("disentanglement", asked, after=needs, in_units=True) as stage:
         if not stage.needed:
             return
-        run.write_table(
-            "factor_entropy",
-            factor_entropy(
-                factors.table[factors.names], families=factors.families, k=settings.entropy_neighbours
-            ),
-        )
         found: dict[str, list[pd.DataFrame]] = {
             name: [] for name in (*TABLES, "gap_scores", "infomec", "forest_summary")
         }
-        with progress("disentanglement", _n_representations(run, trained), unit="representations") as bar:
-            for encoder, layers in trained.items():
-                own = views[encoder]
-                values = join_factors(own.measure.rows, factors, whole_clip=run.spec.factors.whole_clip)
-                label = _label_null(run, own.measure, values, factors.families)
-                for layer, folders in layers.items():
-                    where = {"encoder": encoder, "layer": layer}
-                    dictionaries = load(run, encoder, layer, folders)
-                    items = list(
-                        _representations(run, own, layer, values, dictionaries, nulls[encoder][layer])
-                    )
-                    firsts = _first_alike(items)
-                    distinct = {index: items[index] for index in dict.fromkeys(firsts)}
-                    measured = _measured(run, own.measure, distinct, factors, bar)
-                    bar.advance(len(items) - len(distinct))
-                    results = {index: measured[first] for index, first in enumerate(firsts)}
-                    gaps = {index: gap_scores(item.codes, item.factors) for index, item in distinct.items()}
-                    for index, item in enumerate(items):
-                        _append(found, where | item.about, results[index], settings)
-                        _add(found["gap_scores"], where | item.about, gaps[firsts[index]])
-                    found["infomec"] += _infomec(where, items, own.measure, settings)
-                    if label is not None:
-                        about = {"representation": "label", "sparsity": None, "seed": 0}
-                        _append(found, where | about, label, settings)
-                    if settings.fit == "held_out":
-                        known = [(item.about, results[index]) for index, item in enumerate(items)]
-                        known += [] if label is None else [(about, label)]
-                        focus = [own for item, own in zip(items, results.values()) if item.is_main_code]
-                        found["disentanglement_summary"] += _of_same(
-                            where, known, results[0], focus, settings
-                        )
-                    if settings.forest:
-                        _forests(found, where, items, own.measure, factors, settings)
+
+        @lru_cache(maxsize=1)  # units stand in the order of their layers
+        def items_of(encoder: str, layer: int) -> dict[str, Representation]:
+            own, folders = views[encoder], nulls[encoder][layer]
+            values = join_factors(own.measure.rows, factors, whole_clip=run.spec.factors.whole_clip)
+            return representations(
+                run, own, layer, values, load(run, encoder, layer, trained[encoder][layer]), folders
+            )
+
+        measure = partial(_measure_slowly, run, views, factors.families)
+        read = _measured(run, trained, items_of, measure)
+        for encoder, layers in trained.items():
+            own = views[encoder]
+            values = join_factors(own.measure.rows, factors, whole_clip=run.spec.factors.whole_clip)
+            label = _label_null(run, own.measure, values, factors.families)
+            for layer in layers:
+                _append_layer(
+                    found,
+                    {"encoder": encoder, "layer": layer},
+                    items_of(encoder, layer),
+                    read(encoder, layer),
+                    label,
+                    settings,
+                )
+        entropy = factor_entropy(
+            factors.table[factors.names], families=factors.families, k=settings.entropy_neighbours
+        )
+        run.write_table("factor_entropy", entropy)
         for name, parts in found.items():
             if parts:
                 run.write_table(name, pd.concat(parts, ignore_index=True))
 
 
-def measured_representations(
-    run: RunDirectory,
-    views: Views,
-    layer: int,
-    factors: pd.DataFrame,
-    dictionaries: list[Dictionary],
-    folders: dict[str, list[Path]],
-    families: dict[str, str],
-) -> list[tuple[dict, Disentanglement]]:
-    """Return what names each representation of a layer in focus, and how well it holds `factors`, on a common base."""
-    from otoscope.disentanglement import measure_all
+Items = Callable[[str, int], dict[str, Representation]]
+"""Encoder and layer -> key -> representation."""
 
-    items = [
-        item for item in _representations(run, views, layer, factors, dictionaries, folders) if item.in_focus
-    ]
-    results = measure_all(
-        dict(enumerate(item.codes for item in items)),
-        dict(enumerate(item.factors for item in items)),
-        measure=_measure(run, views.measure),
-        base="common",
-        families=families,
-    )
-    return [(item.about, results[index]) for index, item in enumerate(items)]
+
+def measured_in_focus(
+    run: RunDirectory,
+    trained: Trained,
+    items_of: Items,
+    rows_of: Callable[[str], tuple[View, pd.DataFrame, dict[str, str]]],
+) -> Callable[[str, int], list[tuple[dict, Disentanglement]]]:
+    """Measure representations, a unit each; return what gives a layer's: what names each, and its scores on one base.
+
+    `rows_of` gives an encoder's rows that they are of, the factors, and their families.
+    """
+
+    def measure(encoder: str, item: Representation) -> dict[str, Any]:
+        view, _, families = rows_of(encoder)
+        return _told(_measure(run, view)(item.code(), item.factors, families=families, workers=1))
+
+    read = _measured(run, trained, items_of, measure)
+
+    def results(encoder: str, layer: int) -> list[tuple[dict, Disentanglement]]:
+        items, made = items_of(encoder, layer), read(encoder, layer)
+        return [(item.about, _result(made[key])) for key, item in items.items()]
+
+    return results
 
 
 def _measured(
-    run: RunDirectory, view: View, items: dict[int, Representation], factors: Factors, bar: Progress
-) -> dict[int, Disentanglement]:
-    """Return how well each of `items` holds the factors."""
-    from otoscope.disentanglement import measure_all
+    run: RunDirectory,
+    trained: Trained,
+    items_of: Items,
+    measure: Callable[[str, Representation], dict[str, Any]],
+) -> Callable[[str, int], dict[str, dict[str, Any]]]:
+    """Measure each representation of each layer, a unit each; return what reads those of a layer, by their keys."""
+    from otoscope.disentanglement import on_base
 
-    return measure_all(
-        {index: item.codes for index, item in items.items()},
-        {index: item.factors for index, item in items.items()},
-        measure=_measure(run, view),
-        base="common" if run.spec.disentanglement.fit == "held_out" else None,
-        families=factors.families,
-        on_done=lambda index: bar.advance(),
-    )
+    def name(encoder: str, layer: int, key: str) -> str:
+        return f"{encoder}.{array_name(layer)}.{key}"
 
+    def make(encoder: str, layer: int, key: str) -> dict[str, Any]:
+        items = items_of(encoder, layer)
+        item = items[key]
+        other = twin(item, items)
+        if other is not None and np.array_equal(item.code(), other.code()):
+            return {"same_as": other.key}
+        return measure(encoder, item)
 
-def _first_alike(items: list[Representation]) -> list[int]:
-    """Return for each representation the first that has the same numbers, so that it is measured once.
-
-    With top-k, a random encoder that stays as it was drawn has the codes of the untrained autoencoder.
-    """
-    firsts: dict[tuple[bytes, int], int] = {}
-    return [
-        firsts.setdefault((hashlib.sha256(item.codes.tobytes()).digest(), id(item.factors)), index)
-        for index, item in enumerate(items)
+    units = [
+        Unit(name(encoder, layer, key), partial(make, encoder, layer, key))
+        for encoder, layers in trained.items()
+        for layer in layers
+        for key in items_of(encoder, layer)
     ]
+    with one_thread_each(), _quiet():
+        read = run.units(units, at_once=cpu_count())
+
+    def read_layer(encoder: str, layer: int) -> dict[str, dict[str, Any]]:
+        made = {key: read(name(encoder, layer, key)) for key in items_of(encoder, layer)}
+        made = {key: made[own["same_as"]] if "same_as" in own else own for key, own in made.items()}
+        base = max(int(own["factors"].n_alive.max()) for own in made.values())
+        if run.spec.disentanglement.fit == "held_out" and base:
+            made = {key: own | _told(on_base(_result(own), base)) for key, own in made.items()}
+        return made
+
+    return read_layer
 
 
-def _n_representations(run: RunDirectory, trained: Trained) -> int:
-    spec = run.spec
-    n_seeds = max(len(section.seeds[: spec.disentanglement.null_seeds]) for section in spec.saes)
-    once = sum(null in ("pca", "ica") for null in spec.disentanglement.nulls)
-    drawn = sum(null not in ("pca", "ica", "label") for null in spec.disentanglement.nulls)
-    places = [folders for layers in trained.values() for folders in layers.values()]
-    return sum(1 + len(folders) + once + drawn * n_seeds for folders in places)
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Leave out, for all threads, the warnings that are left out where they arise: filters are the process's."""
+    from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # of independent components
+        warnings.filterwarnings("ignore", "Object at rows is not recognized")  # of Zarr
+        yield
+
+
+def _told(result: Disentanglement) -> dict[str, Any]:
+    """Return scores as what a unit's file holds."""
+    return {
+        "factors": result.factors,
+        "latents": result.latents,
+        "whole": float(result.disentanglement),
+        "weights": result.weights,
+    }
+
+
+def _result(made: dict[str, Any]) -> Disentanglement:
+    """Return scores of what a unit's file holds."""
+    from otoscope.disentanglement import Disentanglement
+
+    return Disentanglement(made["factors"], made["latents"], made["whole"], made["weights"])
+
+
+def _measure_slowly(
+    run: RunDirectory, views: dict[str, Views], families: dict[str, str], encoder: str, item: Representation
+) -> dict[str, Any]:
+    """Return all that is measured of a representation of clips."""
+    from otoscope.disentanglement import gap_scores, infomec, measure_forest, summarise
+
+    settings, view, codes = run.spec.disentanglement, views[encoder].measure, item.code()
+    groups = view.rows.group.to_numpy()
+    made = _told(_measure(run, view)(codes, item.factors, families=families, workers=1))
+    made["gap_scores"] = gap_scores(codes, item.factors)
+    if settings.infomec == "all" or (
+        settings.infomec == "focus" and (item.name == DENSE or item.is_main_code)
+    ):
+        found = infomec(codes, item.factors, groups=groups, n_folds=settings.folds)
+        scores = {name: float(getattr(found, name)) for name in ("modularity", "compactness", "explicitness")}
+        made["infomec"] = scores | {"n_factors": int(found.factors.explicitness.notna().sum())}
+    if settings.forest and item.in_focus:
+        forest = measure_forest(
+            codes,
+            item.factors,
+            groups=groups,
+            families=families,
+            n_folds=settings.folds,
+            r2_floor=settings.min_r2,
+            workers=1,
+        )
+        made |= {"forest": forest.factors, "forest_summary": summarise(forest, n=settings.top)}
+    return made
+
+
+def _append_layer(
+    found: dict[str, list[pd.DataFrame]],
+    where: dict,
+    items: dict[str, Representation],
+    made: dict[str, dict[str, Any]],
+    label: Disentanglement | None,
+    settings: DisentanglementSpec,
+) -> None:
+    """Append the rows of a layer's representations, and of the label, to every table."""
+    known = [(item.about, _result(made[key])) for key, item in items.items()]
+    for (about, result), own in zip(known, made.values()):
+        _append(found, where | about, result, settings)
+        _add(found["gap_scores"], where | about, own["gap_scores"])
+    found["infomec"] += _infomec(where, items, made, settings)
+    dense = known[0][1]
+    focus = [result for (_, result), item in zip(known, items.values()) if item.is_main_code]
+    if label is not None:
+        about = {"representation": "label", "sparsity": None, "seed": 0}
+        _append(found, where | about, label, settings)
+        known = [*known, (about, label)]
+    if settings.fit == "held_out":
+        found["disentanglement_summary"] += _of_same(where, known, dense, focus, settings)
+    for key, item in items.items():
+        if "forest" in made[key]:
+            _add(found["disentanglement"], where | item.about, made[key]["forest"])
+            _add(found["forest_summary"], where | item.about, made[key]["forest_summary"])
 
 
 def _measure(run: RunDirectory, view: View) -> Callable[..., Disentanglement]:
@@ -254,94 +311,13 @@ def _add(parts: list[pd.DataFrame], where: dict, table: pd.DataFrame) -> None:
 
 
 def _infomec(
-    where: dict, items: list[Representation], view: View, settings: DisentanglementSpec
+    where: dict,
+    items: dict[str, Representation],
+    made: dict[str, dict[str, Any]],
+    settings: DisentanglementSpec,
 ) -> list[pd.DataFrame]:
     """Return a row for each representation: the dense layer and codes of one sparsity, or all that are asked for."""
-    from otoscope.disentanglement import infomec
-
-    asked = {"none": [], "all": items}.get(settings.infomec)
-    if asked is None:  # one seed of each kind
-        focus = [item for item in items if item.name == DENSE or item.is_main_code]
-        asked = list({item.name: item for item in reversed(focus)}.values())[::-1]
-    rows = []
-    for item in asked:
-        found = infomec(item.codes, item.factors, groups=view.rows.group.to_numpy(), n_folds=settings.folds)
-        scores = {name: getattr(found, name) for name in ("modularity", "compactness", "explicitness")}
-        known = int(found.factors.explicitness.notna().sum())
-        rows.append(pd.DataFrame([where | item.about | scores | {"n_factors": known}]))
-    return rows
-
-
-def _forests(
-    found: dict,
-    where: dict,
-    items: list[Representation],
-    view: View,
-    factors: Factors,
-    settings: DisentanglementSpec,
-) -> None:
-    """Measure the dense layer, the codes at one sparsity and the nulls by random forests as well."""
-    from otoscope.disentanglement import measure_forest, summarise
-
-    for item in items:
-        if not item.in_focus:
-            continue
-        result = measure_forest(
-            item.codes,
-            item.factors,
-            groups=view.rows.group.to_numpy(),
-            families=factors.families,
-            n_folds=settings.folds,
-            r2_floor=settings.min_r2,
-        )
-        _add(found["disentanglement"], where | item.about, result.factors)
-        _add(found["forest_summary"], where | item.about, summarise(result, n=settings.top))
-
-
-def _representations(
-    run: RunDirectory,
-    views: Views,
-    layer: int,
-    factors: pd.DataFrame,
-    dictionaries: list[Dictionary],
-    folders: dict[str, list[Path]],
-) -> Iterator[Representation]:
-    """Yield the dense layer, every trained code, and the nulls, which share one dictionary's width and L0."""
-    from otoscope.disentanglement import pca_codes, shuffle_factors
-    from otoscope.saes import codes_of
-    from otoscope.saes.nulls import fit_ica, fit_pca
-
-    settings, clip_code = run.spec.disentanglement, run.spec.clip_code
-    view, wanted = views.measure, settings.nulls
-    dense = view.layer(layer)
-
-    def code(encode: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-        return view.codes(layer, encode, [clip_code])[clip_code]
-
-    yield Representation(DENSE, None, 0, dense, factors)
-    focus = nearest_of_kinds(dictionaries, settings.null_sparsity)
-    for own in dictionaries:
-        codes = code(partial(codes_of, own.sae))
-        yield Representation(own.kind, own.sparsity, own.sae.seed, codes, factors, in_focus=own in focus)
-    shared = nearest(dictionaries, settings.null_sparsity)[: settings.null_seeds]
-    width = shared[0].sae.n_latents
-    if "pca" in wanted:  # nothing is drawn, so once for all seeds
-        train = (view.rows.split == "train").to_numpy()
-        if view.frames is not None:  # what a dictionary learns from, components learn from
-            pca = fit_pca(views.train.learnt.blocks(layer))
-            codes = code(lambda x: pca.codes(x)[:, :width])
-        else:
-            codes = pca_codes(dense, width, train=train if train.any() else None)
-        yield Representation("pca", None, 0, codes, factors)
-    if "ica" in wanted:  # its start alone is drawn
-        with one_thread_each():  # its products are too small to share
-            some = views.train.learnt.sample(ICA_FRAMES, seed=run.spec.seed) if view.frames else views.train
-            codes = code(fit_ica(some.layer(layer), width).codes)
-        yield Representation("ica", None, 0, codes, factors)
-    for null, seed, encode in encoders_of_nulls(run, views, layer, dictionaries, folders):
-        yield Representation(null, shared[0].sparsity, seed, code(encode), factors)
-    if "shuffled" in wanted:
-        for own in shared:
-            mixed = shuffle_factors(factors, seed=own.sae.seed)
-            codes = code(partial(codes_of, own.sae))
-            yield Representation("shuffled", own.sparsity, own.sae.seed, codes, mixed)
+    asked = [key for key in items if "infomec" in made[key]]
+    if settings.infomec == "focus":  # one seed of each kind
+        asked = list({items[key].name: key for key in reversed(asked)}.values())[::-1]
+    return [pd.DataFrame([where | items[key].about | made[key]["infomec"]]) for key in asked]

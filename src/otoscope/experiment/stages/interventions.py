@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -14,6 +16,7 @@ from otoscope.experiment.stages.data import kind_of_label, view_name
 from otoscope.experiment.stages.saes import Dictionary, Trained, load
 from otoscope.experiment.stages.saes import nearest as nearest_dictionaries
 from otoscope.experiment.stages.views import View, Views
+from otoscope.experiment.units import Unit
 from otoscope.results import RECONSTRUCTION, table_of
 
 if TYPE_CHECKING:
@@ -61,22 +64,40 @@ def interventions(run: RunDirectory, clips: pd.DataFrame, views: dict[str, Views
         run.spec.dataset.label,
         run.spec.seed,
     ]
-    for name, wanted, measure in (
-        ("splice", settings.splice, _splice),
-        ("erasure", settings.erase, _erase),
-        ("steering", settings.steer, _steer),
-    ):
-        if not wanted:
-            continue
-        with run.stage(name, asked, after=before) as stage:
-            if stage.needed:
-                parts = [part for encoder in views for part in measure(run, clips, encoder, views, trained)]
-                table = pd.concat(parts, ignore_index=True)
-                run.write_table(name, table[list(table_of(name).names)])
-                if name == "splice":
-                    _write_cards(run, trained, table)
-                if name == "erasure":
-                    run.write_table("erasure_summary", _summary(table))
+    measures = {
+        "splice": (settings.splice, _splice),
+        "erasure": (settings.erase, _erase),
+        "steering": (settings.steer, _steer),
+    }
+    with run.together() as turn:
+        for name, (wanted, measure) in measures.items():
+            if not wanted:
+                continue
+            with turn(), run.stage(name, asked, after=before, in_units=True) as stage:
+                if stage.needed:
+                    table = _measured(run, clips, views, trained, measure)[list(table_of(name).names)]
+                    run.write_table(name, table)
+                    if name == "splice":
+                        _write_cards(run, trained, table)
+                    if name == "erasure":
+                        run.write_table("erasure_summary", _summary(table))
+
+
+def _measured(
+    run: RunDirectory,
+    clips: pd.DataFrame,
+    views: dict[str, Views],
+    trained: Trained,
+    measure: Callable[[RunDirectory, pd.DataFrame, str, dict[str, Views], Trained], list[pd.DataFrame]],
+) -> pd.DataFrame:
+    """Return what is measured of all encoders, a unit each: it prepares the model once for all of its layers."""
+
+    def make(encoder: str) -> dict[str, Any]:
+        parts = measure(run, clips, encoder, views, trained)
+        return {f"part{number}": part for number, part in enumerate(parts)}
+
+    read = run.units([Unit(encoder, partial(make, encoder)) for encoder in views], show=False)
+    return pd.concat([part for encoder in views for part in read(encoder).values()], ignore_index=True)
 
 
 def _splice(

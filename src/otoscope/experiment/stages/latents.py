@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from otoscope.experiment.stages.data import kind_of_label, view_name
 from otoscope.experiment.stages.moments import moments_of
 from otoscope.experiment.stages.saes import Dictionary, Trained, load, nearest
 from otoscope.experiment.stages.views import Views
+from otoscope.experiment.units import FOLDERS, Unit
 
 if TYPE_CHECKING:
     from otoscope.factors import Factors
@@ -27,40 +29,63 @@ def latents(
     Rows are those that disentanglement is measured on. A layer has one description, of the dictionary nearest to
     `disentanglement.null_sparsity` with its first seed, or one of each dictionary.
     """
-    from otoscope.latents import describe_latents
-
     settings = run.spec.latents
     if settings.describe == "none":
         return
-    for encoder, layers in trained.items():
-        needs = ["clips", "factors", "reconstruction", "health"]
-        needs += [f"saes-{encoder}", view_name(encoder, "measure")]
-        asked = [settings.model_dump(), run.spec.disentanglement.null_sparsity, run.spec.dataset.label]
-        with run.stage(f"latents-{encoder}", [*asked, run.spec.seed], after=needs) as stage:
-            if not stage.needed:
-                continue
-            store = views[encoder].measure.learnt.store
-            moments = moments_of(run, store, clips)
-            label = run.spec.dataset.label if kind_of_label(run, clips) == "class" else None
-            for layer, folders in layers.items():
-                dictionaries = load(run, encoder, layer, folders)
-                for own, others in chosen(run, dictionaries):
-                    found = describe_latents(
-                        own.sae,
-                        store,
-                        clips,
-                        layer=layer,
-                        factors=factors,
-                        moments=moments,
-                        label=label,
-                        others=[other.sae for other in others],
-                        n_draws=settings.permutations,
-                        seed=run.spec.seed,
-                    )
-                    found.about.update(_about(run, encoder, layer, own))
-                    folder = Path("latents") / encoder / array_name(layer) / own.name
-                    write_latents(found, run.root / folder)
-                    stage.keep(folder.as_posix())
+    with run.together() as turn:
+        for encoder, layers in trained.items():
+            needs = ["clips", "factors", "reconstruction", "health"]
+            needs += [f"saes-{encoder}", view_name(encoder, "measure")]
+            asked = [settings.model_dump(), run.spec.disentanglement.null_sparsity, run.spec.dataset.label]
+            with (
+                turn(),
+                run.stage(f"latents-{encoder}", [*asked, run.spec.seed], after=needs, in_units=True) as stage,
+            ):
+                if stage.needed:
+                    stage.keep(*_described(run, encoder, clips, views[encoder], layers, factors))
+
+
+def _described(
+    run: RunDirectory,
+    encoder: str,
+    clips: pd.DataFrame,
+    views: Views,
+    layers: dict[int, list[Path]],
+    factors: Factors,
+) -> list[str]:
+    """Describe an encoder's dictionaries, a unit each; return their folders, from the run's root."""
+    from otoscope.latents import describe_latents
+
+    store = views.measure.learnt.store
+    moments = cache(partial(moments_of, run, store, clips))
+    label = run.spec.dataset.label if kind_of_label(run, clips) == "class" else None
+
+    def make(layer: int, number: int) -> dict[str, Any]:
+        own, others = chosen(run, load(run, encoder, layer, layers[layer]))[number]
+        found = describe_latents(
+            own.sae,
+            store,
+            clips,
+            layer=layer,
+            factors=factors,
+            moments=moments(),
+            label=label,
+            others=[other.sae for other in others],
+            n_draws=run.spec.latents.permutations,
+            seed=run.spec.seed,
+        )
+        found.about.update(_about(run, encoder, layer, own))
+        folder = Path("latents") / encoder / array_name(layer) / own.name
+        write_latents(found, run.root / folder)
+        return {FOLDERS: [folder.as_posix()]}
+
+    names = {
+        f"{array_name(layer)}.{own.name}": (layer, number)
+        for layer, folders in layers.items()
+        for number, (own, _) in enumerate(chosen(run, load(run, encoder, layer, folders)))
+    }
+    read = run.units([Unit(name, partial(make, *place)) for name, place in names.items()], show=False)
+    return [folder for name in names for folder in read(name)[FOLDERS]]
 
 
 def chosen(run: RunDirectory, dictionaries: list[Dictionary]) -> list[tuple[Dictionary, list[Dictionary]]]:

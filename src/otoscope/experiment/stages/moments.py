@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from otoscope.compute import progress
 from otoscope.experiment.run_directory import RunDirectory
 from otoscope.experiment.stages.data import view_name
-from otoscope.experiment.stages.disentanglement import measured_representations
+from otoscope.experiment.stages.disentanglement import measured_in_focus
+from otoscope.experiment.stages.representations import Representation, representations
 from otoscope.experiment.stages.saes import load
 from otoscope.experiment.stages.views import View, Views
 
@@ -51,34 +52,41 @@ def frame_disentanglement(
     needs = ["clips", "reconstruction", *(f"nulls-{encoder}" for encoder in views)]
     needs += [view_name(encoder, role) for encoder in views for role in ("train", "measure")]
     asked = [settings.model_dump(), run.spec.dataset.label, run.spec.seed]
-    with run.stage("frame_disentanglement", asked, after=needs) as stage:
+    with run.stage("frame_disentanglement", asked, after=needs, in_units=True) as stage:
         if not stage.needed:
             return
+
+        @lru_cache(maxsize=1)
+        def sampled(encoder: str) -> tuple[View, pd.DataFrame, dict[str, str]]:
+            """Return a sample of frames, their factors, and the factors' families."""
+            frames = views[encoder].measure.learnt
+            groups = frames.rows.group.to_numpy()  # all take turns: folds need three
+            chosen = sampled_rows(frames.rows, n=settings.frames, seed=run.spec.seed, groups=groups)
+            sample = View(frames.store, frames.rows.iloc[chosen])
+            factors = _factors(run, clips, sample.rows)
+            return sample, join_factors(sample.rows, factors).reset_index(drop=True), factors.families
+
+        @lru_cache(maxsize=1)
+        def items_of(encoder: str, layer: int) -> dict[str, Representation]:
+            sample, values, _ = sampled(encoder)
+            found = representations(
+                run,
+                replace(views[encoder], measure=sample),
+                layer,
+                values,
+                load(run, encoder, layer, trained[encoder][layer]),
+                nulls[encoder][layer],
+            )
+            return {key: item for key, item in found.items() if item.in_focus}
+
+        measured = measured_in_focus(run, trained, items_of, sampled)
         parts: list[pd.DataFrame] = []
-        with progress("factors of frames", sum(map(len, trained.values())), unit="layers") as bar:
-            for encoder, layers in trained.items():
-                own = views[encoder]
-                frames = own.measure.learnt
-                groups = frames.rows.group.to_numpy()  # all take turns: folds need three
-                chosen = sampled_rows(frames.rows, n=settings.frames, seed=run.spec.seed, groups=groups)
-                sample = View(frames.store, frames.rows.iloc[chosen])
-                factors = _factors(run, clips, sample.rows)
-                values = join_factors(sample.rows, factors).reset_index(drop=True)
-                for layer, folders in layers.items():
-                    found = measured_representations(
-                        run,
-                        replace(own, measure=sample),
-                        layer,
-                        values,
-                        load(run, encoder, layer, folders),
-                        nulls[encoder][layer],
-                        factors.families,
-                    )
-                    for about, result in found:
-                        where = {"encoder": encoder, "layer": layer, **about}
-                        table = result.factors
-                        parts.append(pd.DataFrame([where] * len(table), columns=list(where)).join(table))
-                    bar.advance()
+        for encoder, layers in trained.items():
+            for layer in layers:
+                for about, result in measured(encoder, layer):
+                    where = {"encoder": encoder, "layer": layer, **about}
+                    table = result.factors
+                    parts.append(pd.DataFrame([where] * len(table), columns=list(where)).join(table))
         run.write_table("frame_disentanglement", pd.concat(parts, ignore_index=True))
 
 

@@ -5,21 +5,24 @@ random, or on activations permuted within each dimension.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from otoscope.activations.store import array_name
 from otoscope.experiment.run_directory import RunDirectory
 from otoscope.experiment.stages.data import view_name
-from otoscope.experiment.stages.saes import Dictionary, Trained, fit, load, nearest, save
+from otoscope.experiment.stages.saes import Dictionary, Trained, fit, load, nearest, save, trained_apart
 from otoscope.experiment.stages.views import Views
+from otoscope.experiment.units import FOLDERS, Unit
 
 if TYPE_CHECKING:
     from otoscope.experiment.spec import SaesSpec
     from otoscope.saes import SAEConfig
+    from otoscope.saes.training.preflight import Moments
 
 FROZEN = {"frozen_decoder": "decoder", "frozen_encoder": "encoder"}
 """Null -> the part of the autoencoder that stays as it was drawn."""
@@ -38,18 +41,21 @@ def trained_nulls(run: RunDirectory, views: dict[str, Views], trained: Trained) 
     settings = run.spec.disentanglement
     wanted = [null for null in settings.nulls if null in TRAINED]
     found: TrainedNulls = {}
-    for encoder, own in views.items():
-        needs = [f"saes-{encoder}", "reconstruction"]
-        with run.stage(f"nulls-{encoder}", [wanted, settings.null_sparsity], after=needs) as stage:
-            if stage.needed:
-                stage.outputs = _train(run, encoder, own, trained[encoder], wanted)
-                stage.keep(
-                    *(name for nulls in stage.outputs.values() for names in nulls.values() for name in names)
-                )
-        found[encoder] = {
-            int(layer): {null: [run.root / name for name in names] for null, names in nulls.items()}
-            for layer, nulls in stage.outputs.items()
-        }
+    with run.together() as turn:
+        for encoder, own in views.items():
+            with turn():
+                needs = [f"saes-{encoder}", "reconstruction"]
+                with run.stage(
+                    f"nulls-{encoder}", [wanted, settings.null_sparsity], after=needs, in_units=True
+                ) as stage:
+                    if stage.needed:
+                        stage.outputs = _train(run, encoder, own, trained[encoder], wanted)
+                        kept = [names for nulls in stage.outputs.values() for names in nulls.values()]
+                        stage.keep(*(name for names in kept for name in names))
+                found[encoder] = {
+                    int(layer): {null: [run.root / name for name in names] for null, names in nulls.items()}
+                    for layer, nulls in stage.outputs.items()
+                }
     needs = [name for encoder in views for name in (f"nulls-{encoder}", view_name(encoder, "measure"))]
     with run.stage("null_reconstruction", settings.nulls, after=needs) as stage:
         if stage.needed:
@@ -84,33 +90,38 @@ def encoders_of_nulls(
 
     settings = run.spec.disentanglement
     shared = nearest(dictionaries, settings.null_sparsity)[: settings.null_seeds]
+    seeds = [own.sae.seed for own in shared]
     train = views.train.learnt.blocks(layer)
     section, _ = _section_of(run.spec.saes, shared[0].sae.config.name)
+
+    @cache
+    def seen() -> Moments:
+        return moments(train)
+
+    def random(own: Dictionary) -> Callable[[np.ndarray], np.ndarray]:
+        options: dict[str, Any] = {"n_latents": own.sae.n_latents, "k": own.k, "seed": own.sae.seed}
+        scale = np.sqrt(np.diagonal(seen().covariance))
+        return partial(random_topk, **options, mean=seen().mean, scale=scale)
 
     for null in settings.nulls:
         if null == "untrained":
             for own in shared:
-                yield null, own.sae.seed, _untrained(own, train, section.normalise)
+                yield null, own.sae.seed, _later(partial(_untrained, own, train, section.normalise))
         if null == "random":
-            seen = moments(train)
-            scale = np.sqrt(np.diagonal(seen.covariance))
             for own in shared:
-                yield (
-                    null,
-                    own.sae.seed,
-                    partial(
-                        random_topk,
-                        n_latents=own.sae.n_latents,
-                        k=own.k,
-                        seed=own.sae.seed,
-                        mean=seen.mean,
-                        scale=scale,
-                    ),
-                )
+                yield null, own.sae.seed, _later(partial(random, own))
         for folder in folders.get(null, []):
             sae = SparseAutoencoder.from_pretrained(folder)
-            if sae.seed in [own.sae.seed for own in shared]:
+            if sae.seed in seeds:
                 yield null, sae.seed, partial(codes_of, sae)
+
+
+def _later(
+    build: Callable[[], Callable[[np.ndarray], np.ndarray]],
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Return what encodes as what `build` returns, which is called the first time."""
+    built = cache(build)
+    return lambda x: built()(x)
 
 
 def _untrained(
@@ -130,23 +141,31 @@ def _untrained(
 def _train(
     run: RunDirectory, encoder: str, views: Views, folders: dict[int, list[Path]], wanted: list[str]
 ) -> dict[str, dict[str, list[str]]]:
-    """Train, save, and return layer -> null -> folders, from the run's root."""
-    found: dict[str, dict[str, list[str]]] = {str(layer): {} for layer in folders}
+    """Train and save, in units; return layer -> null -> folders, from the run's root."""
+
+    def make(null: str, section: SaesSpec, config: SAEConfig, layers: list[int]) -> dict[str, Any]:
+        frozen = FROZEN.get(null, "nothing")
+        made = fit(run, views, layers, section, [config], permuted=null == "permuted", frozen=frozen)
+        for sae in made:
+            sae.about["null"] = null
+        saved = [save(run, encoder, views, sae, name=f"{null}-{sae.name}") for sae in made]
+        return {FOLDERS: saved, "layers": [str(sae.layer) for sae in made]}
+
+    parts: dict[str, tuple[str, SaesSpec, SAEConfig, list[int]]] = {}
     for name, layers in _beside(run, encoder, folders).items():
         section, config = _section_of(run.spec.saes, name)
         for null in wanted:
             if not _can_freeze(config, FROZEN.get(null)):
                 run.say(f"no null {null} of kind '{config.kind}': it has no {FROZEN[null]} of its own")
                 continue
-            made = fit(
-                run, views, layers, section, [config],
-                permuted=null == "permuted", frozen=FROZEN.get(null, "nothing"),
-            )  # fmt: skip
-            for sae in made:
-                assert sae.layer is not None
-                sae.about["null"] = null
-                folder = save(run, encoder, views, sae, name=f"{null}-{sae.name}")
-                found[str(sae.layer)].setdefault(null, []).append(folder)
+            for some in trained_apart(section, layers):
+                parts[f"{null}.{'-'.join(array_name(layer) for layer in some)}"] = null, section, config, some
+    read = run.units([Unit(name, partial(make, *part)) for name, part in parts.items()], show=False)
+    found: dict[str, dict[str, list[str]]] = {str(layer): {} for layer in folders}
+    for name, (null, *_) in parts.items():
+        made = read(name)
+        for layer, folder in zip(made["layers"], made[FOLDERS]):
+            found[layer].setdefault(null, []).append(folder)
     return found
 
 

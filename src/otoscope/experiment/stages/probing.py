@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from otoscope.compute import Progress, progress
+from otoscope.activations.store import array_name
 from otoscope.errors import SpecError
 from otoscope.experiment.run_directory import RunDirectory
 from otoscope.experiment.stages.data import kind_of_label, view_name
 from otoscope.experiment.stages.nulls import encoders_of_nulls
 from otoscope.experiment.stages.saes import Dictionary, load, nearest, nearest_of_kinds
 from otoscope.experiment.stages.views import Views
+from otoscope.experiment.units import Unit
 from otoscope.results import BEST_LAYER, CODES, DENSE, pick_column
 
 if TYPE_CHECKING:
@@ -37,42 +38,47 @@ def layer_probing(
     studied : dict of encoder -> list of int
         The layers to split into latents.
     """
-    from otoscope.probing import best_layer, confusion_table, probe_row
-
-    pick = pick_column(run.spec.probing.pick_layer)
-    with run.stage("layer_probing", _settings(run), after=["clips", *_judged(views)]) as stage:
+    with run.stage("layer_probing", _settings(run), after=["clips", *_judged(views)], in_units=True) as stage:
         if stage.needed:
-            rows, predictions, confusions, guides, best = [], [], [], [], {}
-            with progress(
-                "probing layers", sum(len(own.layers) for own in views.values()), unit="layers"
-            ) as bar:
-                for encoder, own in views.items():
-                    layers = {layer: own.layer(layer) for layer in own.layers}
-                    turns = {layer: own.turns(layer) for layer in own.layers}
-                    fitted = _probes(run, layers, own.probed, bar, turns=turns)
-                    for layer, result in fitted.items():
-                        where = {"encoder": encoder, "layer": layer, "seed": run.spec.seed}
-                        rows.append(where | probe_row(result))
-                        predictions.append(_predictions(where, own.probed, result))
-                    table = pd.DataFrame([row for row in rows if row["encoder"] == encoder])
-                    best[encoder] = int(best_layer(table, by=pick)[0])
-                    if fitted[best[encoder]].kind == "class":
-                        counts = confusion_table(fitted[best[encoder]])
-                        confusions.append(_long(counts, {"encoder": encoder, "layer": best[encoder]}))
-                    if run.spec.probing.guide and run.spec.probing.probe == "logistic":
-                        guides.append(_guide(run, encoder, layers, own.probed, fitted))
-            run.write_table("layer_probing", pd.DataFrame(rows))
-            run.write_table("predictions", pd.concat(predictions, ignore_index=True))
-            if confusions:
-                run.write_table("confusion", pd.concat(confusions, ignore_index=True))
-            if guides:
-                run.write_table("layer_guide", pd.concat(guides, ignore_index=True))
-            stage.outputs = {"best": best}
+            read = run.units(
+                [Unit(name, partial(_probe_layers, run, name, own)) for name, own in views.items()]
+            )
+            made = {encoder: read(encoder) for encoder in views}
+            run.write_table(
+                "layer_probing", pd.DataFrame([row for own in made.values() for row in own["rows"]])
+            )
+            for table, key in (
+                ("predictions", "predictions"),
+                ("confusion", "confusion"),
+                ("layer_guide", "guide"),
+            ):
+                parts = [own[key] for own in made.values() if key in own]
+                if parts:
+                    run.write_table(table, pd.concat(parts, ignore_index=True))
+            stage.outputs = {"best": {encoder: own["best"] for encoder, own in made.items()}}
     asked = dict(zip(views, (encoder.layers for encoder in run.spec.encoders)))
     best = stage.outputs["best"]
     return best, {
         encoder: _studied(asked[encoder], best[encoder], own.layers) for encoder, own in views.items()
     }
+
+
+def _probe_layers(run: RunDirectory, encoder: str, views: Views) -> dict[str, Any]:
+    """Return what probes of all layers of an encoder find: rows, predictions, the best layer and its confusion."""
+    from otoscope.probing import best_layer, confusion_table, probe_row
+
+    layers = {layer: views.layer(layer) for layer in views.layers}
+    fitted = _probes(run, layers, views.probed, turns={layer: views.turns(layer) for layer in layers})
+    places = [{"encoder": encoder, "layer": layer, "seed": run.spec.seed} for layer in fitted]
+    rows = [where | probe_row(result) for where, result in zip(places, fitted.values())]
+    best = int(best_layer(pd.DataFrame(rows), by=pick_column(run.spec.probing.pick_layer))[0])
+    predictions = [_predictions(where, views.probed, own) for where, own in zip(places, fitted.values())]
+    made = {"rows": rows, "best": best, "predictions": pd.concat(predictions, ignore_index=True)}
+    if fitted[best].kind == "class":
+        made["confusion"] = _long(confusion_table(fitted[best]), {"encoder": encoder, "layer": best})
+    if run.spec.probing.guide and run.spec.probing.probe == "logistic":
+        made["guide"] = _guide(run, encoder, layers, views.probed, fitted)
+    return made
 
 
 def sae_probing(
@@ -84,43 +90,56 @@ def sae_probing(
     best: dict[str, int],
 ) -> None:
     """Probe the codes of every autoencoder and null; write two tables and, for classes, two more."""
-    from otoscope.probing import probe_row
-
     measured = run.spec.disentanglement
     needs = ["layer_probing", "reconstruction", *(f"nulls-{encoder}" for encoder in views)]
     settings = [_settings(run), measured.null_sparsity, measured.nulls, measured.null_seeds]
-    with run.stage("sae_probing", settings, after=needs) as stage:
+    with run.stage("sae_probing", settings, after=needs, in_units=True) as stage:
         if not stage.needed:
             return
         layers = run.table("predictions")
         kind = kind_of_label(run, clips)
-        rows, null_rows, comparisons, few = [], [], [], []
-        total = sum(len(folders) for found in trained.values() for folders in found.values())
-        with progress("probing codes", total * len(_clip_codes(run)), unit="codes") as bar:
-            for encoder, found in trained.items():
-                own = views[encoder]
-                correct = _correct_by_layer(layers[layers.encoder == encoder]) if kind == "class" else {}
-                if correct:
-                    comparisons.append(_layer_comparison(run, encoder, best[encoder], correct, own.probed))
-                for layer, saes, fitted in _code_probes(run, encoder, own, found, bar):
-                    for dictionary in saes:
-                        where = {"encoder": encoder, "layer": layer, **dictionary.columns}
-                        for clip_code in _clip_codes(run):
-                            result = probe_row(fitted[dictionary.name, clip_code])
-                            rows.append(where | result | _of_clip(run, clip_code))
-                        if correct:
-                            right = fitted[dictionary.name, run.spec.clip_code].correct
-                            comparisons.append(
-                                _code_comparison(run, where, right, correct[layer], own.probed)
-                            )
-                    null_rows += _null_probes(run, encoder, layer, own, saes, nulls[encoder][layer])
-                    if kind != "number":
-                        few += _few_latents(run, {"encoder": encoder, "layer": layer}, own, saes)
-        run.write_table("sae_probing", pd.DataFrame(rows))
-        if null_rows:
-            run.write_table("null_probing", pd.DataFrame(null_rows))
-        if comparisons:
-            run.write_table("comparisons", pd.DataFrame(comparisons))
+        correct = {
+            encoder: _correct_by_layer(layers[layers.encoder == encoder]) if kind == "class" else {}
+            for encoder in views
+        }
+        parts: dict[str, Callable[[str, int, list[Dictionary]], dict[str, Any]]] = {
+            "codes": lambda encoder, layer, saes: _code_probes(
+                run, encoder, layer, views[encoder], saes, correct[encoder].get(layer)
+            ),
+            "nulls": lambda encoder, layer, saes: {
+                "rows": _null_probes(run, encoder, layer, views[encoder], saes, nulls[encoder][layer])
+            },
+        }
+        if kind != "number":
+            parts["few"] = lambda encoder, layer, saes: _few_latents(
+                run, {"encoder": encoder, "layer": layer}, views[encoder], saes
+            )
+
+        def make(encoder: str, layer: int, part: str) -> dict[str, Any]:
+            return parts[part](encoder, layer, load(run, encoder, layer, trained[encoder][layer]))
+
+        places = [(encoder, layer) for encoder, found in trained.items() for layer in found]
+        names = {
+            (*place, part): f"{place[0]}.{array_name(place[1])}.{part}" for place in places for part in parts
+        }
+        read = run.units([Unit(name, partial(make, *key)) for key, name in names.items()])
+        made = {key: read(name) for key, name in names.items()}
+        comparisons = []
+        for encoder, found in trained.items():
+            if correct[encoder]:
+                probed = views[encoder].probed
+                comparisons.append(_layer_comparison(run, encoder, best[encoder], correct[encoder], probed))
+                comparisons += [
+                    row for layer in found for row in made[encoder, layer, "codes"]["comparisons"]
+                ]
+        for table, rows in (
+            ("sae_probing", [row for place in places for row in made[*place, "codes"]["rows"]]),
+            ("null_probing", [row for place in places for row in made[*place, "nulls"]["rows"]]),
+            ("comparisons", comparisons),
+        ):
+            if rows:
+                run.write_table(table, pd.DataFrame(rows))
+        few = [table for key, own in made.items() if key[-1] == "few" for table in own.values()]
         if few:
             run.write_table("sparse_probing", pd.concat(few, ignore_index=True))
 
@@ -137,22 +156,38 @@ def _judged(views: dict[str, Views]) -> list[str]:
 
 
 def _code_probes(
-    run: RunDirectory, encoder: str, views: Views, folders: dict[int, list], bar: Progress
-) -> Iterator[tuple[int, list[Dictionary], dict[tuple[str, str], Probe]]]:
-    """Yield layer, its dictionaries, and (name, how a clip's code is made) -> probe."""
+    run: RunDirectory,
+    encoder: str,
+    layer: int,
+    views: Views,
+    saes: list[Dictionary],
+    dense: np.ndarray | None,
+) -> dict[str, Any]:
+    """Return a row for each of a layer's dictionaries and ways to make a clip's code, and how codes compare to `dense`.
+
+    `dense` says where the layer's own probe was right; None where the label is no class.
+    """
+    from otoscope.probing import probe_row
     from otoscope.saes import codes_of
 
-    for layer, found in folders.items():
-        saes, crops = load(run, encoder, layer, found), views.turns(layer)
-        fitted: dict[tuple[str, str], Probe] = {}
-        for some in _batches(saes, 1 if run.spec.on_frames else len(saes)):  # each brings several codes
-            codes, turns = {}, {}
-            for own in some:
-                for name, values in views.codes(layer, partial(codes_of, own.sae), _clip_codes(run)).items():
-                    codes[own.name, name] = values
-                    turns[own.name, name] = None if crops is None else codes_of(own.sae, crops)
-            fitted |= _probes(run, codes, views.probed, bar, turns=turns)
-        yield layer, saes, fitted
+    crops = views.turns(layer)
+    fitted: dict[tuple[str, str], Probe] = {}
+    for some in _batches(saes, 1 if run.spec.on_frames else len(saes)):  # each brings several codes
+        codes, turns = {}, {}
+        for own in some:
+            for name, values in views.codes(layer, partial(codes_of, own.sae), _clip_codes(run)).items():
+                codes[own.name, name] = values
+                turns[own.name, name] = None if crops is None else codes_of(own.sae, crops)
+        fitted |= _probes(run, codes, views.probed, turns=turns)
+    rows, comparisons = [], []
+    for dictionary in saes:
+        where = {"encoder": encoder, "layer": layer, **dictionary.columns}
+        for clip_code in _clip_codes(run):
+            rows.append(where | probe_row(fitted[dictionary.name, clip_code]) | _of_clip(run, clip_code))
+        if dense is not None:
+            right = fitted[dictionary.name, run.spec.clip_code].correct
+            comparisons.append(_code_comparison(run, where, right, dense, views.probed))
+    return {"rows": rows, "comparisons": comparisons}
 
 
 def _clip_codes(run: RunDirectory) -> list[str]:
@@ -191,18 +226,17 @@ def _null_probes(
         encode["pca", 0] = lambda x: pca.codes(x)[:, :k]
     crops = views.turns(layer)
     fitted: dict[tuple[str, int, str], Probe] = {}
-    with progress("probing nulls", len(encode) * len(_clip_codes(run)), unit="codes") as bar:
-        for keys in _batches(list(encode), 1 if run.spec.on_frames else len(encode)):
-            codes = {
-                (*key, name): values
-                for key in keys
-                for name, values in views.codes(layer, encode[key], _clip_codes(run)).items()
-            }
-            turns = {
-                key: None if crops is None else np.stack([encode[key[:2]](crop) for crop in crops])
-                for key in codes
-            }
-            fitted |= _probes(run, codes, views.probed, bar, turns=turns)
+    for keys in _batches(list(encode), 1 if run.spec.on_frames else len(encode)):
+        codes = {
+            (*key, name): values
+            for key in keys
+            for name, values in views.codes(layer, encode[key], _clip_codes(run)).items()
+        }
+        turns = {
+            key: None if crops is None else np.stack([encode[key[:2]](crop) for crop in crops])
+            for key in codes
+        }
+        fitted |= _probes(run, codes, views.probed, turns=turns)
     return [
         {"encoder": encoder, "layer": layer, "representation": null, "sparsity": shared[0].sparsity}
         | {"k": k, "seed": seed, **probe_row(result), **_of_clip(run, clip_code)}
@@ -217,7 +251,7 @@ def _batches(items: list, size: int) -> Iterator[list]:
 
 
 def _probes(
-    run: RunDirectory, representations: dict, table: pd.DataFrame, bar: Progress, *, turns: dict
+    run: RunDirectory, representations: dict, table: pd.DataFrame, *, turns: dict
 ) -> dict[Any, Probe]:
     """Return the fitted probe of each representation of the rows of `table`."""
     from otoscope.probing import linear_probes, probe_all, wilson_interval
@@ -239,7 +273,6 @@ def _probes(
             lr=settings.lr,
             batch_size=settings.batch_size,
             seed=run.spec.seed,
-            on_done=lambda name: bar.advance(),
         )
     found = probe_all(
         representations,
@@ -247,7 +280,6 @@ def _probes(
         **rows,
         strengths=settings.regularisation,
         n_folds=settings.folds,
-        on_done=lambda name: bar.advance(),
     )
     if settings.interval == "wilson":
         for key, result in found.items():
@@ -279,13 +311,15 @@ def _guide(
     return found.assign(layer=found.layer.where(found.layer.notna(), "all").astype(str))
 
 
-def _few_latents(run: RunDirectory, where: dict, views: Views, saes: list[Dictionary]) -> list[pd.DataFrame]:
+def _few_latents(
+    run: RunDirectory, where: dict, views: Views, saes: list[Dictionary]
+) -> dict[str, pd.DataFrame]:
     """Return how well few latents tell a class: of the dense layer, and of each kind's codes at one sparsity."""
     from otoscope.probing import sparse_probes
 
     settings = run.spec.probing
     if not settings.few_latents:
-        return []
+        return {}
     dense, table = views.layer(where["layer"]), views.probed
     wanted = run.spec.disentanglement.null_sparsity
     representations: list[tuple[dict, np.ndarray]] = [
@@ -298,7 +332,7 @@ def _few_latents(run: RunDirectory, where: dict, views: Views, saes: list[Dictio
         )
         for own in nearest_of_kinds(saes, wanted)
     ]
-    found = []
+    found: dict[str, pd.DataFrame] = {}
     for about, codes in representations:
         result = sparse_probes(
             codes,
@@ -308,7 +342,7 @@ def _few_latents(run: RunDirectory, where: dict, views: Views, saes: list[Dictio
             kind=run.spec.dataset.label_kind,
             ks=settings.few_latents,
         )
-        found.append(pd.DataFrame([where | about] * len(result)).join(result))
+        found[f"table{len(found)}"] = pd.DataFrame([where | about] * len(result)).join(result)
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +12,10 @@ import numpy as np
 import pandas as pd
 
 from otoscope.activations.store import array_name
-from otoscope.experiment.run_directory import RunDirectory
+from otoscope.experiment.run_directory import RunDirectory, Stage
 from otoscope.experiment.stages.data import view_name
 from otoscope.experiment.stages.views import View, Views
+from otoscope.experiment.units import FOLDERS, Unit
 
 if TYPE_CHECKING:
     from otoscope.encoders import Layer
@@ -61,20 +63,21 @@ class Dictionary:
 def saes(run: RunDirectory, views: dict[str, Views], chosen: dict[str, list[int]]) -> Trained:
     """Train an autoencoder per chosen layer, architecture and seed; write reconstruction.csv on the test rows."""
     trained: Trained = {}
-    for encoder, own in views.items():
-        needs = ["clips", view_name(encoder, "train"), view_name(encoder, "evaluate")]
-        sections = [section.model_dump() for section in run.spec.saes]
-        asked = [chosen[encoder], sections, run.spec.extraction.crops, run.spec.seed]
-        with run.stage(f"saes-{encoder}", asked, after=needs) as stage:
-            if stage.needed:
-                checkpoint = run.root / "checkpoints" / f"{stage.name}-{stage.fingerprint}"
-                stage.outputs = {"folders": _train(run, encoder, own, chosen[encoder], checkpoint)}
-                stage.keep(*(folder for folders in stage.outputs["folders"].values() for folder in folders))
-                shutil.rmtree(checkpoint, ignore_errors=True)
-        folders = stage.outputs["folders"]
-        trained[encoder] = {
-            layer: [run.root / name for name in folders[str(layer)]] for layer in chosen[encoder]
-        }
+    with run.together() as turn:
+        for encoder, own in views.items():
+            with turn():
+                needs = ["clips", view_name(encoder, "train"), view_name(encoder, "evaluate")]
+                sections = [section.model_dump() for section in run.spec.saes]
+                asked = [chosen[encoder], sections, run.spec.extraction.crops, run.spec.seed]
+                with run.stage(f"saes-{encoder}", asked, after=needs, in_units=True) as stage:
+                    if stage.needed:
+                        folders = _train(run, encoder, own, chosen[encoder], stage)
+                        stage.outputs = {"folders": folders}
+                        stage.keep(*(folder for own_folders in folders.values() for folder in own_folders))
+                folders = stage.outputs["folders"]
+                trained[encoder] = {
+                    layer: [run.root / name for name in folders[str(layer)]] for layer in chosen[encoder]
+                }
     needs = [name for encoder in views for name in (f"saes-{encoder}", view_name(encoder, "measure"))]
     with run.stage("reconstruction", after=needs) as stage:
         if stage.needed:
@@ -185,16 +188,34 @@ def save(run: RunDirectory, encoder: str, views: Views, sae: SparseAutoencoder, 
 
 
 def _train(
-    run: RunDirectory, encoder: str, views: Views, layers: list[int], checkpoint: Path
+    run: RunDirectory, encoder: str, views: Views, layers: list[int], stage: Stage
 ) -> dict[str, list[str]]:
-    """Train, save, and return layer -> folders, from the run's root."""
-    folders: dict[str, list[str]] = {str(layer): [] for layer in layers}
-    for number, sections in enumerate(_trained_together(run.spec.saes)):
+    """Train and save, in units; return layer -> folders, from the run's root."""
+
+    def make(name: str, sections: list[SaesSpec], some: list[int]) -> dict[str, Any]:
         configs = [config for section in sections for config in section.configs()]
-        made = fit(run, views, layers, sections[0], configs, checkpoint=checkpoint / str(number))
-        for sae in made:
-            folders[str(sae.layer)].append(save(run, encoder, views, sae, name=sae.name))
+        checkpoint = stage.folder(run.root) / f"{name}.checkpoint"
+        made = fit(run, views, some, sections[0], configs, checkpoint=checkpoint)
+        saved = [save(run, encoder, views, sae, name=sae.name) for sae in made]
+        shutil.rmtree(checkpoint, ignore_errors=True)
+        return {FOLDERS: saved, "layers": [str(sae.layer) for sae in made]}
+
+    parts = {
+        f"{number}.{'-'.join(array_name(layer) for layer in some)}": (sections, some)
+        for number, sections in enumerate(_trained_together(run.spec.saes))
+        for some in trained_apart(sections[0], layers)
+    }
+    read = run.units([Unit(name, partial(make, name, *part)) for name, part in parts.items()], show=False)
+    folders: dict[str, list[str]] = {str(layer): [] for layer in layers}
+    for name in parts:
+        for layer, folder in zip(read(name)["layers"], read(name)[FOLDERS]):
+            folders[layer].append(folder)
     return folders
+
+
+def trained_apart(section: SaesSpec, layers: list[int]) -> list[list[int]]:
+    """Return groups of layers, each a bank: every layer by itself, or all where they share an epoch."""
+    return [layers] if section.select == "paper" else [[layer] for layer in layers]
 
 
 def _trained_together(sections: list[SaesSpec]) -> list[list[SaesSpec]]:
