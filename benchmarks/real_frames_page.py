@@ -5,6 +5,8 @@ Run ``python benchmarks/real_frames_page.py`` after ``real_frames.py``; the pros
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 from real_page import fill, markdown, of, over_seeds, percent, read
@@ -17,9 +19,16 @@ WAYS = ("mean", "max", "share")
 
 
 def main() -> None:
-    """Write every table into its place."""
-    fill({"frames probes": probes, "frames areas": areas, "frames pure": pure, "frames few": few,
-          "frames speakers": speakers, "frames dictionaries": dictionaries})  # fmt: skip
+    """Write every table into its place; those of further layers and of FSDD once they are measured."""
+    parts = {"frames probes": probes, "frames areas": areas, "frames pure": pure, "frames few": few,
+             "frames speakers": speakers, "frames dictionaries": dictionaries}  # fmt: skip
+    done = set(zip(read("frames_done")["set"], read("frames_done")["layer"]))
+    layers = [(SET, layer) for layer in (2, LAYER, 4)]
+    if done.issuperset(layers):
+        parts["frames layers"] = partial(summary, layers, "layer {1}")
+    if ("FSDD", LAYER) in done:
+        parts["frames fsdd"] = partial(summary, [("FSDD", LAYER)], "FSDD")
+    fill(parts)
 
 
 def units(**which: object) -> pd.DataFrame:
@@ -109,6 +118,36 @@ def speakers() -> str:
                 row[f"best {k}, minus {other}"] = f"**{text}**" if clear else text
         rows.append(row)
     return markdown(rows)
+
+
+def summary(places: list[tuple[str, int]], title: str) -> str:
+    """Clips told right by the mean code, and the best unit's area and the purest one's precision, means over concepts.
+
+    Of representations that all of `places` have, one seed; over folds where there are several.
+    """
+    common = [set(of(read("frames_done"), set=name, layer=layer)["representation"]) for name, layer in places]
+    rows = {
+        name: {"representation": name}
+        for name in names(read("frames_done"))
+        if all(name in c for c in common)
+    }
+    for place in places:
+        which = {"set": place[0], "layer": place[1], "seed": 0}
+        probed, table = (
+            of(read("frames_probes"), clip_code="mean", **which),
+            of(read("frames_units"), **which),
+        )
+        for name, row in rows.items():
+            own, its = of(probed, representation=name), of(table, representation=name)
+            right = own["correct"].sum() / own["n"].sum() if len(own) else np.nan
+            row[f"{title.format(*place)}: right, %"] = percent(right) if len(own) else ""
+            row[f"{title.format(*place)}: area"] = _mean_of(of(its, choice="auc", k=1)["auc"])
+            row[f"{title.format(*place)}: purest"] = _mean_of(of(its, choice="pure")["precision"])
+    return markdown(list(rows.values()))
+
+
+def _mean_of(values: pd.Series) -> str:
+    return f"{values.mean():.2f}" if len(values) else ""
 
 
 def dictionaries() -> str:

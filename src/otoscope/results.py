@@ -390,6 +390,23 @@ TABLES: dict[str, Table] = {
             *_counts("n_groups", unit="groups"),
         )
     ),
+    "before_after": Table(
+        (
+            *_SAE,
+            *_counts("latent"),
+            *_text("switched", "clip_id", "readout", "before", "after", "measure"),
+            *_numbers("change", "change_random"),
+            *_text("sound"),
+        )
+    ),
+    "before_after_shares": Table(
+        (
+            *_SAE,
+            *_counts("latent"),
+            *_text("switched", "clip_id", "output"),
+            *_numbers("before", "after", unit="probability"),
+        )
+    ),
     "claims": Table(_text("claim", "protocol", "statement", "measured", "holds", "rule", "scope")),
     "published_comparison": Table(
         (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from otoscope.errors import OtoscopeError, SpecError
@@ -19,7 +20,8 @@ SMALL = [
     "disentanglement.alphas=[0.1]",
     "disentanglement.nulls=[]",
     "disentanglement.infomec=none",
-    "latents.describe=none",
+    "latents.describe=headline",
+    "latents.permutations=20",
     "probing.regularisation=[0.01]",
     "probing.guide=false",
     "probing.few_latents=[]",
@@ -32,6 +34,8 @@ SMALL = [
     "interventions.steer=technique=vibrato",
     "interventions.n_latents=3",
     "interventions.doses=[0, 1]",
+    "interventions.switch=2",
+    "interventions.switch_clips=2",
 ]
 MODULE = '''
 import numpy as np
@@ -95,6 +99,32 @@ def test_each_first_card_says_what_the_model_does_on_reconstructions(done):
     assert f"| kl | {own.value:.4g} |" in cards["topk-32-s0.9-seed0"]
 
 
+def test_what_is_said_before_and_after_single_latents_are_switched(done):
+    table, shares = done.table("before_after"), done.table("before_after_shares")
+    for name in ("before_after", "before_after_shares"):
+        assert tuple(done.table(name)) == TABLES[name].names, name
+    assert set(table.layer) == {1, 2}
+    assert (table.groupby("layer").latent.nunique() == 2).all()
+    assert set(table.switched) <= {"off", "on"}
+    assert (table.change > 0).all()
+    described = {
+        layer: pd.read_parquet(next((done.root / "latents").glob(f"*/layer_0{layer}/*/examples.parquet")))
+        for layer in (1, 2)
+    }
+    for row in table.itertuples():  # off where it fires, on where it is silent
+        own = described[row.layer]
+        own = own[(own.latent == row.latent) & (own.clip_id == row.clip_id)].iloc[0]
+        assert own.kind == ("top" if row.switched == "off" else "control")
+        assert (own.value > 0) == (row.switched == "off")
+    keys = ["layer", "latent", "switched", "clip_id"]
+    for key, own in shares.groupby(keys):
+        row = table.set_index(keys).loc[key]
+        assert own.set_index("output").before.idxmax() == row.before
+        assert own.set_index("output").after.idxmax() == row.after
+        assert own.before.sum() <= 1 + 1e-6
+    assert len(shares.groupby(keys)) == len(table)
+
+
 def test_nothing_is_made_again_and_the_page_tells(done, settings):
     again = run("demo", out=done.root, settings=settings)
     assert {step["status"] for step in again.stages} == {"kept"}
@@ -116,6 +146,7 @@ def test_another_package_brings_a_readout(done, settings, tmp_path, monkeypatch)
         "interventions.readout=loudness",
         "interventions.erase=null",
         "interventions.steer=null",
+        "interventions.switch=0",
     ]
     other = run("demo", out=tmp_path / "run", settings=changed, reuse=[done.root])
     table = other.table("splice")
@@ -130,6 +161,8 @@ def test_another_package_brings_a_readout(done, settings, tmp_path, monkeypatch)
         ("interventions.erase=techniqe", "no column 'techniqe'; did you mean 'technique'"),
         ("interventions.steer=technique=humming", "takes COLUMN=CLASS of the clips; got 'technique=humming'"),
         ("interventions.readout=wordz", "did you mean 'words'"),
+        ("interventions.readout=states", "people cannot be shown what 'states' says"),
+        ("latents.describe=none", "switches described latents, and latents.describe is none"),
     ],
 )
 def test_what_cannot_be_done_is_said_before_anything_is_made(settings, tmp_path, setting, message):

@@ -17,6 +17,7 @@ import soundfile
 
 from otoscope.errors import InputError
 from otoscope.experiment import needs as module
+from otoscope.experiment.latents_folder import tables_bytes
 from otoscope.experiment.needs import needs, store_sizes
 from otoscope.experiment.spec import Spec, resolve
 
@@ -32,6 +33,8 @@ CLIPS = pd.DataFrame(
         "word": list("ababababab"),
     }
 )
+TABLES = 2 * (1300 * 64 + 14 * 10 * 16)  # two layers' 64 latents, of which 16 fire in each of ten clips
+SOUND_S = 27.5
 LAYER_BYTES = 4 * 2 * 3 * (2 * 16 * 64 + 64)  # float32, two sparsities, three seeds, 64 latents
 
 
@@ -56,6 +59,8 @@ def test_all_cut_alike(tiny_encoder, tmp_path):
     assert found.disk == {
         "activations": 10 * 3 * 16 * 4,
         "autoencoders": 2 * LAYER_BYTES,
+        "latents": TABLES,
+        "explorer": TABLES + 6200 * SOUND_S,
         "a checkpoint": 4 * LAYER_BYTES,  # each layer is a bank
     }
     weights = (tiny_encoder / "model.safetensors").stat().st_size
@@ -65,6 +70,33 @@ def test_all_cut_alike(tiny_encoder, tmp_path):
         "training autoencoders": 6 * LAYER_BYTES,
     }
     assert (found.downloads, found.unknown) == ({}, [])
+
+
+def test_described_latents_by_hand(tiny_encoder, tmp_path):
+    none = needs(spec(tiny_encoder, latents={"describe": "none"}), CLIPS, out=tmp_path / "run")
+    assert "latents" not in none.disk
+    assert "explorer" not in none.disk
+    every = needs(spec(tiny_encoder, latents={"describe": "all"}), CLIPS, out=tmp_path / "run")
+    firing = 3 * 14 * 10 * (32 + 16)  # three seeds, two sparsities
+    assert every.disk["latents"] == 2 * (6 * 1300 * 64 + firing)
+    own = spec(tiny_encoder, saes={"rows": "frames", "n_latents": 64, "sparsities": [0.5], "seeds": [0]})
+    frames = needs(own, CLIPS, out=tmp_path / "run").disk["latents"]
+    steps = SOUND_S / 10 * 50 * (26 * 64 + 32 * 10)  # of frames, each latent fires in each clip
+    assert frames == pytest.approx(2 * (1300 * 64 + 14 * 10 * 64 + 0.4 * steps), abs=2)
+
+
+@pytest.mark.parametrize(
+    ("n_latents", "k", "n_clips", "frames", "n_bytes"),
+    [
+        (512, 25, 1000, 0.0, 899_449),
+        (1024, 30, 1200, 0.0, 1_768_137),
+        (512, 25, 1000, 99.4, 4_370_861),
+        (1024, 30, 351, 557.0, 7_295_435),
+    ],
+)
+def test_described_latents_as_measured(n_latents, k, n_clips, frames, n_bytes):
+    """Folders that were made of the built-in singing, FSDD and LibriSpeech: never less, at most 2.5 times as much."""
+    assert 0.95 * n_bytes <= tables_bytes(n_latents, k, n_clips, frames) <= 2.5 * n_bytes
 
 
 def test_three_ways_of_cutting_by_the_paper(tiny_encoder, tmp_path):
@@ -150,7 +182,7 @@ class Usage(NamedTuple):
 
 
 def test_a_disk_that_is_too_small(tiny_encoder, tmp_path, monkeypatch):
-    own, out = spec(tiny_encoder), tmp_path / "run"
+    own, out = spec(tiny_encoder, latents={"describe": "none"}), tmp_path / "run"
     certain = 10 * 3 * 16 * 4 + 2 * LAYER_BYTES
     monkeypatch.setattr(module.shutil, "disk_usage", lambda path: Usage(certain - 1))
     with pytest.raises(InputError, match=r"needs about 306 kB of disk .*room for 103 kB at .*--out.*float16"):

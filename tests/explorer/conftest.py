@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_latents import write_clips, write_latents
+from fake_latents import write_clips, write_effects, write_latents
 from shards import read_shard
 
 from otoscope.explorer import write_explorer
@@ -24,6 +24,7 @@ def latents_run(tmp_path_factory) -> Path:
     clips = write_clips(run / "clips")
     write_latents(run / "latents" / FRAMES, clips)
     write_latents(run / "latents" / POOLED, clips, sparsity=0.95, framewise=False)
+    write_effects(run, clips)
     return run
 
 

@@ -176,6 +176,34 @@ def test_a_label_of_markup_shows_as_text(visit):
     assert page.title().startswith("clip-03")
 
 
+def test_before_and_after_are_told_and_heard(visit):
+    page = visit()
+    page.locator(".switched a", has_text="20").click()
+    page.wait_for_selector(".page.latent[data-ready]")
+    for side in ("before", "after"):
+        page.get_by_role("button", name=re.compile(f"^Play clip clip-05, {side}$")).click()
+        until(page, "player.sound.currentTime > 0.1 && !player.sound.paused")
+        assert page.evaluate("player.sound.src").endswith(f"/audio/d0-20-off-5-{side}.mp3")
+    assert (
+        "Moved 1.0 %; of a push as large in a random direction 2.0 %." in page.locator(".effect").inner_text()
+    )
+    page.goto(page.url.partition("#")[0] + f"#/{FRAMES}/latent/0")
+    until(page, "document.querySelector('h1').textContent === 'clicks'")
+    first = page.locator(".effect").first
+    assert first.locator("del").all_inner_texts() == ["best"]
+    assert first.locator("ins").all_inner_texts() == [*MARKUP.split(), "worst"]  # words, not markup
+    assert page.locator(".effect").nth(1).locator("dd").nth(1).inner_text() == "the same"
+    assert page.locator(".effect").nth(2).locator("dd").nth(0).inner_text() == "nothing"
+    page.goto(page.url.partition("#")[0] + f"#/{FRAMES}/latent/1")
+    until(page, "document.querySelector('.says') !== null")
+    assert page.locator(".says .changed").inner_text() == MARKUP
+    bars = page.locator(".effect .bars li").first
+    assert bars.locator(".number").inner_text() == "75.0 % → 12.5 %"
+    widths = "[...document.querySelectorAll('.effect .bar')].slice(0, 2).map((bar) => bar.style.width)"
+    assert page.evaluate(widths) == ["75%", "12.5%"]
+    assert page.locator("img").count() == 0
+
+
 def test_the_policy_refuses_markup_and_requests(browser, explorer):
     page = browser.new_page()
     page.goto((explorer / "index.html").as_uri())
@@ -234,7 +262,7 @@ def test_keys_go_through_latents_in_the_tables_order(visit):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("place", ["", "/latent/0", "/latent/20", "/clip/clip-03"])
+@pytest.mark.parametrize("place", ["", "/latent/0", "/latent/1", "/latent/20", "/clip/clip-03"])
 def test_nothing_is_cut_off_on_a_phone_and_every_picture_is_drawn(visit, place, scheme):
     page = visit(f"#/{FRAMES}{place}", viewport={"width": 360, "height": 740}, color_scheme=scheme)
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
@@ -246,7 +274,7 @@ def test_nothing_is_cut_off_on_a_phone_and_every_picture_is_drawn(visit, place, 
     assert page.evaluate(blank) == 0
 
 
-@pytest.mark.parametrize("place", ["", "/latent/0", "/clip/clip-03"])
+@pytest.mark.parametrize("place", ["", "/latent/0", "/latent/1", "/latent/20", "/clip/clip-03"])
 def test_axe_finds_nothing_serious(browser, explorer, place):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")
     context = browser.new_context(bypass_csp=True)  # axe itself is a script that no page lets in

@@ -13,6 +13,7 @@ import soundfile
 from fake_latents import MARKUP
 
 from otoscope.errors import InputError
+from otoscope.experiment import RunDirectory, load_spec
 from otoscope.explorer import open_latents
 
 FRAMES = "otoscope-mini/layer_03/topk-40-s0.9-seed0"
@@ -23,6 +24,12 @@ def test_a_dictionary_is_found_by_what_it_is_of(latents_run):
     assert open_latents(latents_run, sparsity=0.95).dictionary.name.endswith("s0.95-seed0")
     with pytest.raises(InputError, match="has no dictionary of layer 9"):
         open_latents(latents_run, layer=9)
+
+
+def test_a_run_opens_its_own(latents_run):
+    run = RunDirectory(latents_run, load_spec("demo"))
+    assert run.latents("otoscope-mini", 3).dictionary.name == FRAMES
+    assert run.latents(sparsity=0.95).show(1, n=1).html == open_latents(run, sparsity=0.95).show(1, n=1).html
 
 
 def test_top_is_by_confidence_or_by_a_labels_auc(latents_run):

@@ -163,6 +163,37 @@ def write_latents(
     return folder
 
 
+def write_effects(run: Path, clips: pd.DataFrame, *, layer: int = 3, sparsity: float = 0.9) -> None:
+    """Write what was said before and after three latents were switched: words of 0, classes of 1, sounds of 20."""
+    (run / "results").mkdir(parents=True, exist_ok=True)
+    about = ["otoscope-mini", layer, f"topk-40-s{sparsity:g}", sparsity, 4, 0]
+    heard = "it was the best of times", f"it was {MARKUP} the worst of times"
+    rows = [
+        [0, "off", "clip-01", "words", *heard, "kl", 0.25, 0.125, ""],
+        [0, "off", "clip-03", "words", heard[0], heard[0], "kl", 0.0, 0.0, ""],
+        [0, "on", "clip-00", "words", "", "you", "kl", 1.5, 0.01, ""],
+        [1, "off", "clip-02", "probe", "a", MARKUP, "kl", 0.75, 0.0625, ""],
+        [20, "off", "clip-05", "sound", "", "", "moved", 0.01, 0.02, "before_after/20-off-5"],
+    ]
+    shares = [
+        [1, "off", "clip-02", "a", 0.75, 0.125],
+        [1, "off", "clip-02", MARKUP, 0.25, 0.875],
+        [0, "on", "clip-00", "no speech", 0.9, 0.4],
+    ]
+    sae = ["encoder", "layer", "sae", "sparsity", "k", "seed", "latent", "switched", "clip_id"]
+    more = ["readout", "before", "after", "measure", "change", "change_random", "sound"]
+    for name, table, columns in (
+        ("before_after", rows, [*sae, *more]),
+        ("before_after_shares", shares, [*sae, "output", "before", "after"]),
+    ):
+        found = pd.DataFrame([[*about, *row] for row in table], columns=columns)
+        found.to_csv(run / "results" / f"{name}.csv", index=False)
+    (run / "before_after").mkdir(exist_ok=True)
+    wave, _ = soundfile.read(clips.path[5])
+    for side, gain in (("before", 1.0), ("after", 0.1)):
+        soundfile.write(run / "before_after" / f"20-off-5-{side}.flac", gain * wave, RATE)
+
+
 def _examples(
     clips: pd.DataFrame, codes: np.ndarray, peaks: np.ndarray, means: np.ndarray, framewise: bool
 ) -> pd.DataFrame:

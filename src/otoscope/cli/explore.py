@@ -39,10 +39,13 @@ def explore(
 ) -> None:
     """Hear what each latent responds to: write pages that open from disk, if needed, and open them."""
     from otoscope.explorer import write_explorer
+    from otoscope.explorer.reading import left_out
 
     if serve and single_file:
         raise InputError("--serve serves the folder; give it without --single-file")
     page = write_explorer(*places, out=out, audio=audio, single_file=single_file)
+    for name in left_out(places):
+        print(f"left out: {name} has no latents.parquet any more; run 'otoscope latents' again")
     files = [page] if single_file else [file for file in page.parent.rglob("*") if file.is_file()]
     size = sum(file.stat().st_size for file in files) / 1e6
     print(f"Explorer: {page} ({size:.1f} MB in {count(len(files), 'file')})   <- open this one")

@@ -12,14 +12,20 @@ from otoscope.encoders.encoder import Encoder
 from otoscope.encoders.short_names import SETTINGS, WEIGHTS
 from otoscope.errors import ModelError
 
-Task = Literal["classes", "ctc", "words"]
+Task = Literal["classes", "ctc", "words", "sound"]
 
 _CLASSES = {
     "classes": "AutoModelForAudioClassification",
     "ctc": "AutoModelForCTC",
     "words": "WhisperForConditionalGeneration",
+    "sound": "EncodecModel",
 }
-_WEIGHTS = {"classes": ("classifier.",), "ctc": ("lm_head.",), "words": ("decoder.", "model.decoder.")}
+_WEIGHTS = {
+    "classes": ("classifier.",),
+    "ctc": ("lm_head.",),
+    "words": ("decoder.", "model.decoder."),
+    "sound": ("decoder.",),
+}
 _TEXT = ("*.json", "*.txt")  # of a tokenizer
 
 
@@ -30,8 +36,8 @@ def load_whole(encoder: Encoder, task: Task) -> Any:
     ----------
     encoder : Encoder
         Loaded from a folder or the hub, in float32.
-    task : {"classes", "ctc", "words"}
-        A head of classes, a head of letters, Whisper's decoder.
+    task : {"classes", "ctc", "words", "sound"}
+        A head of classes, a head of letters, Whisper's decoder, EnCodec's decoder.
 
     Returns
     -------
@@ -43,7 +49,8 @@ def load_whole(encoder: Encoder, task: Task) -> Any:
     ModelError
         If the checkpoint has no such head, or it cannot be loaded.
     """
-    if not any(name.startswith(_WEIGHTS[task]) for name in encoder.skipped_weights):
+    # A codec is loaded as one model, so that nothing of it was skipped.
+    if task != "sound" and not any(name.startswith(_WEIGHTS[task]) for name in encoder.skipped_weights):
         heads = sorted({name.split(".")[0] for name in encoder.skipped_weights})
         raise ModelError(
             f"{encoder.name} has no weights for '{task}' ({' or '.join(_WEIGHTS[task])}*): beside its encoder it has "

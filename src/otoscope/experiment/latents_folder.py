@@ -27,6 +27,20 @@ TABLES = (
     "judged",
 )
 
+BYTES_PER_LATENT = 1_300
+"""Evidence, examples and neighbours (measured on 512 and 1,024 latents)."""
+BYTES_PER_FIRING = 14
+"""Of the table of which latents fire in which clips, a row."""
+SHOWN_PER_LATENT, STRIPS_PER_CLIP, BYTES_PER_STEP = 26, 32, 0.4
+"""Curves of frames: clips of a latent, latents of a clip, and bytes of a frame."""
+
+
+def tables_bytes(n_latents: int, k: float, n_clips: int, frames_per_clip: float) -> int:
+    """Return about how many bytes a description takes, at most; `frames_per_clip` is 0 where rows are clips."""
+    firing = n_clips * min(n_latents, k * max(frames_per_clip, 1.0))
+    steps = frames_per_clip * (SHOWN_PER_LATENT * n_latents + STRIPS_PER_CLIP * n_clips)
+    return int(BYTES_PER_LATENT * n_latents + BYTES_PER_FIRING * firing + BYTES_PER_STEP * steps)
+
 
 def write_latents(described: Description, folder: str | Path) -> Path:
     """Write a description into `folder`, whole or not at all; one that lies there is replaced.

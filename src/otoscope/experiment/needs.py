@@ -20,6 +20,7 @@ from otoscope.activations.crops import cut, parse_crop
 from otoscope.compute import free_memory
 from otoscope.encoders.short_names import ENCODERS, SETTINGS, WEIGHTS, Hub, Mini
 from otoscope.errors import InputError, ModelError
+from otoscope.experiment.latents_folder import tables_bytes
 from otoscope.experiment.roles import store_plans
 from otoscope.experiment.spec import ROW_PER_CROP, EncoderSpec, Spec
 from otoscope.files import read_mapping
@@ -30,7 +31,8 @@ NUMBERS_PER_WEIGHT = 6
 """In training, per weight of an autoencoder: itself, its gradient, Adam's two moments, the best so far, and a copy."""
 NUMBERS_PER_WEIGHT_KEPT = 4
 """In a checkpoint: the weight, Adam's two moments, the best so far."""
-
+BYTES_PER_SHOWN_SECOND = 6_200
+"""Of a clip in the explorer: 4,500 of MP3, 1,700 of its spectrogram."""
 
 FASTEST_HZ = 75.0
 """Frames per second that are reckoned with where a model's folder does not tell: no built-in model has more."""
@@ -194,7 +196,25 @@ def _disk(spec: Spec, encoder: EncoderSpec, shape: Shape, stores: pd.DataFrame) 
     }
     if spec.on_frames:
         found["frames"] = n_bytes * _frame_numbers(spec, encoder, shape, float(stores.sound_s.sum()))
+    if spec.latents.describe != "none":
+        found |= _described(spec, encoder, shape, stores[stores.roles.str.contains("measure")].iloc[0])
     return found
+
+
+def _described(spec: Spec, encoder: EncoderSpec, shape: Shape, measured: pd.Series) -> dict[str, int]:
+    """Return the bytes of the tables of latents and of an explorer, at most: as if every clip were shown."""
+    n_clips = int(measured.crops)
+    frames = float(measured.sound_s) / n_clips * shape.frame_rate_hz if spec.on_frames else 0.0
+    wanted = spec.disentanglement.null_sparsity
+    sizes = []
+    for section in spec.saes:
+        of_all = spec.latents.describe == "all"
+        nearest = min(section.sparsities, key=lambda s: abs(s - wanted), default=wanted)
+        for sparsity in section.sparsities if of_all else [nearest]:
+            seeds, k = len(section.seeds) if of_all else 1, section.n_latents * (1 - sparsity)
+            sizes.append(seeds * tables_bytes(section.n_latents, k, n_clips, frames))
+    tables = len(encoder.layers) * (sum(sizes) if spec.latents.describe == "all" else max(sizes))
+    return {"latents": tables, "explorer": tables + int(BYTES_PER_SHOWN_SECOND * measured.sound_s)}
 
 
 def _frame_numbers(spec: Spec, encoder: EncoderSpec, shape: Shape, sound_s: float) -> int:

@@ -399,6 +399,17 @@ class RunDirectory:
         """Read ``results/<name>.csv``, each column as `otoscope.results.TABLES` says what it holds."""
         return results.read_table(self.root / "results" / f"{name}.csv")
 
+    def latents(self, encoder: str | None = None, layer: int | str | None = None, **which: Any) -> Any:
+        """Open a dictionary's latents to look up and to hear, as `otoscope.open_latents` does.
+
+        Examples
+        --------
+        >>> run.latents("hubert-base", 3).show(812)  # doctest: +SKIP
+        """
+        import otoscope  # the face alone knows the floors above this one
+
+        return otoscope.open_latents(self, encoder, layer, **which)
+
     def write_frame(self, name: str, table: pd.DataFrame) -> None:
         """Write ``<name>.parquet`` at the top of the run, whole or not at all."""
         path, content = self.root / f"{name}.parquet", parquet_bytes(table)

@@ -16,6 +16,7 @@ from otoscope.experiment.records import digest
 from otoscope.experiment.run_directory import RunDirectory
 from otoscope.experiment.spec import Spec, load_spec
 from otoscope.experiment.stages import (
+    before_after,
     claims,
     data,
     disentanglement,
@@ -145,6 +146,7 @@ def _run(directory: RunDirectory) -> None:
     attempt(disentanglement.disentanglement, views, trained, null_saes, factors)
     attempt(moments.frame_disentanglement, clips, views, trained, null_saes)
     attempt(interventions.interventions, clips, views, trained)
+    attempt(before_after.before_after, clips, views, trained)
     attempt(claims.claims, clips)
     told = attempt(summary.summary, clips, views, best, studied)
     if told is not None and not directory.waits:

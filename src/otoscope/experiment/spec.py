@@ -283,6 +283,11 @@ class InterventionsSpec(_Section):
     """How many latents are pushed."""
     doses: list[float] = [0.0, 0.5, 1.0, 2.0, 4.0]
     """Of the difference between the class and the rest."""
+    switch: int = pydantic.Field(default=0, ge=0)
+    """How many latents of each described dictionary, the best named first, are switched off in clips in which they
+    fire, and on in clips in which they do not: the explorer shows what the model says before and after."""
+    switch_clips: int = pydantic.Field(default=3, ge=1)
+    """In how many clips each."""
 
 
 class Spec(_Section):

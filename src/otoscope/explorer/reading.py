@@ -28,6 +28,7 @@ NEEDED = {
     "judged": "latent n_hits n_false n_holding n_rows n_groups",
 }
 """The columns that are read of each table."""
+_TABLE = "latents.parquet"
 
 
 @dataclass(frozen=True)
@@ -84,19 +85,42 @@ def find_dictionaries(places: Sequence[Path]) -> list[Dictionary]:
     """
     found: dict[Path, Dictionary] = {}
     for place in places:
-        top = place / "latents" if (place / "latents").is_dir() else place
-        marks = sorted(top.rglob("about.json")) if top.is_dir() else []
-        marks = [mark for mark in marks if (mark.parent / "latents.parquet").is_file()]
-        if not marks:
+        folders = [folder for folder in _folders(place) if (folder / _TABLE).is_file()]
+        if not folders:
+            lost = "".join(f"; there was '{name}', whose {_TABLE} is gone" for name in left_out([place]))
             raise InputError(
-                f"'{place}' holds no latents tables; make them with 'otoscope latents SAE STORE', or give the folder "
-                "of a run that has a folder 'latents'"
+                f"'{place}' holds no latents tables{lost}; make them with 'otoscope latents SAE STORE', or give the "
+                "folder of a run that has a folder 'latents'"
             )
-        for mark in marks:
-            folder = mark.parent
-            name = folder.relative_to(top).as_posix() if folder != top else folder.resolve().name
-            found[folder.resolve()] = Dictionary(folder, name, read_mapping(mark))
+        for folder in folders:
+            own = Dictionary(folder, _name(place, folder), read_mapping(folder / "about.json"))
+            found[folder.resolve()] = own
     return _told_apart(sorted(found.values(), key=_order))
+
+
+def left_out(places: Sequence[Path]) -> list[str]:
+    """Return the names of dictionaries that cannot be shown, since their ``latents.parquet`` is gone."""
+    return [
+        _name(place, folder)
+        for place in places
+        for folder in _folders(place)
+        if not (folder / _TABLE).is_file()
+    ]
+
+
+def _folders(place: Path) -> list[Path]:
+    """Return the folders below a run or a folder of latents tables that say that they are of a dictionary."""
+    top = _top(place)
+    return [mark.parent for mark in sorted(top.rglob("about.json"))] if top.is_dir() else []
+
+
+def _top(place: Path) -> Path:
+    return place / "latents" if (place / "latents").is_dir() else place
+
+
+def _name(place: Path, folder: Path) -> str:
+    top = _top(place)
+    return folder.relative_to(top).as_posix() if folder != top else folder.resolve().name
 
 
 def _order(dictionary: Dictionary) -> tuple:

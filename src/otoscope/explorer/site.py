@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 from otoscope.clips import channels
 from otoscope.errors import AudioError, InputError
 from otoscope.explorer import tables
+from otoscope.explorer.effects import effects_of, write_effect_sounds
 from otoscope.explorer.measures import measures_of
-from otoscope.explorer.reading import Dictionary, find_dictionaries
+from otoscope.explorer.reading import Dictionary, find_dictionaries, left_out
 from otoscope.explorer.shards import figures, write_shard
 from otoscope.explorer.single import as_single_file
 from otoscope.explorer.sounds import N_BANDS, Sound, listen
@@ -68,14 +69,16 @@ def write_explorer(
     first = Path(run) if isinstance(run, str | Path) else run.root
     places = [first, *map(Path, more)]
     out = first / "explorer" if out is None else Path(out)
-    dictionaries = find_dictionaries(places)
-    made_of = _fingerprint(dictionaries, audio, first)
+    dictionaries, lost = find_dictionaries(places), left_out(places)
+    made_of = _fingerprint(dictionaries, lost, audio, first)
     if _recorded(out) != made_of:
-        _replace(out, dictionaries, first, audio, made_of)
+        _replace(out, dictionaries, lost, first, audio, made_of)
     return as_single_file(out) if single_file else out / "index.html"
 
 
-def _replace(out: Path, dictionaries: list[Dictionary], first: Path, audio: bool, made_of: str) -> None:
+def _replace(
+    out: Path, dictionaries: list[Dictionary], lost: list[str], first: Path, audio: bool, made_of: str
+) -> None:
     """Write the folder beside its place, then put it there; what is no explorer is never replaced."""
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / _RECORD).is_file())):
         raise InputError(
@@ -83,14 +86,21 @@ def _replace(out: Path, dictionaries: list[Dictionary], first: Path, audio: bool
         )
     clear_drafts(out)
     with whole_folder(out) as draft:
-        _write(draft, dictionaries, first if (first / "results").is_dir() else None, audio, home=out)
+        run = first if (first / "results").is_dir() else None
+        _write(draft, dictionaries, lost, run, audio, home=out)
         (draft / _RECORD).write_text(json.dumps({"made_of": made_of}), encoding="utf-8")
         if out.exists():
             shutil.rmtree(out)
 
 
 def _write(
-    folder: Path, dictionaries: list[Dictionary], run: Path | None, audio: bool, *, home: Path
+    folder: Path,
+    dictionaries: list[Dictionary],
+    lost: list[str],
+    run: Path | None,
+    audio: bool,
+    *,
+    home: Path,
 ) -> None:
     data = folder / "data"
     for file in resources.files("otoscope.explorer").joinpath("page").iterdir():
@@ -106,15 +116,18 @@ def _write(
         table = tables.overview_table(dictionary)
         write_shard(data, f"{own}/table", table)
         curves = tables.curves_of(dictionary, numbers)
+        effects = effects_of(run, dictionary, numbers, own)
+        long = write_effect_sounds(folder, effects.sounds, audio)
         for kind, shards in (
-            ("latents", tables.latent_shards(dictionary, numbers, curves)),
+            ("latents", tables.latent_shards(dictionary, numbers, curves, effects.of)),
             ("clips", tables.clip_shards(dictionary, numbers, curves)),
         ):
             for at, shard in enumerate(shards):
                 write_shard(data, f"{own}/{kind}-{at}", shard)
-        rows.append(_dictionary(own, dictionary, table, measures_of(run, dictionary)))
+        more = {"switched": sorted(effects.of), "sounds_s": long}
+        rows.append(_dictionary(own, dictionary, table, measures_of(run, dictionary) | more))
     unread = sum(sound is None for sound in sounds)
-    write_shard(data, "run", _run(run, rows, len(clips), audio, unread, home))
+    write_shard(data, "run", _run(run, rows, len(clips), audio, unread, home) | {"left_out": lost})
 
 
 def _write_sounds(folder: Path, clips: pd.DataFrame, audio: bool) -> list[Sound | None]:
@@ -194,12 +207,12 @@ def _run(
     }
 
 
-def _fingerprint(dictionaries: list[Dictionary], audio: bool, first: Path) -> str:
+def _fingerprint(dictionaries: list[Dictionary], lost: list[str], audio: bool, first: Path) -> str:
     """Return a digest that changes with the tables, the pages or what is asked for."""
     from otoscope import __version__
 
     page = resources.files("otoscope.explorer").joinpath("page")
-    digest = hashlib.sha256(f"{__version__} {audio}".encode())
+    digest = hashlib.sha256(f"{__version__} {audio} {lost}".encode())
     for file in sorted(page.iterdir(), key=lambda file: file.name):
         digest.update(file.read_bytes())
     for dictionary in dictionaries:

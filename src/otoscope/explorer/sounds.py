@@ -42,9 +42,9 @@ class Sound:
 
 
 def listen(
-    path: str, start_s: float, stop_s: float, *, channel: int | None = None, audio: bool = True
+    path: str, start_s: float, stop_s: float | None, *, channel: int | None = None, audio: bool = True
 ) -> Sound:
-    """Decode a clip.
+    """Decode a clip, up to its file's end where `stop_s` is None.
 
     Raises
     ------

@@ -103,7 +103,10 @@ def curves_of(dictionary: Dictionary, numbers: Mapping[str, int]) -> Curves:
 
 
 def latent_shards(
-    dictionary: Dictionary, numbers: Mapping[str, int], curves: Curves
+    dictionary: Dictionary,
+    numbers: Mapping[str, int],
+    curves: Curves,
+    effects: Mapping[int, list[dict[str, Any]]],
 ) -> Iterator[dict[str, Any]]:
     """Yield what the pages of each ``LATENTS_A_SHARD`` latents show, by latent."""
     latents = dictionary.table("latents").sort_values("latent", kind="stable")
@@ -129,6 +132,7 @@ def latent_shards(
             "caveat": _text(row.caveat),
             "judged": counts.get(latent),
             **{name: rows.get(latent, []) for name, rows in parts.items()},
+            "effects": effects.get(latent, []),
             "examples": [
                 {
                     "kind": kind,

@@ -12,6 +12,7 @@ from .edits import (
     ablate,
     add,
     along,
+    as_far,
     at,
     chain,
     clamp,
@@ -26,10 +27,12 @@ from .edits import (
 )
 from .erasure import Eraser, leace, mean_projection, random_projection
 from .probed import Probed, fit_probe
-from .readouts import READOUTS, Classes, Letters, Readout, States
+from .readouts import READOUTS, Classes, Letters, Readout, States, Told
 from .respond import answers, check_sae, editing, mean_state, sae_columns, scores
+from .sound import Sound
 from .splicing import splice
 from .steering import pushes, steer
+from .switching import Switched, switch
 from .whisper import Transcript, Words
 from .words import letter_error_rate, word_error_rate
 
@@ -41,13 +44,17 @@ __all__ = [
     "Probed",
     "READOUTS",
     "Readout",
+    "Sound",
     "States",
+    "Switched",
+    "Told",
     "Transcript",
     "Words",
     "ablate",
     "add",
     "along",
     "answers",
+    "as_far",
     "at",
     "chain",
     "check_sae",
@@ -77,6 +84,7 @@ __all__ = [
     "splice",
     "steer",
     "swap",
+    "switch",
     "through",
     "without",
     "word_error_rate",

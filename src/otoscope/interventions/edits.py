@@ -124,6 +124,19 @@ def without(directions: np.ndarray | Tensor, *, mean: np.ndarray | Tensor | floa
     return edit
 
 
+def as_far(edit: Edit, *, seed: int) -> Edit:
+    """Move every state as far as `edit` would, but along one direction drawn at random: what any such push does."""
+
+    def moved(state: Tensor) -> Tensor:
+        new = edit(state)
+        if new is state:
+            return state
+        drawn = torch.randn(state.shape[-1], generator=torch.Generator().manual_seed(seed)).to(state)
+        return state + (new - state).norm(dim=-1, keepdim=True) * (drawn / drawn.norm())
+
+    return moved
+
+
 def at(tokens: np.ndarray | Tensor, edit: Edit) -> Edit:
     """Make an edit of the tokens where `tokens` [tokens] is True: it is given these alone; all others stay."""
     mask = torch.as_tensor(np.asarray(tokens), dtype=torch.bool)

@@ -10,7 +10,7 @@ import pandas as pd
 from torch import Tensor
 
 from otoscope.errors import InputError
-from otoscope.interventions.readouts import Logits, log_softmax
+from otoscope.interventions.readouts import Logits, Told, log_softmax
 from otoscope.interventions.respond import answers
 
 if TYPE_CHECKING:
@@ -75,6 +75,14 @@ class Probed:
             "changed": float(plain.says != edited.says),
         }
         return measures if truth is None else {**measures, "error": float(edited.says != truth)}
+
+    def tell(self, answer: Logits) -> Told:
+        """Return the first class and the probability of each; of numbers, these."""
+        if not self._names:
+            return Told(", ".join(f"{value:.4g}" for value in answer.values))
+        return Told(
+            answer.says, dict(zip(self._names, np.exp(log_softmax(answer.values)).tolist(), strict=True))
+        )
 
 
 def fit_probe(

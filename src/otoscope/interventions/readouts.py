@@ -6,9 +6,9 @@ packages add theirs through the entry point group ``otoscope.readouts``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -31,12 +31,14 @@ READOUTS.add(
 )
 READOUTS.add("words", "otoscope.interventions.whisper:Words", "Whisper's transcript, greedy")
 READOUTS.add("states", "otoscope.interventions.readouts:States", "the states of the last layer")
+READOUTS.add("sound", "otoscope.interventions.sound:Sound", "EnCodec's decoder: the sound that comes out")
 
 
 class Readout(Protocol):
     """What a readout must have.
 
-    An answer is whatever it says of one clip; only the readout itself looks inside.
+    An answer is whatever it says of one clip; only the readout itself looks inside. One whose answers people are to
+    read, side by side with those of an edited model, also has ``tell(answer) -> Told``.
     """
 
     name: str
@@ -55,6 +57,17 @@ class Readout(Protocol):
 
         Measures are 0 or at their lowest where nothing changed, save those that the truth decides.
         """
+
+
+class Told(NamedTuple):
+    """An answer as a person is shown it."""
+
+    says: str = ""
+    """A transcript, a class, a number; empty where the answer is a sound."""
+    shares: Mapping[str, float] = {}
+    """Probabilities by what they are of."""
+    sound: np.ndarray | None = None
+    """[samples], at the encoder's rate."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +118,11 @@ class Classes:
         measures = {"loss": loss, "kl": kl, "changed": float(plain.says != edited.says)}
         return measures if truth is None else {**measures, "error": float(edited.says != truth)}
 
+    def tell(self, answer: Logits) -> Told:
+        """Return the first class and the probability of each."""
+        logs = _both_sides(answer.values)[0] if self._independent else log_softmax(answer.values)
+        return Told(answer.says, dict(zip(self._names, np.exp(logs).tolist(), strict=True)))
+
 
 class Letters:
     """A CTC head: greedy text.
@@ -151,6 +169,10 @@ class Letters:
             measures["word_error"] = word_error_rate(truth, edited.says)
             measures["letter_error"] = letter_error_rate(truth, edited.says)
         return measures
+
+    def tell(self, answer: Logits) -> Told:
+        """Return the text."""
+        return Told(answer.says)
 
 
 class States:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from otoscope.errors import ModelError
+from otoscope.interventions.readouts import Told
 from otoscope.interventions.words import word_error_rate
 
 if TYPE_CHECKING:
@@ -122,6 +123,10 @@ class Words:
         if plain.language:
             measures["changed_language"] = float(plain.language != edited.language)
         return measures if truth is None else {**measures, "word_error": word_error_rate(truth, edited.text)}
+
+    def tell(self, answer: Transcript) -> Told:
+        """Return the text, and the probability of no speech where the model has one."""
+        return Told(answer.text, {} if np.isnan(answer.no_speech) else {"no speech": float(answer.no_speech)})
 
     def _hear(self, state: Tensor, plain: Transcript | None) -> Transcript:
         """Decode one clip from the encoder's output [1, tokens, width]."""

@@ -35,8 +35,14 @@ def check(run: RunDirectory, clips: pd.DataFrame) -> None:
                 f"interventions: the clips have no column '{name}'{nearest(name, list(clips))} "
                 f"(columns: {', '.join(clips)})"
             )
-    if (settings.splice or settings.steer) and settings.readout != "probe":
-        READOUTS.get(settings.readout)
+    if (settings.splice or settings.steer or settings.switch) and settings.readout != "probe":
+        readout = READOUTS.get(settings.readout)
+        if settings.switch and not hasattr(readout, "tell"):
+            raise SpecError(f"interventions.switch: people cannot be shown what '{settings.readout}' says")
+    if settings.switch and run.spec.latents.describe == "none":
+        raise SpecError(
+            "interventions.switch switches described latents, and latents.describe is none: make it headline"
+        )
     if settings.steer:
         column, _, wanted = settings.steer.partition("=")
         known = clips[column].astype(str).unique() if column in clips else []
@@ -53,7 +59,7 @@ def interventions(run: RunDirectory, clips: pd.DataFrame, views: dict[str, Views
     before = ["clips", "reconstruction"]
     before += [name for encoder in views for name in (f"saes-{encoder}", *_view_names(encoder))]
     asked = [
-        settings.model_dump(),
+        settings.model_dump(exclude={"switch", "switch_clips"}),
         run.spec.disentanglement.null_sparsity,
         run.spec.dataset.label,
         run.spec.seed,
@@ -100,7 +106,7 @@ def _splice(
     """Replace each studied layer by what each architecture, first seed, makes of it."""
     from otoscope.interventions import answers, splice
 
-    encoder, readout, heard = _asked(run, clips, name, views)
+    encoder, readout, heard = encoder_and_readout(run, clips, name, views)
     waveforms, truth = waveforms_of(heard, encoder), _truth(run, heard)
     plain = answers(encoder, waveforms, readout)
     found = []
@@ -162,7 +168,7 @@ def _steer(
 
     settings = run.spec.interventions
     column, _, wanted = str(settings.steer).partition("=")
-    encoder, readout, heard = _asked(run, clips, name, views)
+    encoder, readout, heard = encoder_and_readout(run, clips, name, views)
     waveforms, truth = waveforms_of(heard, encoder), _truth(run, heard)
     plain = answers(encoder, waveforms, readout)
     train = views[name].train
@@ -198,7 +204,7 @@ def _headline(run: RunDirectory, encoder: str, layer: int, folders: list) -> lis
     return nearest_dictionaries(load(run, encoder, layer, folders), run.spec.disentanglement.null_sparsity)
 
 
-def _asked(
+def encoder_and_readout(
     run: RunDirectory, clips: pd.DataFrame, name: str, views: dict[str, Views]
 ) -> tuple[Encoder, Readout, pd.DataFrame]:
     """Return the encoder, a readout that is ready, and the test clips it is asked about."""

@@ -61,7 +61,7 @@ def _described(
     label = run.spec.dataset.label if kind_of_label(run, clips) == "class" else None
 
     def make(layer: int, number: int) -> dict[str, Any]:
-        own, others = _chosen(run, load(run, encoder, layer, layers[layer]))[number]
+        own, others = chosen(run, load(run, encoder, layer, layers[layer]))[number]
         found = describe_latents(
             own.sae,
             store,
@@ -82,13 +82,13 @@ def _described(
     names = {
         f"{array_name(layer)}.{own.name}": (layer, number)
         for layer, folders in layers.items()
-        for number, (own, _) in enumerate(_chosen(run, load(run, encoder, layer, folders)))
+        for number, (own, _) in enumerate(chosen(run, load(run, encoder, layer, folders)))
     }
     read = run.units([Unit(name, partial(make, *place)) for name, place in names.items()], show=False)
     return [folder for name in names for folder in read(name)[FOLDERS]]
 
 
-def _chosen(run: RunDirectory, dictionaries: list[Dictionary]) -> list[tuple[Dictionary, list[Dictionary]]]:
+def chosen(run: RunDirectory, dictionaries: list[Dictionary]) -> list[tuple[Dictionary, list[Dictionary]]]:
     """Return the dictionaries to describe, each with those of its architecture that have other seeds."""
     if run.spec.latents.describe == "headline":
         first, *others = nearest(dictionaries, run.spec.disentanglement.null_sparsity)

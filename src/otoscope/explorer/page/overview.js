@@ -27,6 +27,8 @@ async function overviewPage(row, asked) {
       h("h1", { tabindex: "-1" }, run.name),
       h("p", { class: "lede" }, overviewSentence()),
       run.dictionaries.length === 1 ? h("dl", { class: "facts" }, ...measures().map(([title, hint, value]) => h("div", { title: hint }, h("dt", {}, title), h("dd", {}, h("b", {}, value(row)))))) : null,
+      switchedLatents(row),
+      run.left_out.length ? h("p", { class: "caveat" }, h("b", {}, "Left out: "), `${run.left_out.join(", ")} (latents.parquet is gone from there; run 'otoscope latents' again).`) : null,
       served ? h("p", {}, h("a", { href: `${address(row)}/own` }, "Try a sound of your own")) : null,
       run.report ? h("p", {}, h("a", { href: run.report }, "The report of this run")) : null),
     run.dictionaries.length > 1 ? dictionaries(row) : null,
@@ -39,6 +41,13 @@ async function overviewPage(row, asked) {
 function overviewSentence() {
   const none = run.dictionaries.every((/** @type {any} */ each) => each.n_clear === 0);
   return toHear() + (none ? " No name of a latent holds: with few speakers (or other groups) or few clips, chance does as well. Listen, and take what you find for a hint." : "");
+}
+
+/** @param {any} row of run.dictionaries */
+function switchedLatents(row) {
+  if (!row.switched.length) return null;
+  const links = row.switched.slice(0, 20).flatMap((/** @type {number} */ latent) => [" ", h("a", { class: "number", href: address(row, "latent", latent) }, String(latent))]);
+  return h("p", { class: "switched" }, "What the model says before and after they are switched off or on, of latents", ...links, row.switched.length > 20 ? " and others." : ".");
 }
 
 function toHear() {

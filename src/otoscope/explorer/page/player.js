@@ -3,7 +3,7 @@
 
 /**
  * @typedef {Object} Playable
- * @property {number} clip its number
+ * @property {number|string} clip its number; of another sound its name
  * @property {string} title
  * @property {number} duration_s
  * @property {number|null} peak_s
@@ -132,7 +132,7 @@ player.sound.addEventListener("ended", () => {
   else player.pause();
 });
 
-/** @param {number} clip its number */
+/** @param {number|string} clip its number; of another sound its name */
 function soundUrl(clip) {
   const inside = arrived.get(`audio/${clip}`); // where all is one file
   return inside ? `data:audio/mpeg;base64,${inside}` : `audio/${clip}.mp3`;
