@@ -176,16 +176,17 @@ def codes_dense_nulls(
     codes = over_seeds(trained_codes(rows), value, by=("encoder", "layer", "sparsity"))
     curves = curves_of(codes)
     levels = null_levels(rows, value, label)
-    nulls_at = _nulls(axes, codes["sparsity"], levels) if levels else None
+    sparsities = trained_codes(rows)["sparsity"]
+    nulls_at = _nulls(axes, sparsities, levels) if levels else None
     dense = rows[rows["representation"] == DENSE].groupby(["encoder", "layer"], sort=False)[value].mean()
-    column = dense_levels(axes, codes["sparsity"], dense.to_dict(), styles, apart=published is not None)
+    column = dense_levels(axes, sparsities, dense.dropna().to_dict(), styles, apart=published is not None)
     if published is not None:
         published_curves(axes, published, value, styles, column)
     for place, curve in curves.items():
         draw_curve(axes, curve, styles[place])
-    sparsity_axis(axes, codes["sparsity"], dense_at=column, nulls_at=nulls_at)
+    sparsity_axis(axes, sparsities, dense_at=column, nulls_at=nulls_at)
     if direct(styles):
-        ends = ends_of(curves, styles) + ([] if column is not None else dense_label(list(dense)))
+        ends = ends_of(curves, styles) + ([] if column is not None else dense_label(list(dense.dropna())))
         label_ends(axes, ends)
 
 

@@ -198,6 +198,7 @@ def _representations(run: Run) -> Table | None:
         ("representation", lambda r: representation_name(str(r.representation), r.sparsity)),
         (f"mean {r2_kind(run)} R²", lambda r: ranged(r.r2, r.r2_low, r.r2_high)),
         ("R²: label alone; beyond it", _label),
+        ("factors", lambda r: whole(r.n_factors)),
         (
             "effective dimensions",
             lambda r: ranged(r.effective_dims, r.effective_dims_low, r.effective_dims_high, 1),
@@ -211,7 +212,6 @@ def _representations(run: Run) -> Table | None:
             lambda r: ranged(r.completeness, r.completeness_low, r.completeness_high),
         ),
         *where(unequal, ("completeness, as published", lambda r: wording.number(r.completeness_unequal))),
-        ("factors", lambda r: whole(r.n_factors)),
     ]
     if published:
         note = "Means over the best-predicted factors of each representation, at most ten; brackets: range over seeds. "
@@ -221,7 +221,7 @@ def _representations(run: Run) -> Table | None:
         note += (
             "codes together predict best; dimensions and completeness: over those of them (factors) that the "
         )
-        note += "representation predicts at all. Brackets: range over seeds. "
+        note += "representation predicts at all; none (n/a) over fewer than three. Brackets: range over seeds. "
     note += (LABEL_NOTE_PAPER if published else LABEL_NOTE) + seeds_note(both["seeds"])
     if unequal:
         note += (
