@@ -21,7 +21,7 @@ SCHEMA = 4
 """Version of the tables below; stands in ``run.json`` and in the record of every stage."""
 
 FEWEST_GROUPS = 4
-"""Test groups from which on a t interval over them is shown and claims lean on it: with so many its coverage was measured."""
+"""Test groups from which on a t interval over them is shown and claimed by: from there on coverage was measured."""
 
 Kind = Literal["text", "layer", "number", "count", "flag"]
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from otoscope.report.numbers.means import rows_of
 from otoscope.report.run import Run, metric_of
 from otoscope.results import FEWEST_GROUPS
 from otoscope.tables import read_parquet
@@ -56,6 +57,26 @@ def group_scores(run: Run, encoder: str, layer: int | str) -> list[GroupScore]:
         p = max((_p(run, rows) for _, rows in own.groupby("seed")), default=float("nan"))
         found.append(GroupScore(str(name), own["clip_id"].nunique(), float(own["right"].mean()), p))
     return found
+
+
+def scores_by_group(run: Run) -> pd.DataFrame | None:
+    """Return ``encoder, layer, group, n_clips, score`` of the layers' probes; None where groups are many or unknown."""
+    table = run.table("layer_probing")
+    if table is None:
+        return None
+    rows = [
+        {
+            "encoder": row.encoder,
+            "layer": row.layer,
+            "group": own.name,
+            "n_clips": own.n_clips,
+            "score": own.score,
+        }
+        for row in rows_of(table[["encoder", "layer"]].drop_duplicates())
+        for own in group_scores(run, row.encoder, row.layer)
+    ]
+    found = pd.DataFrame(rows)
+    return found if len(found) and found["group"].nunique() <= NAMED else None
 
 
 def few_groups(run: Run) -> int | None:

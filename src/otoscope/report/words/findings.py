@@ -9,7 +9,7 @@ import pandas as pd
 from otoscope import wording
 from otoscope.report.numbers.details import latents_needed
 from otoscope.report.numbers.dictionaries import collapse, pca_errors
-from otoscope.report.numbers.groups import few_groups, folds_command
+from otoscope.report.numbers.groups import few_groups
 from otoscope.report.numbers.headlines import (
     Best,
     best_layers,
@@ -21,7 +21,7 @@ from otoscope.report.numbers.means import curves_of, over_seeds
 from otoscope.report.run import Run, metric_of, picked_on_test
 from otoscope.report.words.factor_findings import factor_findings
 from otoscope.report.words.finding import Finding, not_tested, place_of
-from otoscope.report.words.groups import gain_by_group, named_groups, too_few
+from otoscope.report.words.groups import gain_by_group, named_groups, too_few, what_would_tell
 from otoscope.report.words.intervention_findings import intervention_findings
 from otoscope.results import DENSE, HEADLINE_SPARSITY, METRIC_LABELS, at_nearest_sparsity, trained_codes
 
@@ -65,7 +65,8 @@ def _best_layer(run: Run) -> Finding | None:
     if len(bests) > 1:
         others = [f"{b.encoder} {wording.score(b.score, metric)} (layer {b.layer})" for b in bests[1:]]
         text += f" The best layers of the others: {wording.listing(others)}."
-    return Finding("Best layer", text, folds_command(run) if few_groups(run) else "")
+    more, command = what_would_tell(run)
+    return Finding("Best layer", text + more, command)
 
 
 def _against_chance(run: Run, best: Best) -> str:
@@ -147,7 +148,9 @@ def _codes(run: Run) -> Finding | None:
             text += " The interval" if len(usual) == 1 else f" In none of these {cases} does the interval"
             text += f" of the difference {'includes' if len(usual) == 1 else 'exclude'} 0."
     elif few_groups(run):
-        text += f" {wording.sentence_case(too_few(run))} for an interval: no loss is shown, and none ruled out."
+        text += (
+            f" {wording.sentence_case(too_few(run))} for an interval: no loss is shown, and none ruled out."
+        )
     if n_collapsed:
         text += f" {wording.sentence_case(wording.count(n_collapsed, 'dictionary', 'dictionaries'))} that collapsed "
         text += f"{'is' if n_collapsed == 1 else 'are'} left out."

@@ -26,12 +26,16 @@ def named_groups(run: Run, encoder: str, layer: int | str) -> str:
     """Name the test groups of a layer's probe with their scores; of few, say in how many it is above chance."""
     scores = group_scores(run, encoder, layer)
     text = f" By group: {each_group(scores)}." if 1 < len(scores) <= NAMED else ""
-    n = few_groups(run)
-    if not n:
-        return text
-    text += _above(run, scores)
-    text += f" {wording.sentence_case(too_few(run))} for an interval, or for a claim about new ones"
-    return f"{text}; to score every {group_noun(run)} in its turn:" if folds_command(run) else f"{text}."
+    return text + _above(run, scores) if few_groups(run) else text
+
+
+def what_would_tell(run: Run) -> tuple[str, str]:
+    """Return a last sentence on a test of too few groups, and the command that scores every group; empty otherwise."""
+    if not few_groups(run):
+        return "", ""
+    command = folds_command(run)
+    text = f" {wording.sentence_case(too_few(run))} for an interval, or for a claim about new ones"
+    return (f"{text}. To score every {group_noun(run)} in its turn:" if command else f"{text}."), command
 
 
 def each_group(scores: list[GroupScore]) -> str:
@@ -71,10 +75,12 @@ def _above(run: Run, scores: list[GroupScore]) -> str:
         n = len(scores)
         whom = f"the one test {group_noun(run)}" if n == 1 else f"each of the {n} test {_plural(run)}"
         largest = max(own.p for own in scores)
-        p = "p < 0.001" if largest < 0.001 else f"p ≤ {wording.number(largest, 3)}"
+        p = "p\u00a0<\u00a00.001" if largest < 0.001 else f"p\u00a0≤\u00a0{wording.number(largest, 3)}"
         return f" That is above chance for {whom} ({how}: {p})."
     if above:
-        return f" That is above chance for {wording.listing(above)}, and not shown to be for the others ({how})."
+        return (
+            f" That is above chance for {wording.listing(above)}, and not shown to be for the others ({how})."
+        )
     return f" That is not shown to be above chance for any of them ({how})."
 
 

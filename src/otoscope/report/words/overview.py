@@ -15,6 +15,10 @@ from otoscope.report.run import Run, in_sample, metric_of, r2_kind
 from otoscope.report.words.groups import short_groups
 from otoscope.results import NULL_LABELS, NULLS, layer_order, trained_codes
 
+PAPER = (
+    "The paper: Mariotte, Lebourdais, Almudévar, Tahon, Ortega and Dugué, “Sparse Autoencoders Make Audio Foundation "
+    "Models More Explainable” (2025)."
+)
 LISTED = 12
 """Groups of a side of the split at most that are named."""
 _SIDES = (("n_train", "for training"), ("n_valid", "for validation"), ("n_test", "for the test"))
@@ -94,7 +98,9 @@ def verdicts(run: Run) -> list[Verdict]:
 
 
 def _beside_pca(health: LayerHealth) -> str:
-    more = "more than" if health.fvu > health.pca_fvu else "less than" if health.fvu < health.pca_fvu else "as"
+    more = (
+        "more than" if health.fvu > health.pca_fvu else "less than" if health.fvu < health.pca_fvu else "as"
+    )
     return f"{more} PCA with as many components: {wording.percent(health.pca_fvu)}"
 
 
@@ -105,14 +111,16 @@ def _not_said(run: Run, health: LayerHealth) -> str:
     table = representations(run, health.encoder, health.layer)
     codes = trained_codes(table)["r2"].mean()
     better = [
-        f"{NULL_LABELS[row.representation]} {wording.number(row.r2)}"
+        f"{wording.with_article(NULL_LABELS[row.representation])} ({wording.number(row.r2)})"
         for row in rows_of(table)
         if row.representation in NULLS and row.representation != "label" and row.r2 >= codes
     ]
     text = " Healthy says no more than that its latents live and differ"
     if not better:
         return f"{text}."
-    return f"{text}: factors are told no better (R² {wording.number(codes)}) than by {wording.listing(better)}."
+    return (
+        f"{text}: factors are told no better (R² {wording.number(codes)}) than by {wording.listing(better)}."
+    )
 
 
 def tiles(run: Run) -> list[list[str]]:
@@ -165,7 +173,11 @@ def _dims_tile(row: Any) -> tuple[str, str, str]:
     """The mean of effective dimensions, or, of too few factors for one, how many are held."""
     held, asked = row["n_factors"], row["n_asked"]
     if held < FEWEST_FACTORS:
-        return f"{held:.0f} of {asked:.0f}", "factors held by the codes", "too few for a mean of their dimensions"
+        return (
+            f"{held:.0f} of {asked:.0f}",
+            "factors held by the codes",
+            "too few for a mean of their dimensions",
+        )
     dense = wording.number(row["dense_effective_dims"], 1)
     remark = f"same codes; dense {dense}" if row["dense_n_factors"] >= FEWEST_FACTORS else "same codes"
     return wording.number(row["effective_dims"], 1), "effective dimensions a factor", remark
