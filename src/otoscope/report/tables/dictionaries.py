@@ -52,9 +52,9 @@ def _health(run: Run) -> Table | None:
         f"Alive: active in at least one of {wording.count(trained, 'training row')}; silent: active in none of "
         f"{wording.count(held_out, 'held-out row')}, which alone does not make a latent dead. On in over half of the "
         "training rows: such a latent says nearly the same about every clip. What is said of codes of a collapsed "
-        "dictionary is not a statement about sparse codes. Healthy: neither collapsed nor worn; it says nothing of what "
-        "latents hold. Converged: how much the validation error still fell over the last tenth of training, in brackets, "
-        "is little; its best may be the last epoch all the same."
+        "dictionary is not a statement about sparse codes. Healthy: neither collapsed nor worn; it says nothing of "
+        "what latents hold. Converged: how much the validation error still fell over the last tenth of training, in "
+        "brackets, is little; its best may be the last epoch all the same."
     )
     return laid_out(
         "Health of the dictionaries",

@@ -55,8 +55,8 @@ def _said(found: list[Described]) -> str:
         return f"{text} No name could be judged on groups that it was not made from."
     text += f" {judged:,} could be judged on groups that they were not made from: {hold:,} "
     text += f"{'holds' if hold == 1 else 'hold'} there (the latent fires oftener where its name says so: Fisher's "
-    text += "exact test, clips taken for independent, corrected by Holm's method for all names of a dictionary; by chance "
-    text += "one dictionary in twenty would have any)."
+    text += "exact test, clips taken for independent, corrected by Holm's method for all names of a dictionary; by "
+    text += "chance one dictionary in twenty would have any)."
     return text
 
 

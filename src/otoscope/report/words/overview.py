@@ -202,11 +202,21 @@ def settings(run: Run) -> list[tuple[str, str]]:
         ("Clips", wording.listing(sizes)),
         *((f"{name[:1].upper()}{name[1:]}", text) for name, text in _who(run)),
         ("Encoders", wording.listing(_encoders(run))),
+        ("Probes", _probes(run)),
         ("Autoencoders", "; ".join(_autoencoders(section) for section in _sections(run))),
         ("Factors", str((spec.get("factors") or {}).get("name", ""))),
         ("Versions", ", ".join(versions)),
     ]
     return [(name, value) for name, value in pairs if value]
+
+
+def _probes(run: Run) -> str:
+    """Say on what probes are scored: the spec's folds are of the penalty's choice, not of the score."""
+    kind = (run.spec.get("probing") or {}).get("probe")
+    if not kind:
+        return ""
+    folds = "; the spec's probing.folds only choose the penalty" if kind == "logistic" else ""
+    return f"{kind}, scored on the test clips of one split{folds}"
 
 
 def _who(run: Run) -> list[tuple[str, str]]:
