@@ -9,8 +9,12 @@ from otoscope.results import FEWEST_GROUPS
 if TYPE_CHECKING:
     import pandas as pd
 
-_ENDS = (("score_low", "score_high"), ("gain_low", "gain_high"), ("difference_low", "difference_high"))
-_ENDS += (("low", "high"),)
+_ENDS = (
+    ("score_low", "score_high"),
+    ("gain_low", "gain_high"),
+    ("difference_low", "difference_high"),
+    ("low", "high"),
+)
 _DIFFERENCES = ("gain_low", "gain_high", "difference_low", "difference_high")
 
 

@@ -33,8 +33,8 @@ def _factors(run: Run) -> Finding | None:
     for row in rows_of(best.head(3)):
         source = "dense" if row.representation == DENSE else f"codes at {wording.sparsity(row.sparsity)}"
         place = wording.place(row.encoder, row.layer, encoders=table["encoder"].nunique())
-        unit = f"{units[row.factor]}; " if units.get(row.factor) else ""
-        named.append(f"{row.factor} ({unit}R² {wording.number(row.score)}; {place}, {source})")
+        unit = f"; {units[row.factor]}" if units.get(row.factor) else ""
+        named.append(f"{row.factor} ({wording.number(row.score)}{unit}; {place}, {source})")
     how = "on groups that were held out (cross-validated R²)"
     if in_sample(run):
         how = "on the very clips they were fitted on (in-sample R²; nothing was held out)"
