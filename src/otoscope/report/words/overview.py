@@ -115,7 +115,7 @@ def _not_said(run: Run, health: LayerHealth) -> str:
         for row in rows_of(table)
         if row.representation in NULLS and row.representation != "label" and row.r2 >= codes
     ]
-    text = " Healthy says no more than that its latents live and differ"
+    text = " Not collapsed says no more than that its latents live and differ"
     if not better:
         return f"{text}."
     return (
