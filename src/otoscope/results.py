@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 SCHEMA = 4
 """Version of the tables below; stands in ``run.json`` and in the record of every stage."""
 
+FEWEST_GROUPS = 4
+"""Test groups from which on a t interval over them is shown and claimed by: from there on coverage was measured."""
+
 Kind = Literal["text", "layer", "number", "count", "flag"]
 
 

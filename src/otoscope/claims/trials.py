@@ -28,7 +28,7 @@ from otoscope.claims.evidence import (
     paired,
 )
 from otoscope.claims.verdicts import Found, of, percent, span
-from otoscope.results import CODES, DENSE, IN_PART, NOT_TESTED, YES, layer_order
+from otoscope.results import CODES, DENSE, FEWEST_GROUPS, IN_PART, NOT_TESTED, YES, layer_order
 
 SPEARMAN = 0.9
 """Rank correlation of sparsity and error from which the error is said to grow."""
@@ -75,6 +75,11 @@ def probing_kept(tables: Tables, rules: Rules) -> Found:
     columns = ("encoder", "layer", "comparison", "sparsity", "seed", "n_groups", *numbers)
     table = evidence.needed(tables, "comparisons", *columns)
     table = table[(table.comparison == CODES) & (table.sparsity <= UP_TO + 1e-6)]
+    if 0 < table.n_groups.min() < FEWEST_GROUPS:
+        raise Untestable(
+            f"the clips of the test are of {int(table.n_groups.min())} groups: an interval over groups needs "
+            f"{FEWEST_GROUPS}"
+        )
     table = table.assign(difference=100 * table.difference, difference_se=100 * table.difference_se)
     found: dict[Place, dict[float, Difference]] = {}
     chances: dict[tuple, float] = {}

@@ -13,6 +13,7 @@ import pandas as pd
 
 from otoscope.errors import InputError
 from otoscope.files import read_mapping
+from otoscope.report.intervals import only_meaningful
 from otoscope.results import (
     NULLS,
     TABLES,
@@ -43,7 +44,7 @@ class Run:
         Of ``run.json``: counts of clips and groups, metric and chance; what each stage took; remarks.
     tables : dict of str to DataFrame
         The result tables that are there and not empty. Layers are ints, or "final". Of autoencoders, `tables` holds
-        the trained ones alone.
+        the trained ones alone. Intervals over too few groups to say anything are missing.
     nulls : dict of str to DataFrame
         What the same tables say of their nulls, where they have any.
     """
@@ -61,6 +62,11 @@ class Run:
     def name(self) -> str:
         """What the run is called."""
         return str(self.spec.get("name") or self.path.resolve().name)
+
+    @property
+    def over_groups(self) -> bool:
+        """Whether intervals are for clips of new groups, a t over the test's."""
+        return (self.spec.get("probing") or {}).get("interval", "groups") == "groups"
 
     @property
     def protocol(self) -> str:
@@ -97,6 +103,9 @@ def read_run(run: str | Path | RunDirectory) -> Run:
     tables |= {name: main_codes(tables[name]) for name in ("sae_probing", "null_probing") if name in tables}
     if every is not None and (every["clip_code"] != "").any():
         tables["clip_codes"] = every  # of all ways to make a clip's code from its frames
+    if (spec.get("probing") or {}).get("interval", "groups") == "groups":
+        bounded = (record.get("summary") or {}).get("metric", "accuracy") != "r2"
+        tables = {name: only_meaningful(table, bounded=bounded) for name, table in tables.items()}
     parts = {name: _trained_and_nulls(name, table) for name, table in tables.items()}
     found = {name: trained for name, (trained, _) in parts.items() if len(trained)}
     if not found:

@@ -16,7 +16,7 @@ from otoscope.report.figures.curves import PUBLISHED
 from otoscope.report.numbers.published import beside
 from otoscope.report.pages.views import draw
 from otoscope.report.run import read_run
-from otoscope.report.tables.claims import claims_beside, claims_table, verdict
+from otoscope.report.tables.claims import claims_beside, claims_table, untested_table, verdict
 from otoscope.report.tables.details import free_shares, latents_needed, more_tables, problem_counts
 from otoscope.report.tables.results import result_tables
 from otoscope.report.words.captions import caption
@@ -155,10 +155,13 @@ def test_figure4_has_the_published_counts(run):
 
 def test_claims_say_verdict_measure_rule_and_scope(run):
     table = claims_table(run)
-    assert len(table.rows) == 5
+    assert len(table.rows) == 4
+    aside = untested_table(run)
+    assert aside.folded
+    assert [row[1].split("<")[0] for row in aside.rows] == ["no pair of layers"]
     claim, holds, measured = table.rows[2]
     assert str(holds) == "<b>as published, not held out</b>"
-    assert "Rule: a stated rule" in claim
+    assert "<summary>Rule</summary><small>a stated rule</small>" in claim
     assert measured.startswith("+0.31")
     assert "Tested on: 8 layers" in measured
     assert str(verdict("yes")) == "yes"

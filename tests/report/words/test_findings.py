@@ -258,3 +258,33 @@ def test_rows_of_nulls_are_kept_apart(make_run):
     after = said(folder)["What the codes lose"]
     assert after.split(" PCA")[0] == before.split(" PCA")[0]
     assert "loses more at every sparsity" in after  # by the rows of PCA, which go before those of health
+
+
+def test_no_mean_over_fewer_than_three_factors(make_run):
+    folder = make_run()
+
+    def one(t: pd.DataFrame) -> pd.DataFrame:
+        return t.assign(n_factors=t.n_factors.where(t.representation != "topk", 1), r2_mean=-0.02)
+
+    rewrite(folder, "disentanglement_summary", one)
+    run = read_run(folder)
+    text = said(folder)["How disentangled the codes are"]
+    assert "hold 1 of 10\u00a0factors" in text
+    assert "too few to say how many dimensions" in text
+    number, what, _ = tiles(run)[-1]
+    assert (number, what) == ("1 of 10", "factors held by the codes")
+    assert np.isnan(headlines(run)["effective_dims"].iloc[0])
+
+
+def test_healthy_says_what_it_does_not_say(make_run):
+    folder = make_run()
+    rewrite(
+        folder,
+        "disentanglement_summary",
+        lambda t: t.assign(r2_mean=t.r2_mean.where(t.representation != "untrained", 0.99)),
+    )
+    rewrite(folder, "health", lambda t: t.assign(pca_fvu=t.fvu / 2))
+    card = verdicts(read_run(folder))[0]
+    assert card.verdict == "not collapsed"
+    assert "more than PCA with as many components" in card.others
+    assert "than by an untrained SAE (0.99)" in card.others

@@ -84,5 +84,13 @@ def ends_of(curves: dict, styles: dict) -> list[tuple[float, str, str]]:
     ]
 
 
-def dense_label(levels: list[float]) -> list[tuple[float, str, str]]:
-    return [(sum(levels) / len(levels), "dense", MUTED)] if levels else []
+def dense_label(axes: Axes, levels: dict, styles: dict) -> list[tuple[float, str, str]]:
+    """Name the dense lines: once where they lie together, else each in its own colour."""
+    if not levels:
+        return []
+    low, high = axes.get_ylim()
+    values = list(levels.values())
+    scaled = axes.transData.transform([(0, value) for value in (min(values), max(values), low, high)])[:, 1]
+    if scaled[1] - scaled[0] < 0.1 * (scaled[3] - scaled[2]):
+        return [(sum(values) / len(values), "dense", MUTED)]
+    return [(level, "dense", styles[place]["color"]) for place, level in levels.items()]

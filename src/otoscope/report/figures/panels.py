@@ -33,6 +33,10 @@ from otoscope.results import DENSE, METRIC_LABELS, NULLS, at_nearest_sparsity, t
 
 PCA_DASH = (0, (1, 1.3))
 """Of the line of principal components, in the colour of its layer."""
+GROUP_DOT: Look = {"linestyle": "none", "marker": ".", "markersize": 4, "alpha": 0.6}
+"""Of a probe's score in one test group."""
+PCA_MARK: Look = {"marker": "_", "markersize": 16, "markeredgewidth": 1.6}
+"""Of principal components at a single sparsity."""
 
 
 def probes_by_layer(
@@ -42,8 +46,12 @@ def probes_by_layer(
     metric: str,
     chance: float | None,
     published: pd.DataFrame | None = None,
+    by_group: pd.DataFrame | None = None,
 ) -> None:
-    """Draw a line per encoder with its interval; layers that were split into latents get their marker."""
+    """Draw a line per encoder with its interval; layers that were split into latents get their marker.
+
+    `by_group`: ``encoder, layer, score``, a row for each test group; drawn as small dots.
+    """
     points = over_seeds(table, "score", by=("encoder", "layer"), low="score_low", high="score_high")
     last = max([int(layer) for layer in points["layer"] if layer != "final"], default=-1)
     points["x"] = [last + 1.0 if layer == "final" else float(layer) for layer in points["layer"]]
@@ -55,6 +63,10 @@ def probes_by_layer(
         if published is not None:
             theirs = published[published["encoder"] == encoder]
             published_marks(axes, theirs["layer"], theirs["score"], color)
+        if by_group is not None:
+            own_groups = by_group[by_group["encoder"] == encoder]
+            at = own_groups["layer"].map(dict(zip(curve["layer"], curve["x"])))
+            axes.plot(at, own_groups["score"], color=color, **GROUP_DOT)
         axes.fill_between(
             curve["x"],
             curve["low"],
@@ -117,7 +129,7 @@ def probes_on_codes(
     axes.set(title="Sparse codes, probed", ylabel=_score_name(metric))
     score_axis(axes, metric)
     if direct(styles):
-        label_ends(axes, ends_of(curves, styles) + ([] if column else dense_label(list(dense.values()))))
+        label_ends(axes, ends_of(curves, styles) + ([] if column else dense_label(axes, dense, styles)))
 
 
 def reconstruction_error(
@@ -146,6 +158,8 @@ def reconstruction_error(
         for place, curve in curves_of(beside).items():
             if place in styles:
                 look: Look = {"color": styles[place]["color"], "linestyle": PCA_DASH, "linewidth": 1.2}
+                if len(curve) == 1:  # a line of one point is none
+                    look |= PCA_MARK
                 axes.plot(100 * curve["sparsity"], curve["mean"], **look)
         drawn = pd.concat([drawn, beside["mean"]])
     axes.set_yscale("log")
@@ -176,16 +190,18 @@ def codes_dense_nulls(
     codes = over_seeds(trained_codes(rows), value, by=("encoder", "layer", "sparsity"))
     curves = curves_of(codes)
     levels = null_levels(rows, value, label)
-    nulls_at = _nulls(axes, codes["sparsity"], levels) if levels else None
+    sparsities = trained_codes(rows)["sparsity"]
+    nulls_at = _nulls(axes, sparsities, levels) if levels else None
     dense = rows[rows["representation"] == DENSE].groupby(["encoder", "layer"], sort=False)[value].mean()
-    column = dense_levels(axes, codes["sparsity"], dense.to_dict(), styles, apart=published is not None)
+    levels_of = dense.dropna().to_dict()
+    column = dense_levels(axes, sparsities, levels_of, styles, apart=published is not None)
     if published is not None:
         published_curves(axes, published, value, styles, column)
     for place, curve in curves.items():
         draw_curve(axes, curve, styles[place])
-    sparsity_axis(axes, codes["sparsity"], dense_at=column, nulls_at=nulls_at)
+    sparsity_axis(axes, sparsities, dense_at=column, nulls_at=nulls_at)
     if direct(styles):
-        ends = ends_of(curves, styles) + ([] if column is not None else dense_label(list(dense)))
+        ends = ends_of(curves, styles) + ([] if column is not None else dense_label(axes, levels_of, styles))
         label_ends(axes, ends)
 
 

@@ -55,6 +55,7 @@ def figure1(
     chance: float | None = None,
     error: str = "fvu",
     pca: pd.DataFrame | None = None,
+    by_group: pd.DataFrame | None = None,
     published: Published | None = None,
     stacked: bool = False,
 ) -> Figure:
@@ -72,6 +73,8 @@ def figure1(
         Which reconstruction error is drawn.
     pca : DataFrame, optional
         ``encoder, layer, sparsity, seed`` and that error, of PCA with as many components as latents are active.
+    by_group : DataFrame, optional
+        ``encoder, layer, score``: of the layers' probes in each test group, instead of an interval over too few.
     published : dict of str to DataFrame, optional
         Published tables by name, with the run's names for the encoders; drawn as pale marks.
     stacked : bool
@@ -91,7 +94,7 @@ def figure1(
     free = iter(axes)
     layers, codes = published.get("layer_probing"), published.get("sae_probing")
     if layer_probing is not None:
-        panels.probes_by_layer(next(free), layer_probing, styles, metric, chance, layers)
+        panels.probes_by_layer(next(free), layer_probing, styles, metric, chance, layers, by_group)
     if sae_probing is not None:
         both = None if layers is None or codes is None else pd.concat([layers.assign(sparsity=np.nan), codes])
         panels.probes_on_codes(next(free), sae_probing, layer_probing, styles, metric, both)
@@ -100,6 +103,8 @@ def figure1(
             next(free), reconstruction, styles, error, published.get("reconstruction"), pca
         )
     dotted = Line2D([], [], color=MUTED, linestyle=panels.PCA_DASH, label="PCA with as many components")
+    if pca is not None and pca["sparsity"].nunique() == 1:
+        dotted.set(linestyle="none", **panels.PCA_MARK)
     _curve_legend(figure, styles, stacked, published, [dotted] if pca is not None else [])
     return figure
 

@@ -203,8 +203,11 @@ def score_axis(axes: Axes, metric: str) -> None:
 def log_ticks(axes: Axes) -> None:
     """Round numbers on a logarithmic y axis, with its final limits."""
     bottom, top = axes.get_ylim()
-    nice = [digit * 10.0**power for power in range(-8, 5) for digit in (1, 2, 5)]
-    ticks = [tick for tick in nice if bottom <= tick <= top]
+    for digits in ((1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 8), tuple(i / 10 for i in range(10, 100))):
+        nice = [digit * 10.0**power for power in range(-8, 5) for digit in digits]
+        ticks = [tick for tick in nice if bottom <= tick <= top]
+        if len(ticks) > 1:
+            break
     axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.set_yticks([], minor=True)
 

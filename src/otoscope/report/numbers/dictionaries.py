@@ -29,9 +29,9 @@ class LayerHealth:
         In words, with the numbers behind it.
     sparsity : float
         Which that is.
-    alive, n_latents, fvu, pca_fvu
-        Of the dictionary that the verdict is on: how many latents live, of how many; what it loses of the variance of
-        held-out rows, and what PCA with as many components does.
+    alive, silent, n_latents, fvu, pca_fvu
+        Of the dictionary that the verdict is on: how many latents live, how many are silent on held-out rows, of how
+        many; what it loses of the variance of held-out rows, and what PCA with as many components does.
     others : dict of str to list of float
         State -> the other sparsities whose worst seed is in it.
     """
@@ -42,6 +42,7 @@ class LayerHealth:
     verdict: str
     sparsity: float
     alive: int
+    silent: int
     n_latents: int
     fvu: float
     pca_fvu: float
@@ -62,7 +63,8 @@ def layer_health(run: Run) -> list[LayerHealth]:
         for sparsity, other in worst.items():
             others.setdefault(other.state, []).append(float(sparsity))
         own = float("nan") if usual is None else usual
-        numbers = (int(row.alive), int(row.n_latents), float(row.fvu), float(row.pca_fvu))
+        counts = (int(row.alive), int(row.dead_held_out), int(row.n_latents))
+        numbers = (*counts, float(row.fvu), float(row.pca_fvu))
         found.append(LayerHealth(str(encoder), layer, row.state, row.verdict, own, *numbers, others))
     return sorted(found, key=lambda health: (health.encoder, layer_order(health.layer)))
 

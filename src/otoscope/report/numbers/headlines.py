@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from otoscope.report.numbers.means import over_seeds, probe_points, rows_of
-from otoscope.report.run import Run, completeness_of
+from otoscope.report.run import Run, completeness_of, in_sample, n_top
 from otoscope.results import (
     BEST_LAYER,
     CODES,
@@ -120,6 +120,10 @@ def main_selection(summary: pd.DataFrame) -> str:
     return next((name for name in ("same", "top10_r2") if name in known), known[0])
 
 
+FEWEST_FACTORS = 3
+"""Factors held, from which on a mean over them is one."""
+_OF_HELD = ("completeness_mean", "effective_dims_mean", "effective_dims_matched_mean")
+"""Means over the factors that a representation holds, of those selected."""
 _SUMMED = {
     "r2_mean": "r2",
     "r2_label_mean": "r2_label",
@@ -133,12 +137,24 @@ _SUMMED = {
 
 
 def main_rows(run: Run, selection: str | None = None) -> pd.DataFrame:
-    """Return the rows of disentanglement_summary.csv of a selection (the main one), completeness as it counts."""
+    """Return the rows of disentanglement_summary.csv of a selection (the main one), completeness as it counts.
+
+    Where fits are held out, dimensions and completeness over fewer than `FEWEST_FACTORS` factors are missing.
+    """
     summary = run.table("disentanglement_summary")
     if summary is None:
         return pd.DataFrame(columns=list(TABLES["disentanglement_summary"].names))
     rows = summary[summary["selection"] == (selection or main_selection(summary))]
-    return rows.assign(completeness_mean=rows[f"{completeness_of(run)}_mean"])
+    rows = rows.assign(completeness_mean=rows[f"{completeness_of(run)}_mean"])
+    if not in_sample(run):
+        rows.loc[rows["n_factors"] < FEWEST_FACTORS, list(_OF_HELD)] = float("nan")
+    return rows
+
+
+def factors_asked(run: Run) -> int:
+    """Return of how many factors a selection is: ten, unless fewer were measured."""
+    table = run.table("disentanglement")
+    return n_top(run) if table is None else min(n_top(run), table["factor"].nunique())
 
 
 def representations(run: Run, encoder: str, layer: int | str | None) -> pd.DataFrame:
@@ -250,6 +266,8 @@ def headlines(run: Run) -> pd.DataFrame:
         row["fvu"] = _fvu(run, best.encoder, layer)
         table = representations(run, best.encoder, layer)
         codes, dense = trained_codes(table), table[table["representation"] == DENSE]
+        row["n_factors"], row["dense_n_factors"] = codes["n_factors"].mean(), dense["n_factors"].mean()
+        row["n_asked"] = factors_asked(run)
         row["r2"] = codes["r2"].mean()
         row["dense_r2"] = dense["r2"].mean()
         row["completeness_gain"] = codes["completeness"].mean() - dense["completeness"].mean()

@@ -20,7 +20,7 @@ from otoscope.report.pages.rendering import render
 from otoscope.report.pages.views import FigureView, figure_numbers, view
 from otoscope.report.run import Run, read_run
 from otoscope.report.tables import results as tables
-from otoscope.report.tables.claims import claims_table
+from otoscope.report.tables.claims import claims_table, untested_table
 from otoscope.report.tables.confusion import confusion
 from otoscope.report.tables.details import more_tables
 from otoscope.report.tables.dictionaries import dictionary_tables
@@ -28,6 +28,7 @@ from otoscope.report.tables.interventions import intervention_tables
 from otoscope.report.tables.published import published_tables
 from otoscope.report.words import overview
 from otoscope.report.words.findings import findings
+from otoscope.report.words.latents import latents_section
 from otoscope.results import to_csv
 
 
@@ -80,7 +81,10 @@ def _report(run: Run, views: list[FigureView]) -> str:
         verdicts=overview.verdicts(run),
         tiles=overview.tiles(run),
         findings=findings(run),
+        latents=latents_section(run),
+        paper=overview.PAPER,
         claims=claims_table(run),
+        untested=untested_table(run),
         figures=views,
         at_a_glance=tables.headline_table(run) if len(headlines(run)) > 1 else None,
         published=published_tables(run),

@@ -14,6 +14,7 @@ from otoscope.report.figures import interventions, paper
 from otoscope.report.figures.saving import inline_svg, save
 from otoscope.report.numbers.dictionaries import pca_errors
 from otoscope.report.numbers.factors import base_rate, entropy_points
+from otoscope.report.numbers.groups import few_groups, scores_by_group
 from otoscope.report.numbers.headlines import main_rows, main_selection
 from otoscope.report.numbers.interventions import splice_measure
 from otoscope.report.numbers.published import beside
@@ -36,13 +37,18 @@ from otoscope.results import trained_codes
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+FEWEST_POINTS = 5
+"""Factors predicted in a layer's codes, from which on figure 3 says something."""
 N_FIGURES = 4
 """The paper's; `figure_numbers` says which more a run has."""
 
 
 @dataclass(frozen=True)
 class FigureView:
-    """A figure as the page holds it: for a wide (unless it stands in a column) and a narrow screen, or why not."""
+    """A figure as the page holds it: for a wide (unless it stands in a column) and a narrow screen, or why not.
+
+    `folded` says why it shows only when it is opened; empty where it is open.
+    """
 
     number: int
     run: str
@@ -50,6 +56,7 @@ class FigureView:
     wide: Markup
     narrow: Markup
     missing: str = ""
+    folded: str = ""
 
 
 def figure_numbers(run: Run) -> list[int]:
@@ -89,7 +96,25 @@ def column_view(run: Run, number: int, *, index: int = 0) -> FigureView:
         reason = f"Figure {number} is left out: this run has no {_NEEDS[number]}."
         return FigureView(number, run.name, about, Markup(), Markup(), reason)
     svg = inline_svg(narrow, name=f"narrow{index}-{number}", title=about.title)
-    return FigureView(number, run.name, about, Markup(), Markup(svg))
+    return FigureView(number, run.name, about, Markup(), Markup(svg), folded=_folded(run, number))
+
+
+def _folded(run: Run, number: int) -> str:
+    """Return why a figure is not worth a look: figure 3 where hardly a factor is predicted."""
+    if number != 3 or in_sample(run):
+        return ""
+    points = entropy_points(
+        run.tables["disentanglement"],
+        run.tables["factor_entropy"],
+        min_r2=min_r2(run),
+        score=score_of(run),
+        column=entropy_of(run),
+        completeness=completeness_of(run),
+    )
+    most = int(points.groupby(["encoder", "layer"])["counted"].sum().max())
+    if most >= FEWEST_POINTS:
+        return ""
+    return f"The codes of no layer predict more than {most} of the factors: too few for a correlation."
 
 
 def _draw1(run: Run, stacked: bool) -> Figure | None:
@@ -102,6 +127,7 @@ def _draw1(run: Run, stacked: bool) -> Figure | None:
         chance=run.summary.get("chance"),
         error=error_measure(run),
         pca=pca_errors(run),
+        by_group=scores_by_group(run) if few_groups(run) else None,
         published=beside(run),
         stacked=stacked,
     )

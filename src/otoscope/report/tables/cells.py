@@ -42,8 +42,9 @@ GROUPS: Column = ("test groups", lambda row: whole(row.groups))
 """Stands beside every interval, which is a t over them."""
 UNTRUSTED = "†"
 UNTRUSTED_NOTE = (
-    f" {UNTRUSTED}: interval not to be trusted: the score is too near its ceiling or 0 for so few."
+    f" {UNTRUSTED}: interval not to be trusted: the score is too near its ceiling or 0 for so few groups."
 )
+CLIPS_NOTE = f" {UNTRUSTED}: interval for these groups' clips alone, as if each were of a group of its own."
 OF: Column = ("of", lambda row: representation_name(str(row.representation), row.sparsity))
 
 

@@ -8,24 +8,39 @@ from markupsafe import Markup
 from otoscope.report.numbers.means import rows_of
 from otoscope.report.run import Run
 from otoscope.report.tables.cells import Column, Table, laid_out
-from otoscope.results import AS_PUBLISHED, NO
+from otoscope.results import AS_PUBLISHED, NO, NOT_TESTED
 
 LOUD = (NO, AS_PUBLISHED)
 """Verdicts set in bold: a claim that falls, and one that stands only where nothing is held out."""
 
 
 def claims_table(run: Run) -> Table | None:
-    """Return the claims of a run, None if it has none."""
+    """Return the claims of a run that could be tested, None if it has none."""
     claims = run.table("claims")
-    if claims is None:
+    if claims is None or (claims["holds"] == NOT_TESTED).all():
         return None
     columns: list[Column] = [
-        ("claim", lambda r: r.statement + _small("Rule: ", r.rule)),
+        ("claim", lambda r: r.statement + _rule(r.rule)),
         ("holds?", lambda r: verdict(r.holds)),
         ("measured", lambda r: r.measured + _small("Tested on: ", r.scope)),
     ]
     title = f"Tested by protocol “{run.protocol}”"
-    return laid_out(title, columns, rows_of(claims), note=_tally(claims), wraps=True)
+    tested = claims[claims["holds"] != NOT_TESTED]
+    return laid_out(title, columns, rows_of(tested), note=_tally(claims), wraps=True)
+
+
+def untested_table(run: Run) -> Table | None:
+    """Return, folded, the claims that this run could not test, and why; None if there is none."""
+    claims = run.table("claims")
+    if claims is None or not (claims["holds"] == NOT_TESTED).any():
+        return None
+    columns: list[Column] = [
+        ("claim", lambda r: r.statement + _rule(r.rule)),
+        ("why it could not be tested", lambda r: r.measured + _small("Tested on: ", r.scope)),
+    ]
+    rows = rows_of(claims[claims["holds"] == NOT_TESTED])
+    title = f"Not tested in this run: {len(rows)} of {len(claims)} claims"
+    return laid_out(title, columns, rows, note=_more(run), folded=True, wraps=True)
 
 
 def claims_beside(runs: list[Run]) -> Table | None:
@@ -64,6 +79,26 @@ def claims_beside(runs: list[Run]) -> Table | None:
 def verdict(holds: str) -> Markup:
     """Return a verdict as a cell; loud ones in bold."""
     return Markup("<b>{}</b>").format(holds) if holds in LOUD else Markup("{}").format(holds)
+
+
+def _rule(text: str) -> Markup:
+    """Return a claim's rule, to be opened."""
+    return Markup("<details><summary>Rule</summary><small>{}</small></details>").format(text)
+
+
+def _more(run: Run) -> str:
+    """Return the settings that most claims need, where the run has fewer sparsities or seeds."""
+    saes = run.spec.get("saes") or {}
+    saes = saes[0] if isinstance(saes, list) and saes else saes
+    if not isinstance(saes, dict) or (
+        len(saes.get("sparsities") or []) >= 3 and len(saes.get("seeds") or []) >= 3
+    ):
+        return ""
+    wanted = "--set saes.sparsities=[0.75,0.8,0.85,0.9,0.95,0.99] --set saes.seeds=[0,1,2]"
+    return (
+        "Most claims need several sparsities and seeds: the same spec without the settings of a first look tests them, "
+        f"otoscope run SPEC --out {run.path} {wanted}"
+    )
 
 
 def _small(lead: str, text: str) -> Markup:

@@ -44,7 +44,7 @@ def _health(run: Run) -> Table | None:
         ("on in over half", lambda r: f"{r.dense:,.0f}"),
         ("FVU", lambda r: wording.percent(r.fvu)),
         ("FVU of PCA, as many components", lambda r: f"{wording.percent(r.pca_fvu)} ({r.pca_k:,.0f})"),
-        ("converged", lambda r: "yes" if r.converged else "no"),
+        ("converged", lambda r: _converged(r.converged, r.tail_slope)),
         ("best epoch", lambda r: _epochs(r.best_epoch, r.epochs)),
     ]
     trained, held_out = int(table["alive_rows"].max()), int(table["held_out_rows"].max())
@@ -52,7 +52,9 @@ def _health(run: Run) -> Table | None:
         f"Alive: active in at least one of {wording.count(trained, 'training row')}; silent: active in none of "
         f"{wording.count(held_out, 'held-out row')}, which alone does not make a latent dead. On in over half of the "
         "training rows: such a latent says nearly the same about every clip. What is said of codes of a collapsed "
-        "dictionary is not a statement about sparse codes."
+        "dictionary is not a statement about sparse codes. Healthy: neither collapsed nor worn; it says nothing of "
+        "what latents hold. Converged: how much the validation error still fell over the last tenth of training, in "
+        "brackets, is little; its best may be the last epoch all the same."
     )
     return laid_out(
         "Health of the dictionaries",
@@ -146,6 +148,12 @@ def _stability(run: Run) -> Table | None:
 
 def _outliers(n: float, share: float) -> str:
     return f"{n:,.0f} ({wording.percent(share, 0)})" if n else "none"
+
+
+def _converged(converged: bool, slope: float) -> str:
+    """``yes (fell 0.3 %)``."""
+    said = "yes" if converged else "no"
+    return said if slope != slope else f"{said} ({wording.percent(max(slope, 0.0))})"
 
 
 def _epochs(best: float, epochs: float) -> str:

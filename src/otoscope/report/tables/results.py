@@ -9,6 +9,7 @@ import pandas as pd
 from otoscope import wording
 from otoscope.report.numbers.dictionaries import pca_errors
 from otoscope.report.numbers.factors import best_factors
+from otoscope.report.numbers.groups import few_groups, scores_by_group
 from otoscope.report.numbers.headlines import (
     chosen_layer,
     headlines,
@@ -18,6 +19,7 @@ from otoscope.report.numbers.headlines import (
 from otoscope.report.numbers.means import probe_points, rows_of
 from otoscope.report.run import Run, in_sample, metric_of, r2_kind, score_of, unequal_selection
 from otoscope.report.tables.cells import (
+    CLIPS_NOTE,
     ENCODER,
     GROUPS,
     LAYER,
@@ -80,8 +82,8 @@ def headline_table(run: Run) -> Table:
         ("the same, dense", lambda r: wording.number(r.dense_effective_dims, 1)),
         ("completeness minus dense", lambda r: wording.signed(r.completeness_gain)),
     ]
-    note = "Codes at the sparsity nearest to 95\u00a0%. Brackets: 95\u00a0% interval, a t over test groups."
-    note += UNTRUSTED_NOTE
+    note = f"Codes at the sparsity nearest to 95\u00a0%. {_brackets(run)}"
+    note += UNTRUSTED_NOTE if run.over_groups else CLIPS_NOTE
     return laid_out("At a glance", columns, rows_of(headlines(run)), note=note)
 
 
@@ -94,15 +96,12 @@ def _layers(run: Run) -> Table | None:
     columns = [
         *where(points["encoder"].nunique() > 1, ENCODER),
         LAYER,
-        _probe(metric_of(run)),
+        _probe(run),
         GROUPS,
+        *_each_group(run),
         *where(points["balanced"].notna().any(), BALANCED),
     ]
-    note = (
-        "Brackets: 95\u00a0% interval, a t over the test groups."
-        + _untrusted(points)
-        + seeds_note(points["seeds"])
-    )
+    note = _brackets(run) + _untrusted(run, points) + seeds_note(points["seeds"])
     return laid_out(
         "Probes on the layers",
         columns,
@@ -115,6 +114,22 @@ def _layers(run: Run) -> Table | None:
     )
 
 
+def _each_group(run: Run) -> list[Column]:
+    """Return a column for each test group, named with its clips, where these are few enough to be read."""
+    scores = scores_by_group(run)
+    if scores is None or scores["group"].nunique() < 2:
+        return []
+    known = {(row.encoder, row.layer, row.group): row.score for row in rows_of(scores)}
+    sizes = scores.groupby("group")["n_clips"].max()
+    return [
+        (
+            f"{name} ({wording.count(n, 'clip')})",
+            lambda row, name=name: wording.percent(known.get((row.encoder, row.layer, name), float("nan"))),
+        )
+        for name, n in sizes.items()
+    ]
+
+
 def _guide(run: Run) -> Table | None:
     table = run.table("layer_guide")
     if table is None:
@@ -124,7 +139,7 @@ def _guide(run: Run) -> Table | None:
         *where(table["encoder"].nunique() > 1, ENCODER),
         ("what is probed", lambda r: GUIDE.get(r.input, f"layer {r.layer}")),
         (
-            f"{short_metric(metric)} [95\u00a0% interval]",
+            _probe(run)[0],
             lambda r: with_interval(r.score, r.score_low, r.score_high, metric, trusted=r.trusted),
         ),
         (
@@ -138,7 +153,7 @@ def _guide(run: Run) -> Table | None:
         "One layer, or all of them weighed? Weights are learnt on training groups; the best layer (bold) is chosen on "
         "validation clips; gains are on test clips, which had no say."
     )
-    note += _untrusted(table)
+    note += _untrusted(run, table)
     rows = rows_of(table)
     return laid_out("Which layer, and is one enough?", columns, rows, note=note, marked=lambda r: r.best)
 
@@ -165,7 +180,7 @@ def _codes(run: Run) -> Table | None:
         LAYER,
         SPARSITY,
         ("active latents (L0)", lambda r: whole(r.l0)),
-        _probe(metric),
+        _probe(run),
         *where(both["groups"].notna().any(), GROUPS),
         *where(several, ("over seeds", lambda r: _between(r.seed_low, r.seed_high, metric))),
         *where(both["balanced"].notna().any(), BALANCED),
@@ -177,9 +192,9 @@ def _codes(run: Run) -> Table | None:
         ("silent on test clips", lambda r: wording.percent(r.dead_fraction, 0)),
     ]
     note = (
-        "On test clips. Brackets: 95\u00a0% interval, a t over the test groups. Silent: latents that "
+        f"On test clips. {_brackets(run)} Silent: latents that "
         "are active on none of the test clips; the table of health counts on training rows which ones are dead."
-    ) + (_untrusted(both) + seeds_note(both["seeds"]))
+    ) + (_untrusted(run, both) + seeds_note(both["seeds"]))
     title = "Sparse codes: probes and reconstruction"
     return laid_out(title, columns, rows_of(both), note=note, folded=len(both) > LONG)
 
@@ -198,6 +213,7 @@ def _representations(run: Run) -> Table | None:
         ("representation", lambda r: representation_name(str(r.representation), r.sparsity)),
         (f"mean {r2_kind(run)} R²", lambda r: ranged(r.r2, r.r2_low, r.r2_high)),
         ("R²: label alone; beyond it", _label),
+        ("factors", lambda r: whole(r.n_factors)),
         (
             "effective dimensions",
             lambda r: ranged(r.effective_dims, r.effective_dims_low, r.effective_dims_high, 1),
@@ -211,7 +227,6 @@ def _representations(run: Run) -> Table | None:
             lambda r: ranged(r.completeness, r.completeness_low, r.completeness_high),
         ),
         *where(unequal, ("completeness, as published", lambda r: wording.number(r.completeness_unequal))),
-        ("factors", lambda r: whole(r.n_factors)),
     ]
     if published:
         note = "Means over the best-predicted factors of each representation, at most ten; brackets: range over seeds. "
@@ -221,7 +236,9 @@ def _representations(run: Run) -> Table | None:
         note += (
             "codes together predict best; dimensions and completeness: over those of them (factors) that the "
         )
-        note += "representation predicts at all. Brackets: range over seeds. "
+        note += (
+            "representation predicts at all; none (n/a) over fewer than three. Brackets: range over seeds. "
+        )
     note += (LABEL_NOTE_PAPER if published else LABEL_NOTE) + seeds_note(both["seeds"])
     if unequal:
         note += (
@@ -304,13 +321,26 @@ def _between(low: float, high: float, metric: str) -> str:
     return ends[0] if ends[0] == ends[1] else " to ".join([ends[0].removesuffix(f"{wording.NBSP}%"), ends[1]])
 
 
-def _probe(metric: str) -> Column:
-    heading = f"{short_metric(metric)} [95\u00a0% interval]"
+def _probe(run: Run) -> Column:
+    metric = metric_of(run)
+    heading = short_metric(metric) + ("" if few_groups(run) else " [95\u00a0% interval]")
     return heading, lambda row: with_interval(
         row.mean, row.low, row.high, metric, trusted=row.trusted is not False
     )
 
 
-def _untrusted(points: pd.DataFrame) -> str:
+def _brackets(run: Run) -> str:
+    """Say what stands in brackets, or why nothing does."""
+    n = few_groups(run)
+    if n:
+        return f"No intervals: {wording.count(n, 'test group')} {'is' if n == 1 else 'are'} too few."
+    return f"Brackets: 95\u00a0% interval{', a t over the test groups' if run.over_groups else ''}."
+
+
+def _untrusted(run: Run, points: pd.DataFrame) -> str:
     """Return the note on the mark of intervals that are not to be trusted, where there is any."""
-    return UNTRUSTED_NOTE if (points["trusted"] == False).any() else ""  # noqa: E712 (missing is not False)
+    low = "low" if "low" in points else "score_low"
+    shown = points[points[low].notna()]
+    if not (shown["trusted"] == False).any():  # noqa: E712 (missing is not False)
+        return ""
+    return UNTRUSTED_NOTE if run.over_groups else CLIPS_NOTE

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from otoscope import wording
 from otoscope.report.numbers.dictionaries import collapsed, pca_errors
 from otoscope.report.numbers.factors import base_rate
-from otoscope.report.numbers.headlines import main_selection
+from otoscope.report.numbers.groups import few_groups
+from otoscope.report.numbers.headlines import FEWEST_FACTORS, main_rows, main_selection
 from otoscope.report.numbers.published import beside, published_name
 from otoscope.report.run import (
     Run,
@@ -55,9 +56,12 @@ def _figure1(run: Run) -> Caption:
     seeds = " Curves are means over seeds; bands around them are their range." if several else ""
     pca = pca_errors(run)
     if pca is not None and not pca[error].isna().all():
-        seeds += " Dotted: principal components (PCA), as many as latents are active on a clip."
+        line = "Dotted" if pca["sparsity"].nunique() > 1 else "Short bars"
+        seeds += f" {line}: principal components (PCA), as many as latents are active on a clip."
     places = _places(run, "sae_probing")
-    whiskers = ", thin upright lines are 95\u00a0% intervals" if len(places) <= 3 else ""
+    whiskers = (
+        ", thin upright lines are 95\u00a0% intervals" if len(places) <= 3 and not few_groups(run) else ""
+    )
     dense = "dashed is the dense layer" if len(places) <= 3 and not beside(run) else DENSE_APART
     if error == "fvu":
         lost = (
@@ -81,14 +85,22 @@ def _figure1(run: Run) -> Caption:
         pale += "the 99\u00a0% autoencoder misread, and which is not known."
     return Caption(
         "Is the label in there, and does it survive in sparse codes?",
-        f"“Each layer”: {metric} on test clips, with its 95\u00a0% interval (a t over the test groups) as a "
-        "band. Large markers: the layers "
+        f"“Each layer”: {metric} on test clips, {_band(run)}. Large markers: the layers "
         "that were split into latents, in the colours they keep in the other panels. “Sparse codes”: the same kind "
         f"of probe on the codes of those layers; {dense}{whiskers}. “What the codes lose”: {lost}{seeds}{pale}",
         "A layer far above chance holds the label in a form that a linear model can read. Where a solid curve "
         "stays near the dense level of its colour, the codes keep what the probe needs. Towards the right fewer "
         "latents are active on each clip, so the error should rise.",
     )
+
+
+def _band(run: Run) -> str:
+    """Say what stands beside the scores of layers."""
+    n = few_groups(run)
+    if n:
+        return f"small dots its score in each of the {n} test groups, which are too few for an interval"
+    over = " (a t over the test groups)" if run.over_groups else ""
+    return f"with its 95\u00a0% interval{over} as a band"
 
 
 def _figure2(run: Run) -> Caption:
@@ -109,6 +121,8 @@ def _figure2(run: Run) -> Caption:
             "counted likewise."
         )
     few = "over how many dimensions each of the same factors is spread (effective dimensions, mean)"
+    if not in_sample(run) and (main_rows(run)["n_factors"] < FEWEST_FACTORS).any():
+        few += "; left out where fewer than three factors are held, which is no mean"
     if in_sample(run):
         few = "mean completeness of the same factors, as published: each by the log of its own width"
     if unequal_selection(run):
@@ -194,7 +208,8 @@ def _figure4(run: Run) -> Caption:
     )
     return Caption(
         "What kind of property does each layer hold best?",
-        f"Of the {n_top(run)} factors predicted best, how many belong to each family. First bar: the base rate, as "
+        f"Of the {n_top(run)} factors that each predicts best, its own, how many belong to each family. "
+        "First bar: the base rate, as "
         f"many factors drawn blindly of all that were measured{_rates(run)}; then the dense layer, each sparsity, and, "
         f"below, nulls.{thin}",
         "A block of one colour that is longer than in the first bar: the layer holds that kind of property better than "

@@ -11,7 +11,7 @@ from otoscope import wording
 from otoscope.report.numbers.details import free_shares, problem_counts
 from otoscope.report.numbers.dictionaries import collapse
 from otoscope.report.numbers.factors import best_factors, entropy_points, spearman
-from otoscope.report.numbers.headlines import main_layer, representations
+from otoscope.report.numbers.headlines import FEWEST_FACTORS, factors_asked, main_layer, representations
 from otoscope.report.numbers.means import rows_of
 from otoscope.report.run import Run, completeness_of, empty_counts, entropy_of, in_sample, min_r2, score_of
 from otoscope.report.words.finding import Finding, not_tested, place_of
@@ -27,11 +27,14 @@ def _factors(run: Run) -> Finding | None:
     table, best = run.table("disentanglement"), best_factors(run)
     if table is None or best.empty:
         return None
+    info = run.table("factors_info")
+    units = {} if info is None else dict(zip(info["name"], info["unit"]))
     named = []
     for row in rows_of(best.head(3)):
         source = "dense" if row.representation == DENSE else f"codes at {wording.sparsity(row.sparsity)}"
         place = wording.place(row.encoder, row.layer, encoders=table["encoder"].nunique())
-        named.append(f"{row.factor} ({wording.number(row.score)}; {place}, {source})")
+        unit = f"; {units[row.factor]}" if units.get(row.factor) else ""
+        named.append(f"{row.factor} ({wording.number(row.score)}{unit}; {place}, {source})")
     how = "on groups that were held out (cross-validated R²)"
     if in_sample(run):
         how = "on the very clips they were fitted on (in-sample R²; nothing was held out)"
@@ -57,7 +60,11 @@ def _disentanglement(run: Run) -> Finding | None:
     place, lead = main_layer(run), "How disentangled the codes are"
     if place is None or run.table("disentanglement_summary") is None:
         return None
-    table = representations(run, *place).dropna(subset=["completeness"])
+    table = representations(run, *place)
+    few = _too_few(run, place, lead, table)
+    if few is not None:
+        return few
+    table = table.dropna(subset=["completeness"])
     rows = {row.representation: row for row in rows_of(table)}
     codes, dense = next(iter(rows_of(trained_codes(table))), None), rows.get(DENSE)
     if codes is None or dense is None:
@@ -75,6 +82,29 @@ def _disentanglement(run: Run) -> Finding | None:
         text += " By this run's rules, a factor of which the Lasso keeps nothing counts as completeness 1."
     text += f" These means carry no interval ({wording.count(codes.seeds, 'seed')}): small differences mean little."
     return Finding(lead, text)
+
+
+def _too_few(run: Run, place: tuple[str, int | str], lead: str, table: pd.DataFrame) -> Finding | None:
+    """Return what is said where codes hold too few of the factors for a mean over them; None where they hold enough."""
+    codes = next(iter(rows_of(trained_codes(table))), None)
+    if in_sample(run) or codes is None or not codes.n_factors < FEWEST_FACTORS:
+        return None
+    if collapse(run, *place, codes.sparsity):
+        return not_tested(run, place, lead)
+    asked = factors_asked(run)
+    others = [
+        f"{row.representation if row.representation == DENSE else NULL_LABELS[row.representation]} "
+        f"{row.n_factors:.0f} (R² {wording.number(row.r2)})"
+        for row in rows_of(table)
+        if row.representation in (DENSE, *NULLS)
+    ]
+    text = f"In {place_of(run, *place)}, the codes at {wording.sparsity(codes.sparsity)} sparsity hold "
+    text += f"{codes.n_factors:.0f} of {wording.count(asked, 'factor')} at all (mean R² of the {asked} "
+    text += f"{wording.number(codes.r2)}): too few to say how many dimensions a factor takes."
+    text += f" Of the same factors: {wording.listing(others)}." if others else ""
+    better = [row for row in rows_of(table) if row.representation in NULLS and row.representation != "label"]
+    better = [row for row in better if row.r2 >= codes.r2 and row.n_factors >= codes.n_factors]
+    return Finding(lead, text + _no_credit(better))
 
 
 def _by_dimensions(codes: Any, dense: Any, nulls: list[Any]) -> str:

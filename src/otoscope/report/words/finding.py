@@ -11,10 +11,11 @@ from otoscope.report.run import Run
 
 @dataclass(frozen=True)
 class Finding:
-    """A sentence or two, and the few words it is about."""
+    """A sentence or two, the few words it is about, and a command that would tell more."""
 
     lead: str
     text: str
+    command: str = ""
 
 
 def place_of(run: Run, encoder: str, layer: int | str) -> str:

@@ -9,7 +9,9 @@ import pandas as pd
 from otoscope import wording
 from otoscope.report.numbers.details import latents_needed
 from otoscope.report.numbers.dictionaries import collapse, pca_errors
+from otoscope.report.numbers.groups import few_groups
 from otoscope.report.numbers.headlines import (
+    Best,
     best_layers,
     code_drops,
     comparison,
@@ -19,6 +21,7 @@ from otoscope.report.numbers.means import curves_of, over_seeds
 from otoscope.report.run import Run, metric_of, picked_on_test
 from otoscope.report.words.factor_findings import factor_findings
 from otoscope.report.words.finding import Finding, not_tested, place_of
+from otoscope.report.words.groups import gain_by_group, named_groups, too_few, what_would_tell
 from otoscope.report.words.intervention_findings import intervention_findings
 from otoscope.results import DENSE, HEADLINE_SPARSITY, METRIC_LABELS, at_nearest_sparsity, trained_codes
 
@@ -53,13 +56,7 @@ def _best_layer(run: Run) -> Finding | None:
         text += f"from it, a linear probe gets {score} of the test clips right"
     else:
         text += f"the probe's {METRIC_LABELS.get(metric, metric)} on the test clips is {score}"
-    chance = run.summary.get("chance")
-    if chance is not None and metric == "accuracy":
-        text += f"; always saying the commonest class would get {wording.score(chance, metric)}."
-        if best.low <= chance:
-            text += " The interval reaches down to that, so the probe is not shown to do better."
-    else:
-        text += "."
+    text += f"{_against_chance(run, best)}{named_groups(run, best.encoder, best.layer)}"
     if elsewhere:
         peak = wording.sentence_case(place_of(run, best.encoder, best.peak_layer))
         text += f" {peak} would have done better on them ({wording.score(best.peak_score, metric)})."
@@ -68,7 +65,19 @@ def _best_layer(run: Run) -> Finding | None:
     if len(bests) > 1:
         others = [f"{b.encoder} {wording.score(b.score, metric)} (layer {b.layer})" for b in bests[1:]]
         text += f" The best layers of the others: {wording.listing(others)}."
-    return Finding("Best layer", text)
+    more, command = what_would_tell(run)
+    return Finding("Best layer", text + more, command)
+
+
+def _against_chance(run: Run, best: Best) -> str:
+    """Say what chance is, and whether the interval reaches down to it."""
+    chance, metric = run.summary.get("chance"), metric_of(run)
+    if chance is None or metric != "accuracy":
+        return "."
+    text = f"; always saying the commonest class would get {wording.score(chance, metric)}."
+    if best.low <= chance:
+        text += " The interval reaches down to that, so the probe is not shown to do better."
+    return text
 
 
 def _gain(run: Run) -> Finding | None:
@@ -85,7 +94,9 @@ def _gain(run: Run) -> Finding | None:
         interval = wording.difference_interval(low, high, metric, groups=row["n_groups"])
         size = wording.difference(row["difference"], metric) + (f" ({interval})" if interval else "")
         name = f"Layer {row['layer']}" + (f" of {row['encoder']}" if several else "")
-        verdicts.setdefault(_verdict(low, high), []).append(f"{name} against layer 0: {size}")
+        if math.isnan(low) and few_groups(run):
+            size += gain_by_group(run, str(row["encoder"]), row["layer"])
+        verdicts.setdefault(_verdict(run, low, high), []).append(f"{name} against layer 0: {size}")
     said = [f"{'; '.join(names)}. {verdict}" for verdict, names in verdicts.items()]
     if stayed:
         said.append(f"For {wording.listing(stayed)} layer 0 itself was picked, so nothing is compared.")
@@ -93,8 +104,10 @@ def _gain(run: Run) -> Finding | None:
     return Finding("What the blocks add", " ".join(said))
 
 
-def _verdict(low: float, high: float) -> str:
+def _verdict(run: Run, low: float, high: float) -> str:
     """Say what an interval of a difference allows to claim."""
+    if (math.isnan(low) or math.isnan(high)) and few_groups(run):
+        return f"{wording.sentence_case(too_few(run))} for an interval, so nothing is claimed."
     if math.isnan(low) or math.isnan(high):
         return "No interval was computed, so nothing is claimed."
     if low <= 0 <= high:
@@ -127,10 +140,17 @@ def _codes(run: Run) -> Finding | None:
         text += f"{wording.difference(changes[0], metric)} at {wording.sparsity(usual[0].sparsity)} sparsity."
     if all(drop.shown is not None for drop in usual):
         shown, cases = sum(bool(drop.shown) for drop in usual), wording.count(len(usual), "case")
-        if shown:
+        if shown and len(usual) == 1:
+            text += " The interval of the difference excludes 0."
+        elif shown:
             text += f" In {shown} of these {cases} the interval of the difference excludes 0."
         else:
-            text += f" In none of these {cases} does the interval of the difference exclude 0."
+            text += " The interval" if len(usual) == 1 else f" In none of these {cases} does the interval"
+            text += f" of the difference {'includes' if len(usual) == 1 else 'exclude'} 0."
+    elif few_groups(run):
+        text += (
+            f" {wording.sentence_case(too_few(run))} for an interval: no loss is shown, and none ruled out."
+        )
     if n_collapsed:
         text += f" {wording.sentence_case(wording.count(n_collapsed, 'dictionary', 'dictionaries'))} that collapsed "
         text += f"{'is' if n_collapsed == 1 else 'are'} left out."

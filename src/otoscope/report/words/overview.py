@@ -7,11 +7,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from otoscope import wording
-from otoscope.report.numbers.dictionaries import COLLAPSED, layer_health
-from otoscope.report.numbers.headlines import headlines, representations, studied_layers
+from otoscope.report.numbers.dictionaries import COLLAPSED, STATES, LayerHealth, layer_health
+from otoscope.report.numbers.groups import few_groups, group_noun, sides
+from otoscope.report.numbers.headlines import FEWEST_FACTORS, headlines, representations, studied_layers
+from otoscope.report.numbers.means import rows_of
 from otoscope.report.run import Run, in_sample, metric_of, r2_kind
-from otoscope.results import layer_order, trained_codes
+from otoscope.report.words.groups import short_groups
+from otoscope.results import NULL_LABELS, NULLS, layer_order, trained_codes
 
+PAPER = (
+    "The paper: Mariotte, Lebourdais, Almudévar, Tahon, Ortega and Dugué, “Sparse Autoencoders Make Audio Foundation "
+    "Models More Explainable” (2025)."
+)
+LISTED = 12
+"""Groups of a side of the split at most that are named."""
 _SIDES = (("n_train", "for training"), ("n_valid", "for validation"), ("n_test", "for the test"))
 _PROTOCOLS = {
     "sound": "sound: probes and fits of factors are scored on groups that they have not seen; layer, penalty and "
@@ -73,14 +82,45 @@ def verdicts(run: Run) -> list[Verdict]:
             f"{state} at {wording.listing([wording.sparsity(s) for s in sparsities])}"
             for state, sparsities in health.others.items()
         ]
-        said = f"{health.alive:,} of {wording.count(health.n_latents, 'latent')} alive; loses "
-        said += f"{wording.percent(health.fvu)} of the variance (PCA with as many components: "
-        said += f"{wording.percent(health.pca_fvu)})."
+        said = f"{health.alive:,} of {wording.count(health.n_latents, 'latent')} alive on training rows"
+        said += f", {health.silent:,} of them silent on held-out ones; " if health.silent else "; "
+        said += f"loses {wording.percent(health.fvu)} of the variance"
+        said += "." if math.isnan(health.pca_fvu) else f" ({_beside_pca(health)})."
         said += f" Others: {'; '.join(others)}." if others else ""
+        verdict = health.verdict
         if health.state == COLLAPSED:
             said = f"What its codes are said to hold is not tested. {said}".strip()
-        cards.append(Verdict(health.state, f"Dictionary of {where}{at}", health.verdict, said))
+        elif health.state == STATES[0]:
+            verdict = "not collapsed" if verdict == STATES[0] else verdict
+            said += _not_said(run, health)
+        cards.append(Verdict(health.state, f"Dictionary of {where}{at}", verdict, said))
     return cards
+
+
+def _beside_pca(health: LayerHealth) -> str:
+    more = (
+        "more than" if health.fvu > health.pca_fvu else "less than" if health.fvu < health.pca_fvu else "as"
+    )
+    return f"{more} PCA with as many components: {wording.percent(health.pca_fvu)}"
+
+
+def _not_said(run: Run, health: LayerHealth) -> str:
+    """Say what a dictionary that has not collapsed may yet lack: what nulls tell of the factors as well as it does."""
+    if in_sample(run):
+        return ""
+    table = representations(run, health.encoder, health.layer)
+    codes = trained_codes(table)["r2"].mean()
+    better = [
+        f"{wording.with_article(NULL_LABELS[row.representation])} ({wording.number(row.r2)})"
+        for row in rows_of(table)
+        if row.representation in NULLS and row.representation != "label" and row.r2 >= codes
+    ]
+    text = " Not collapsed says no more than that its latents live and differ"
+    if not better:
+        return f"{text}."
+    return (
+        f"{text}: factors are told no better (R² {wording.number(codes)}) than by {wording.listing(better)}."
+    )
 
 
 def tiles(run: Run) -> list[list[str]]:
@@ -96,7 +136,9 @@ def tiles(run: Run) -> list[list[str]]:
             row["score"],
             wording.score(row["score"], metric),
             f"best probe: {best}",
-            wording.score_interval(
+            short_groups(run, row["encoder"], row["layer"])
+            if few_groups(run)
+            else wording.score_interval(
                 row["low"], row["high"], metric, groups=row["groups"], trusted=row["trusted"]
             ),
         ),
@@ -116,11 +158,7 @@ def tiles(run: Run) -> list[list[str]]:
         ),
     ]
     if not in_sample(run):
-        dense = wording.number(row["dense_effective_dims"], 1)
-        dims = wording.number(row["effective_dims"], 1)
-        found.append(
-            (row["effective_dims"], dims, "effective dimensions a factor", f"same codes; dense {dense}")
-        )
+        found.append((row["n_factors"], *_dims_tile(row)))
     main = [
         health
         for health in layer_health(run)
@@ -129,6 +167,20 @@ def tiles(run: Run) -> list[list[str]]:
     if main and main[0].state == COLLAPSED:  # no number of such codes is a headline
         found = found[:1]
     return [tile for value, *tile in found if not math.isnan(value)]
+
+
+def _dims_tile(row: Any) -> tuple[str, str, str]:
+    """The mean of effective dimensions, or, of too few factors for one, how many are held."""
+    held, asked = row["n_factors"], row["n_asked"]
+    if held < FEWEST_FACTORS:
+        return (
+            f"{held:.0f} of {asked:.0f}",
+            "factors held by the codes",
+            "too few for a mean of their dimensions",
+        )
+    dense = wording.number(row["dense_effective_dims"], 1)
+    remark = f"same codes; dense {dense}" if row["dense_n_factors"] >= FEWEST_FACTORS else "same codes"
+    return wording.number(row["effective_dims"], 1), "effective dimensions a factor", remark
 
 
 def _label_alone(run: Run, encoder: str, layer: int | str | None) -> str:
@@ -148,12 +200,35 @@ def settings(run: Run) -> list[tuple[str, str]]:
         ("Seed", str(spec.get("seed", ""))),
         ("Data set", " ".join(str(dataset[key]) for key in ("name", "root") if dataset.get(key))),
         ("Clips", wording.listing(sizes)),
+        *((f"{name[:1].upper()}{name[1:]}", text) for name, text in _who(run)),
         ("Encoders", wording.listing(_encoders(run))),
+        ("Probes", _probes(run)),
         ("Autoencoders", "; ".join(_autoencoders(section) for section in _sections(run))),
         ("Factors", str((spec.get("factors") or {}).get("name", ""))),
         ("Versions", ", ".join(versions)),
     ]
     return [(name, value) for name, value in pairs if value]
+
+
+def _probes(run: Run) -> str:
+    """Say on what probes are scored: the spec's folds are of the penalty's choice, not of the score."""
+    kind = (run.spec.get("probing") or {}).get("probe")
+    if not kind:
+        return ""
+    folds = "; the spec's probing.folds only choose the penalty" if kind == "logistic" else ""
+    return f"{kind}, scored on the test clips of one split{folds}"
+
+
+def _who(run: Run) -> list[tuple[str, str]]:
+    """Name the groups of each side of the split, with their clips; those of a side with many are counted."""
+    found, split = [], sides(run)
+    for side, heading in (("train", "training"), ("valid", "validation"), ("test", "test")):
+        groups = split.get(side, {})
+        if groups:
+            named = [f"{name} ({wording.count(n, 'clip')})" for name, n in groups.items()]
+            text = ", ".join(named) if len(named) <= LISTED else wording.count(len(named), "group")
+            found.append((f"{heading} {group_noun(run)}s", text))
+    return found
 
 
 def _encoders(run: Run) -> list[str]:
