@@ -120,14 +120,14 @@ def _each_group(run: Run) -> list[Column]:
     if scores is None or scores["group"].nunique() < 2:
         return []
     known = {(row.encoder, row.layer, row.group): row.score for row in rows_of(scores)}
-    sizes = scores.groupby("group")["n_clips"].max()
-    return [
-        (
-            f"{name} ({wording.count(n, 'clip')})",
-            lambda row, name=name: wording.percent(known.get((row.encoder, row.layer, name), float("nan"))),
-        )
-        for name, n in sizes.items()
-    ]
+    sizes = scores.groupby("group")["n_clips"].max().items()
+
+    def of(name: str) -> Column:
+        heading = f"{name} ({wording.count(n_clips[name], 'clip')})"
+        return heading, lambda row: wording.percent(known.get((row.encoder, row.layer, name), float("nan")))
+
+    n_clips = {str(name): int(n) for name, n in sizes}
+    return [of(name) for name in n_clips]
 
 
 def _guide(run: Run) -> Table | None:
