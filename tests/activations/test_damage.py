@@ -65,6 +65,26 @@ def test_only_the_lost_shard_is_heard_again(store, clips, encoder, monkeypatch) 
     assert sum(passes) == 2
 
 
+def test_a_lost_shard_is_its_own_processs_to_make_again(store, clips, encoder) -> None:
+    """Another process, which fills the same store, lets it be: its maker may be at it."""
+    whole = Activations.open(store).layer(2)
+    (store / "layer_02" / "c" / "1" / "0").unlink()  # of shard 2 of 3
+    otoscope.extract(clips, encoder, out=store, layers=[0, 2], shard="1/3")
+    assert (store / "rows" / "00001.parquet").exists()
+    otoscope.extract(clips, encoder, out=store, layers=[0, 2], shard="2/3")
+    np.testing.assert_array_equal(Activations.open(store).layer(2), whole)
+
+
+def test_a_store_that_another_process_made_just_now_is_filled(clips, encoder, tmp_path, monkeypatch) -> None:
+    first = iter([False])
+    exists = Store.exists
+    monkeypatch.setattr(Store, "exists", lambda self: next(first, None) is None and exists(self))
+    otoscope.extract(clips, encoder, out=tmp_path / "store", shard="1/2")
+    first = iter([False])
+    otoscope.extract(clips, encoder, out=tmp_path / "store", shard="2/2")
+    Activations.open(tmp_path / "store")
+
+
 def reads(name: str, store: Activations) -> None:
     if name == "layer":
         store.layer(2)

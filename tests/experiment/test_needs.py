@@ -56,13 +56,13 @@ def test_all_cut_alike(tiny_encoder, tmp_path):
     assert found.disk == {
         "activations": 10 * 3 * 16 * 4,
         "autoencoders": 2 * LAYER_BYTES,
-        "a checkpoint": 4 * 2 * LAYER_BYTES,
+        "a checkpoint": 4 * LAYER_BYTES,  # each layer is a bank
     }
     weights = (tiny_encoder / "model.safetensors").stat().st_size
     assert found.memory == {
         "the encoder": 2 * weights,  # and once more as the kernels want them
         "probing all layers": 10 * 3 * 16 * 4,
-        "training autoencoders": 6 * 2 * LAYER_BYTES,
+        "training autoencoders": 6 * LAYER_BYTES,
     }
     assert (found.downloads, found.unknown) == ({}, [])
 
@@ -102,8 +102,8 @@ def test_frames_of_the_studied_layers(tiny_encoder, tmp_path):
     n_numbers = int(27.5 * 50) * 2 * 16
     assert found.disk["frames"] == 4 * n_numbers
     assert found.disk["activations"] == pooled.disk["activations"]  # probes read the same
-    assert found.disk["a checkpoint"] == 4 * 2 * LAYER_BYTES // 6
-    assert found.memory["training autoencoders"] == 6 * 2 * LAYER_BYTES // 6 + 4 * n_numbers
+    assert found.disk["a checkpoint"] == 4 * LAYER_BYTES // 6
+    assert found.memory["training autoencoders"] == 6 * LAYER_BYTES // 6 + 4 * n_numbers // 2
     half = needs(
         own.model_copy(update={"extraction": own.extraction.model_copy(update={"dtype": "float16"})}),
         CLIPS,
@@ -153,7 +153,7 @@ def test_a_disk_that_is_too_small(tiny_encoder, tmp_path, monkeypatch):
     own, out = spec(tiny_encoder), tmp_path / "run"
     certain = 10 * 3 * 16 * 4 + 2 * LAYER_BYTES
     monkeypatch.setattr(module.shutil, "disk_usage", lambda path: Usage(certain - 1))
-    with pytest.raises(InputError, match=r"needs about 509 kB of disk .*room for 103 kB at .*--out.*float16"):
+    with pytest.raises(InputError, match=r"needs about 306 kB of disk .*room for 103 kB at .*--out.*float16"):
         needs(own, CLIPS, out=out)
     monkeypatch.setattr(module.shutil, "disk_usage", lambda path: Usage(certain))
     assert "warning: the disk will be almost full" in needs(own, CLIPS, out=out).lines()[-1]
@@ -167,7 +167,7 @@ def test_little_memory_is_a_warning(tiny_encoder, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "free_memory", lambda: 1000)
     said = needs(spec(tiny_encoder), CLIPS, out=tmp_path).lines()
     assert said[-1].startswith("warning: this is more memory than is available")
-    assert "memory: at least 501 MB, for the libraries and training autoencoders; 1 kB available" in said
+    assert "memory: at least 500 MB, for the libraries and training autoencoders; 1 kB available" in said
 
 
 def test_weights_in_half_are_doubled_where_they_are_computed_in_float32(tiny_encoder, tmp_path):

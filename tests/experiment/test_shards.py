@@ -22,7 +22,7 @@ SMALL = [
     "encoders.0.layers=[1, 2]",
     "probing.regularisation=[0.01]",
     "probing.guide=false",
-    "probing.few_latents=[1]",
+    "probing.few_latents=[]",
     "saes.n_latents=16",
     "saes.sparsities=[0.75]",
     "saes.seeds=[0]",
@@ -85,7 +85,7 @@ def test_four_shards_in_any_order_make_the_same_bytes(alone, settings, tmp_path)
     assert {step["status"] for step in again.stages} == {"kept"}
 
 
-def test_a_shard_says_what_it_waits_for_and_one_process_does_the_rest(alone, settings, tmp_path):
+def test_a_shard_says_what_it_waits_for(settings, tmp_path):
     asked = [part for setting in settings for part in ("--set", setting)]
     told = CliRunner().invoke(app, ["run", "demo", "--out", str(tmp_path), *asked, "--shard", "2/3"])
     assert told.exit_code == 0, told.output
@@ -93,6 +93,11 @@ def test_a_shard_says_what_it_waits_for_and_one_process_does_the_rest(alone, set
     stages = {stage.stage: stage for stage in run_status(tmp_path)}
     assert stages["factors"].lacking(3) == [1]
     assert (stages["activations-tiny"].done, stages["activations-tiny"].lacking(3)) == ([1], [1, 3])
+
+
+@pytest.mark.slow
+def test_one_process_does_what_a_shard_left(alone, settings, tmp_path):
+    run("demo", out=tmp_path, settings=settings, shard="2/3")
     run("demo", out=tmp_path, settings=settings)
     assert sums(tmp_path) == sums(alone)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -43,7 +44,7 @@ def squares(
         made.append(name)
         return {"table": pd.DataFrame({"square": [NAMES.index(name) ** 2]})}
 
-    with run.stage("squares", 1) as stage:
+    with run.stage("squares", 1, in_units=True) as stage:
         if stage.needed:
             read = run.units([Unit(name, lambda name=name: make(name)) for name in NAMES], at_once=at_once)
             stage.outputs = {"squares": [int(read(name)["table"].square[0]) for name in NAMES]}
@@ -187,6 +188,18 @@ def test_status_counts_what_is_done_running_missing_and_failed(tmp_path):
     assert "2 of 5" in status_table([found])
 
 
+def test_status_is_of_the_settings_that_were_tried_last(tmp_path):
+    with pytest.raises(Waits):
+        squares(directory(tmp_path, "1/2"), [])
+    (old,) = (tmp_path / "work").glob("squares-*/units.json")
+    os.utime(old, (1, 1))
+    run = directory(tmp_path, "1/2")
+    with pytest.raises(Waits), run.stage("squares", 2, in_units=True):
+        run.units([Unit(name, dict) for name in ("x", "y")])
+    (found,) = run_status(tmp_path)
+    assert found.units == ["x", "y"]
+
+
 def test_status_of_no_run_is_refused(tmp_path):
     with pytest.raises(InputError, match="is no run's folder"):
         run_status(tmp_path)
@@ -243,20 +256,18 @@ def test_a_short_stage_is_made_by_one_of_two_that_come_together(tmp_path):
 
 
 def test_what_another_put_together_meanwhile_is_taken(tmp_path):
-    other, made = directory(tmp_path, "2/2"), []
-
-    def make_first() -> dict:  # while this one makes its unit, the other makes its own, and waits
-        with pytest.raises(Waits):
-            squares(other, made)
-        return {"table": pd.DataFrame({"square": [0]})}
-
-    run = directory(tmp_path, "1/2")
-    with run.stage("squares", 1):
-        units = [Unit(name, lambda name=name: {"table": pd.DataFrame({"square": [0]})}) for name in NAMES]
-        run.units([Unit("a", make_first), *units[1:]])
-        run.say("put together")
-    assert made == ["b", "d"]
-    assert run.stages[-1]["status"] == "made"
+    made: list[str] = []
+    with pytest.raises(Waits):
+        squares(directory(tmp_path, "1/2"), made)
+    late, again = directory(tmp_path, "2/2"), []
+    with late.stage("squares", 1, in_units=True) as stage:
+        assert squares(directory(tmp_path, "2/2"), made) == [0, 1, 4, 9, 16]  # while this one lists its units
+        late.units([Unit(name, lambda: again.append("a unit") or {}) for name in NAMES])
+        again.append("put together")
+    assert again == []
+    assert stage.outputs == {"squares": [0, 1, 4, 9, 16]}
+    assert late.stages[-1]["status"] == "kept"
+    assert not list((tmp_path / "work").iterdir())
 
 
 def test_only_the_stages_that_are_asked_for(tmp_path):

@@ -283,7 +283,8 @@ def test_100_000_latents_stay_quick(visit, explorer, shard, tmp_path):
 def many(n: int) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     numbers = {
-        key: rng.random(n).round(4).tolist() for key in ("frequency", "confidence", "auc", "recurrence")
+        key: rng.random(n).round(4).tolist()
+        for key in ("frequency", "confidence", "support", "auc", "recurrence")
     }
     return {
         **numbers,

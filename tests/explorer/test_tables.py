@@ -9,6 +9,8 @@ import pandas as pd
 import pytest
 from fake_latents import MARKUP, STEP_S, click_s
 
+from otoscope.explorer.tables import _strongest_first, _support
+
 FRAMES = "otoscope-mini/layer_03/topk-40-s0.9-seed0"
 
 
@@ -45,6 +47,31 @@ def test_a_latents_page_has_its_examples_curves_and_neighbours(shard, tables):
     cosines = [cosine for _, cosine, _ in page["neighbours"]]
     assert len(cosines) == 10
     assert cosines == sorted(cosines, reverse=True)
+
+
+def test_support_is_what_new_groups_say_and_else_the_names_own(tables):
+    latents = pd.DataFrame({"confidence": [0.6, 0.0, 0.9, 0.2], "held_out_auc": [np.nan, 0.9, 0.4, 0.75]})
+    assert _support(latents).tolist() == pytest.approx([0.6, 0.8, 0.0, 0.5])
+    assert _support(latents[["confidence"]]).tolist() == [0.6, 0.0, 0.9, 0.2]
+    assert set(tables) >= {"judged"}
+
+
+def test_factors_stand_by_strength_those_beyond_chance_first():
+    factors = pd.DataFrame(
+        {
+            "latent": [1, 0, 0, 0],
+            "factor": list("dabc"),
+            "rho": [0.1, 0.2, -0.7, 0.4],
+            "p_corrected": [1, 0.01, 0.2, 0.03],
+        }
+    )
+    assert _strongest_first(factors).factor.tolist() == ["c", "a", "b", "d"]
+
+
+def test_a_page_counts_what_new_groups_did(shard):
+    pages = shard("d0/latents-0")
+    assert pages["0"]["judged"] == {"n_hits": 10, "n_holding": 12, "n_false": 3, "n_rows": 120, "n_groups": 2}
+    assert pages["1"]["judged"] is None
 
 
 def test_the_click_lies_under_the_curves_peak(shard):

@@ -123,6 +123,16 @@ def write_latents(
         "clips": clips,
         "activity": _activity(clips, codes, peaks, means),
         "curves": _curves(clips, codes, peaks, examples) if framewise else _no_curves(),
+        "judged": pd.DataFrame(
+            {
+                "latent": [0],
+                "n_hits": [10],
+                "n_holding": [12],
+                "n_false": [3],
+                "n_rows": [120],
+                "n_groups": [2],
+            }
+        ),
     }
     for name, table in tables.items():
         table.to_parquet(folder / f"{name}.parquet", index=False)

@@ -23,6 +23,7 @@ LATEST_S = 3.0
 def main(out: str, kills: int, seed: int, settings: list[str]) -> None:
     import otoscope.experiment.runner as runner
 
+    _import_all(next(setting for setting in settings if setting.startswith("encoders.0.name=")))
     dice, killed, done = random.Random(seed), 0, False
     for _ in range(MOST_ROUNDS):
         moments = [dice.uniform(0.02, LATEST_S) if killed + i < kills else None for i in range(N)]
@@ -35,6 +36,19 @@ def main(out: str, kills: int, seed: int, settings: list[str]) -> None:
         if done:
             break
     print(f"killed {killed}, done {done}")
+
+
+def _import_all(encoder: str) -> None:
+    """Import what a run needs late, so that the time of a child is work."""
+    import librosa  # noqa: F401
+
+    import otoscope
+    from otoscope import disentanglement, latents, probing, saes
+
+    otoscope.load_encoder(encoder.partition("=")[2])
+    for room in (disentanglement, latents, probing, saes):
+        for name in room.__all__:
+            getattr(room, name)
 
 
 def _fork(runner, out: str, shard: str, settings: list[str], moment: float | None) -> int:

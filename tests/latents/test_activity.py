@@ -117,11 +117,13 @@ def test_examples_lie_where_they_should():
         middle = own[own.kind == kind]
         assert len(middle) == 4
         assert middle.value.mean() == pytest.approx(np.quantile(strength[:75], share), abs=2)
-    controls = own[own.kind == "control"]
+    assert not (own.kind == "control").any()  # it has no name that would hold there
+    controls = own[own.kind == "alike"]
     assert set(controls.clip_id) <= {f"clip{i}" for i in range(75, 80)}
     assert (controls.value == 0).all()
     assert controls.peak_s.isna().all()
     assert not own.clip_id.duplicated().any()
+    assert len(controls) == 4
     latents = found.latents.set_index("latent")
     assert list(latents.alive) == [True, True, False]
     assert latents.evidence[2] == "never fires"

@@ -78,6 +78,8 @@ def test_judgement_is_scikit_learns():
         assert found.random_auc[latent] == pytest.approx(np.mean(others))
         assert found.as_good[latent] == pytest.approx(np.mean(np.array(others) >= found.auc[latent]))
         assert found.n_holding[latent] == holds.sum()
+        assert found.n_hits[latent] == ((values > 0) & holds).sum()
+        assert found.n_false[latent] == ((values > 0) & ~holds).sum()
 
 
 def test_moments_are_judged_by_where_the_latent_fires():

@@ -88,6 +88,30 @@ def test_planted_latents_get_their_names(planted):
     assert (latents.confidence[[0, 1, 4]] > 0.5).all()
 
 
+def test_a_name_of_one_group_is_never_sure_and_others_can_refute_it(planted):
+    """Latent 2 is one singer's. The same, but fired by test singers for the same vowels too, is not."""
+    clips, factors, codes, found = planted
+    latents = found.latents.set_index("latent")
+    assert latents.confidence[2] == 0
+    assert "nobody else can show it" in latents.caveat[2]
+    unheard = ((clips.split == "test") & clips.vowel.isin(["i", "e"])).to_numpy()
+    rng = np.random.default_rng(8)
+    codes = codes.copy()
+    codes[unheard, 2] = rng.gamma(2.0, 1.0, unheard.sum())
+    assert "only" not in describe(codes, clips, factors).latents.name[2]
+
+
+def test_controls_are_clips_of_the_name_that_are_silent(planted):
+    """All that the name of latent 2 says fire but some five in a hundred; what else is silent is only alike."""
+    clips, factors, _, found = planted
+    holds = Rule.from_json(found.latents.rule[2]).holds(clips, factors.table)
+    named = set(clips.clip_id[holds])
+    own = found.examples[found.examples.latent == 2]
+    assert set(own.clip_id[own.kind == "control"]) <= named
+    assert not set(own.clip_id[own.kind == "alike"]) & named
+    assert own.kind.isin(["control", "alike"]).sum() == 4
+
+
 def test_noise_has_no_clear_meaning():
     clips, factors = corpus(seed=3)
     found = describe(noise(clips, 200, seed=4), clips, factors)

@@ -111,27 +111,27 @@ def extract(
         if not store.exists():
             store.create(plan)
         own = [s for s in plan.shards if s.number % mine[1] == mine[0]]
-        done = _usable(store, {s.name for s in own})
+        done, lost = _usable(store, {s.name for s in own})
         check_same(store.provenance(), plan.provenance, store.url, complete=len(done) == len(plan.shards))
         todo = [s for s in own if s.name not in done]
         _check_recordings(plan, store, _to_check(plan, own, done))
         if todo:
             Pipeline(plan, encoder, store, batch_size, workers, skip_unreadable).make(todo, show=progress)
-    return Activations(store, partial=shard is not None)
+    return Activations(store, partial=shard is not None, without=lost)
 
 
-def _usable(store: Store, own: set[str]) -> set[str]:
-    """Return the shards that are complete; of its own those of which a file is lost are taken back, to be made anew.
+def _usable(store: Store, own: set[str]) -> tuple[set[str], set[str]]:
+    """Return the shards that are complete, and those of which a file is lost.
 
-    Those of other processes are theirs to take back: they may be at it.
+    Of the latter its own are taken back, to be made anew; others' are theirs to take back: they may be at it.
     """
     done = store.done()
     if store.provenance().get("format") != FORMAT:
-        return done  # it is refused anyhow
-    lost = store.damage(done & own)
-    for name in lost:
+        return done, set()  # it is refused anyhow
+    lost = set(store.damage(done))
+    for name in lost & own:
         store.withdraw(name)
-    return done - set(lost)
+    return done - lost, lost - own
 
 
 def _to_check(plan: Plan, own: list[Shard], done: set[str]) -> list[Shard]:

@@ -144,11 +144,11 @@ def needs(spec: Spec, clips: pd.DataFrame, *, out: str | os.PathLike) -> Needs:
         certain += _fewest_layers(encoder) * layer_bytes(spec, shape.width)
         for what, size in _disk(spec, encoder, shape, stores).items():
             disk[what] = disk.get(what, 0) + size
-        n_layers = len(encoder.layers) + len(spec.beside)
-        checkpoints.append(NUMBERS_PER_WEIGHT_KEPT * n_layers * layer_bytes(spec, shape.width))
+        size = layer_bytes(spec, shape.width)
+        checkpoints.append(NUMBERS_PER_WEIGHT_KEPT * _trained_together(spec, encoder) * size)
         for what, size in _memory(spec, encoder, shape, stores).items():
             memory[what] = max(memory.get(what, 0), size)
-    if disk:  # one encoder's at a time
+    if disk:  # one bank's at a time
         disk["a checkpoint"] = max(checkpoints)
     root = Path(out).absolute()
     free = shutil.disk_usage(next(p for p in (root, *root.parents) if p.exists())).free + _bytes_in(root)
@@ -196,18 +196,24 @@ def _frame_numbers(spec: Spec, encoder: EncoderSpec, shape: Shape, sound_s: floa
     return int(sound_s * shape.frame_rate_hz) * (len(encoder.layers) + len(spec.beside)) * shape.width
 
 
+def _trained_together(spec: Spec, encoder: EncoderSpec) -> int:
+    """Return how many layers one bank trains: each its own, unless they share an epoch."""
+    shared = any(section.select == "paper" for section in spec.saes)
+    return len(encoder.layers) + len(spec.beside) if shared else 1
+
+
 def _fewest_layers(encoder: EncoderSpec) -> int:
     """Return how many layers are studied at least: "best" and "last" may turn out to be others that are named."""
     return max(len({layer for layer in encoder.layers if isinstance(layer, int)}), 1)
 
 
 def _memory(spec: Spec, encoder: EncoderSpec, shape: Shape, stores: pd.DataFrame) -> dict[str, int]:
-    n_layers = len(encoder.layers) + len(spec.beside)
+    n_layers = _trained_together(spec, encoder)
     probed = int(stores.crops[stores.roles.str.contains("train|evaluate")].sum())
     read = 0
     if spec.on_frames:
         learnt_s = float(stores.sound_s[stores.roles.str.contains("train|evaluate")].sum())
-        read = min(4 * _frame_numbers(spec, encoder, shape, learnt_s), READ_WHOLE_BYTES)
+        read = min(4 * int(learnt_s * shape.frame_rate_hz) * n_layers * shape.width, READ_WHOLE_BYTES)
     return {
         "the encoder": 2
         * 4

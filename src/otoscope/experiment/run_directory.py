@@ -154,10 +154,13 @@ class RunDirectory:
         self.write_text("spec.yaml", yaml.safe_dump(told, sort_keys=False))
 
     @contextmanager
-    def stage(self, name: str, settings: Any = None, *, after: Sequence[str] = ()) -> Iterator[Stage]:
+    def stage(
+        self, name: str, settings: Any = None, *, after: Sequence[str] = (), in_units: bool = False
+    ) -> Iterator[Stage]:
         """Yield a stage; it is noted as made when the block ends well.
 
-        Where processes share the run, one of them makes a stage while the others wait, but for its `units`.
+        Where processes share the run, one of them makes a stage while the others wait. Of one that is made in `units`,
+        this begins when the units are there.
 
         Parameters
         ----------
@@ -167,6 +170,8 @@ class RunDirectory:
             What its results depend on, as plain data; a change makes the stage again.
         after : sequence of str
             The stages and inputs whose results it reads; where one of them holds something else, it is made again.
+        in_units : bool
+            Whether the block calls `units`, or `apart`, before it writes anything.
 
         Raises
         ------
@@ -191,6 +196,8 @@ class RunDirectory:
                 yield stage
             else:
                 started, status = time.perf_counter(), "made"
+                if lock is not None and in_units:
+                    lock.free()
                 if not sys.stderr.isatty():  # where there are no bars, a log still shows what goes on
                     self.say(f"{name} ...")
                 try:
@@ -200,6 +207,7 @@ class RunDirectory:
                 except _MadeMeanwhile as found:
                     record, status = found.record, "kept"
                     stage.outputs = record.outputs
+                    clear_work(self.root, name)  # which may have been begun once more
         finally:
             self._lock = None
             if lock is not None:
@@ -236,13 +244,12 @@ class RunDirectory:
         stage = self._making
         assert stage is not None
         work = Work(self.root, stage.name, stage.fingerprint, [unit.name for unit in units])
-        work.begin(fresh=self.fresh)
         with self.apart() as turn:
+            work.begin(fresh=self.fresh)
             if turn:
                 mine = [unit for number, unit in enumerate(units) if self._is_mine(number)]
                 work.make(mine, at_once=at_once, all_turns=self.share is not None, show=show)
-        work.drop_damaged()
-        missing = work.missing()
+        missing = work.missing() or work.drop_damaged()  # all are read only where all are there
         if missing:
             raise self.waiting(stage.name, len(missing), len(units))
         return work.read
@@ -251,13 +258,14 @@ class RunDirectory:
     def apart(self) -> Iterator[bool]:
         """Let other processes at the stage that is being made while the block runs; yield whether it has a part in it.
 
-        If one of them has made the stage by the end of the block, it is taken as it is, and the rest of the stage's
-        own block is passed over.
+        If one of them has made the stage before the block, or by its end, it is taken as it is, and the rest of the
+        stage's own block is passed over.
         """
         stage, lock = self._making, self._lock
         if stage is None:  # what was lost of a stage that was made is made again
             yield True
             return
+        self._pass_over(stage)
         if lock is not None:
             lock.free()
         try:
@@ -265,11 +273,7 @@ class RunDirectory:
         finally:
             if lock is not None:
                 lock.wait(self.say)
-        if self.share is not None:
-            record = read_record(self.root / "stages" / f"{stage.name}.json")
-            if holds(self.root, record, stage.fingerprint, self.hashes):
-                assert record is not None
-                raise _MadeMeanwhile(record)
+        self._pass_over(stage)
 
     def note_store(self, store: Path) -> None:
         """Write down that the units of the stage that is being made are the shards of an activation store."""
@@ -318,6 +322,13 @@ class RunDirectory:
         finally:
             if lock is not None:
                 lock.free()
+
+    def _pass_over(self, stage: Stage) -> None:
+        """Leave the stage's block if another process has made it."""
+        if self.share is not None:
+            record = read_record(self.root / "stages" / f"{stage.name}.json")
+            if record is not None and holds(self.root, record, stage.fingerprint, self.hashes):
+                raise _MadeMeanwhile(record)
 
     def _is_mine(self, number: int) -> bool:
         return self.share is None or self.share.has(number)

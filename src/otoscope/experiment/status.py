@@ -56,8 +56,9 @@ def run_status(root: str | Path) -> list[StageStatus]:
     records = {path: read_record(path) for path in _by_time((root / "stages").glob("*.json"))}
     made = [StageStatus(path.stem, True, seconds=own.seconds) for path, own in records.items() if own]
     names = {own.stage for own in made}
-    half = [_half_made(root, path.parent) for path in _by_time((root / WORK).glob(f"*/{UNITS}"))]
-    return [*made, *(own for own in half if own.stage not in names)]
+    found = [_half_made(root, path.parent) for path in _by_time((root / WORK).glob(f"*/{UNITS}"))]
+    half = {own.stage: own for own in found if own.stage not in names}  # of several settings, the latest
+    return [*made, *half.values()]
 
 
 def status_table(found: Iterable[StageStatus]) -> str:

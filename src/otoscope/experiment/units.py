@@ -209,11 +209,12 @@ class Work:
         """
         return unpack(self._path(name))
 
-    def drop_damaged(self) -> None:
-        """Remove files that are not as they were written, so that their units are made anew."""
-        for name in self.names:
-            if self._path(name).is_file() and not self._is_whole(name):
-                self._path(name).unlink(missing_ok=True)
+    def drop_damaged(self) -> list[str]:
+        """Remove files that are not as they were written, so that their units are made anew; return these."""
+        damaged = [name for name in self.names if not self._is_whole(name)]
+        for name in damaged:
+            self._path(name).unlink(missing_ok=True)
+        return damaged
 
     def _make(self, unit: Unit) -> None:
         lock, failed = Lock(self._path(unit.name, ".lock")), self._path(unit.name, ".failed.json")

@@ -25,6 +25,7 @@ NEEDED = {
     "clips": "clip_id path start_s stop_s split group",
     "activity": "clip_id latent max mean share",
     "curves": "clip_id latent start_s step_s peak values",
+    "judged": "latent n_hits n_false n_holding n_rows n_groups",
 }
 """The columns that are read of each table."""
 

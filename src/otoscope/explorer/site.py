@@ -164,7 +164,7 @@ def _dictionary(own: str, dictionary: Dictionary, table: dict, measures: dict[st
         **{key: about.get(key) for key in ("dataset", "licence", "labels", "groups", "n_tested")},
         **{key: dictionary.sae.get(key) for key in ("kind", "n_latents", "k", "sparsity", "seed")},
         "n_alive": sum(table["alive"]),
-        "n_clear": sum(value is not None and value >= 0.5 for value in table["confidence"]),
+        "n_clear": sum(value is not None and value >= 0.5 for value in table["support"]),
         "latents_a_shard": tables.LATENTS_A_SHARD,
         "clips_a_shard": tables.CLIPS_A_SHARD,
         **measures,

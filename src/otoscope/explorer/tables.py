@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from otoscope.explorer.layout import who_fires_together
-from otoscope.explorer.reading import Dictionary
+from otoscope.explorer.reading import NEEDED, Dictionary
 from otoscope.explorer.shards import figures
 
 LATENTS_A_SHARD = 32
@@ -59,6 +59,7 @@ def overview_table(dictionary: Dictionary) -> dict[str, Any]:
         "max": figures(latents["max"]),
         "mean_active": figures(latents.mean_active),
         "confidence": figures(latents.confidence, 3),
+        "support": figures(_support(latents), 3),
         "auc": figures(latents.label_auc, 3),
         "rho": figures(latents.factor_rho, 3),
         "recurrence": figures(latents.recurrence, 3),
@@ -70,6 +71,22 @@ def overview_table(dictionary: Dictionary) -> dict[str, Any]:
         "x": [round(float(where[latent][0]), 3) if latent in where else None for latent in latents.latent],
         "y": [round(float(where[latent][1]), 3) if latent in where else None for latent in latents.latent],
     }
+
+
+def _support(latents: pd.DataFrame) -> pd.Series:
+    """Return how well each name is supported, 0 to 1.
+
+    Of a name that could be judged, 2 AUC - 1 on the groups that it was not made from; else its own confidence.
+    """
+    if "held_out_auc" not in latents:
+        return latents.confidence
+    return (2 * latents.held_out_auc - 1).clip(0, 1).fillna(latents.confidence)
+
+
+def _strongest_first(factors: pd.DataFrame) -> pd.DataFrame:
+    """Return factors as a page lists them: those beyond chance first, then by correlation."""
+    keys = factors.assign(chance=~(factors.p_corrected < 0.05), size=-factors.rho.astype(float).abs())
+    return keys.sort_values(["latent", "chance", "size"], kind="stable").drop(columns=["chance", "size"])
 
 
 def curves_of(dictionary: Dictionary, numbers: Mapping[str, int]) -> Curves:
@@ -93,7 +110,9 @@ def latent_shards(
     examples = dictionary.table("examples").sort_values(["latent", "rank"], kind="stable")
     clips = examples[examples.clip_id.isin(numbers)].assign(clip=examples.clip_id.map(numbers))
     labels = dictionary.table("labels")
-    factors = dictionary.table("factors")
+    factors = _strongest_first(dictionary.table("factors"))
+    judged = dictionary.table("judged")[NEEDED["judged"].split()]
+    counts = judged.astype(int).set_index("latent").to_dict("index")
     neighbours = dictionary.table("neighbours").sort_values("cosine", ascending=False)
     parts = {
         "labels": _rows_of(labels, "column value auc null95 p_corrected"),
@@ -108,6 +127,7 @@ def latent_shards(
             "histogram": [int(count) for count in row.histogram],
             "evidence": _text(row.evidence),
             "caveat": _text(row.caveat),
+            "judged": counts.get(latent),
             **{name: rows.get(latent, []) for name, rows in parts.items()},
             "examples": [
                 {

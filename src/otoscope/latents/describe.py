@@ -266,7 +266,10 @@ def _latents(
         }
     )
     names = study.names.set_index("latent").reindex(numbers)
-    few = np.where(alive, f"fires in fewer than {FEWEST_CLIPS} clips: too few to tell", "never fires")
+    where = " that names are made from" if study.about["judged_on"] else ""
+    few = np.where(
+        alive, f"fires in fewer than {FEWEST_CLIPS} of the clips{where}: too few to tell", "never fires"
+    )
     names["evidence"] = names.evidence.where(names.evidence.notna(), pd.Series(few, index=numbers))
     names["name"] = names.name.fillna(NO_MEANING)
     names = names.fillna({"rule": "", "caveat": "", "confidence": 0.0})

@@ -40,8 +40,9 @@ def choose_examples(
     -------
     DataFrame
         ``latent, kind, rank, clip, value, mean, peak_s``, maybe ``band``. `kind` is top (12 strongest), q75, q50, q25
-        (the four whose maximum is nearest to that quantile of the clips where it fires) or control (silent: first those
-        where its name holds, then those most like the top clip). A clip stands once for a latent.
+        (the four whose maximum is nearest to that quantile of the clips where it fires), control (silent, though its
+        name holds) or alike (silent, and those most like the top clip; four of both kinds). A clip stands once for a
+        latent.
     """
     found = []
     for latent in np.flatnonzero(np.diff(activity.starts)).tolist():
@@ -60,8 +61,8 @@ def choose_examples(
             found.append(_rows(latent, kind, clip[places], entries, activity))
         silent = np.ones(activity.n_clips, bool)
         silent[clip] = False
-        controls = _controls(np.flatnonzero(silent), expected.get(latent), similar, int(clip[order[0]]))
-        found.append(_rows(latent, "control", controls, None, activity))
+        for kind, controls in _controls(silent, expected.get(latent), similar, int(clip[order[0]])).items():
+            found.append(_rows(latent, kind, controls, None, activity))
     columns = ["latent", "kind", "rank", "clip", "value", "mean", "peak_row"]
     if not found:
         return pd.DataFrame(columns=[*columns[:-1], "peak_s"])
@@ -91,10 +92,16 @@ def courses_wanted(
     return pd.concat([own, strong]).drop_duplicates(["clip", "latent"], ignore_index=True)
 
 
-def _controls(silent: np.ndarray, expected: np.ndarray | None, similar: np.ndarray, top: int) -> np.ndarray:
-    alike = (similar[silent] == similar[top]).sum(1)
-    should = np.zeros(len(silent)) if expected is None else expected[silent].astype(float)
-    return silent[np.lexsort((-alike, -should))[:N_EACH]]
+def _controls(
+    silent: np.ndarray, expected: np.ndarray | None, similar: np.ndarray, top: int
+) -> dict[str, np.ndarray]:
+    """Return silent clips: first those where the name holds, then those most like the top clip."""
+    places = np.flatnonzero(silent)
+    alike = (similar[places] == similar[top]).sum(1)
+    should = np.zeros(len(places), bool) if expected is None else expected[places]
+    order = np.lexsort((-alike, ~should))[:N_EACH]
+    chosen, holds = places[order], should[order]
+    return {"control": chosen[holds], "alike": chosen[~holds]}
 
 
 def _rows(

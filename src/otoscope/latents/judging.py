@@ -19,6 +19,8 @@ COLUMNS = (
     "random_auc",
     "as_good",
     "detection",
+    "n_hits",
+    "n_false",
     "n_holding",
     "n_rows",
     "n_groups",
@@ -44,10 +46,11 @@ def judge_names(ground: Ground, names: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        ``latent, name, confidence, auc, random_auc, as_good, detection, n_holding, n_rows, n_groups``, a row for each
-        name that could be judged: rules that hold in fewer than 3 rows, or fail in fewer, are left out. `random_auc` is
-        the mean over the other latents' names, `as_good` the share of all other rules that reach `auc`; NaN where there
-        is none.
+        ``latent, name, confidence, auc, random_auc, as_good, detection, n_hits, n_false, n_holding, n_rows, n_groups``,
+        a row for each name that could be judged: rules that hold in fewer than 3 rows, or fail in fewer, are left out.
+        `random_auc` is the mean over the other latents' names, `as_good` the share of all other rules that reach `auc`;
+        NaN where there is none. `n_hits` are rows where the rule holds and the latent fires, `n_false` where it fires
+        and the rule does not hold.
     """
     texts, rules = [], []
     for text in names.rule:
@@ -83,12 +86,15 @@ def judge_names(ground: Ground, names: pd.DataFrame) -> pd.DataFrame:
     n_others = len(own) - 1
     bearers = np.bincount(own, minlength=len(every))
     mean = (bearers @ every - auc) / n_others if n_others else np.full(1, np.nan)
+    n_hits = np.asarray(fires.multiply(holds[own].T).sum(0)).ravel().astype(int)
     as_good = ((every >= auc).sum(0) - 1) / (len(every) - 1) if len(every) > 1 else np.full(len(own), np.nan)
     return judged[["latent", "name", "confidence"]].assign(
         auc=auc,
         random_auc=mean,
         as_good=as_good,
         detection=detects[own, np.arange(len(own))],
+        n_hits=n_hits,
+        n_false=n_on.astype(int) - n_hits,
         n_holding=n_with[own],
         n_rows=n,
         n_groups=ground.labels.group.nunique(),

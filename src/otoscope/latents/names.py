@@ -2,12 +2,14 @@
 
 A name is the condition, a label or a side of a factor's threshold, that tells best where the latent is strong. Only
 what passed the corrected test is looked at, and only where it tells clips apart well (AUC of `CLEAR` or more). A second
-condition is added where it tells them apart better still, and a group where nearly all activity is that group's.
+condition is added where it tells them apart better still, and a group where nearly all activity is that group's, on
+all clips, those for judging too. A name of one group rests on one person: its confidence is 0.
 """
 
 from __future__ import annotations
 
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,9 +27,7 @@ CLEAR = 0.7
 BETTER = 0.03
 """Of AUC, that a second condition must add."""
 ONE_GROUPS_SHARE = 0.8
-"""Of a latent's activity: from here on it is one group's."""
-ONE_GROUPS_MOST = 0.5
-"""Confidence in a name of one group, at most: it rests on one person."""
+"""Of a latent's activity, and of the clips in which it fires: from here on it is one group's."""
 FEWEST_GROUPS = 4
 """Groups that must be there before a latent is said to be one group's."""
 _TRIED, _STARTS = 4, 3
@@ -43,6 +43,7 @@ def name_latents(
     *,
     latents: np.ndarray,
     label: str | None = None,
+    elsewhere: Any = None,
 ) -> pd.DataFrame:
     """Name latents by what was found of them.
 
@@ -55,12 +56,15 @@ def name_latents(
         Those that were tested.
     label : str, optional
         The column that factors go beyond, for the sentences.
+    elsewhere : sparse [other rows, latents], optional
+        Values of rows of other groups: they can only refute that a latent is one group's.
 
     Returns
     -------
     DataFrame
         ``latent, name, rule, confidence, evidence, caveat, name_auc``, a row for each of `latents`. `confidence`, 0 to
-        1, is 2 AUC - 1 at the lower end of the AUC's 95 % interval over groups. `rule` is `Rule.to_json`.
+        1, is 2 AUC - 1 at the lower end of the AUC's 95 % interval over groups; 0 for names of one group. `rule` is
+        `Rule.to_json`.
     """
     labels = labels[(labels.p_corrected <= LEVEL) & (labels.auc > labels.null95)]
     factors = factors[factors.p_corrected <= LEVEL]
@@ -68,10 +72,12 @@ def name_latents(
     by_rho = factors.reindex(factors.rho.abs().sort_values(ascending=False).index)
     of_factors = {int(key): own for key, own in by_rho.groupby("latent")}
     columns = ground.values.tocsc()
+    others = ground.values[:0].tocsc() if elsewhere is None else elsewhere.tocsc()
     rows = []
     for latent in latents:
         values = columns[:, [latent]].toarray()[:, 0]
-        found = _Search(ground, values, of_labels.get(latent), of_factors.get(latent))
+        unheard = others[:, [latent]].toarray()[:, 0]
+        found = _Search(ground, values, of_labels.get(latent), of_factors.get(latent), unheard)
         rows.append({"latent": latent} | _describe(found, label))
     return pd.DataFrame(
         rows, columns=["latent", "name", "rule", "confidence", "evidence", "caveat", "name_auc"]
@@ -82,7 +88,12 @@ class _Search:
     """The best rule for one latent."""
 
     def __init__(
-        self, ground: Ground, values: np.ndarray, labels: pd.DataFrame | None, factors: pd.DataFrame | None
+        self,
+        ground: Ground,
+        values: np.ndarray,
+        labels: pd.DataFrame | None,
+        factors: pd.DataFrame | None,
+        unheard: np.ndarray,
     ) -> None:
         self.ground, self.values = ground, values
         self.labels, self.factors = labels, factors
@@ -90,7 +101,7 @@ class _Search:
         self.strength = ground.strength(values)
         self.auc, self.holds = 0.5, np.zeros(len(values), bool)
         self.tables = (ground.labels, ground.factors)
-        self.one_group = self._group_of_all()
+        self.one_group = self._group_of_all(unheard)
         self.rule = self._find()
 
     def _find(self) -> Rule:
@@ -162,12 +173,18 @@ class _Search:
         unit = self.ground.units.get(factor, "")
         return Condition(factor, float(cuts[apart.argmax()]), "above" if rho > 0 else "below", unit)
 
-    def _group_of_all(self) -> str:
-        """Return the group whose activity nearly all is; empty if there is none."""
-        own = np.bincount(self.ground.groups, weights=self.values)
-        if len(own) < FEWEST_GROUPS or self.ground.moments or own.max() < ONE_GROUPS_SHARE * own.sum():
+    def _group_of_all(self, unheard: np.ndarray) -> str:
+        """Return the group whose activity, and clips, nearly all are; empty if there is none."""
+        if self.ground.moments:
             return ""
-        return str(self.ground.labels.group.iloc[int((self.ground.groups == own.argmax()).argmax())])
+        shares = []
+        for heard, more in ((self.values, unheard), (self.values > 0, unheard > 0)):
+            own = np.bincount(self.ground.groups, weights=heard)
+            shares.append(own / max(own.sum() + more.sum(), 1e-12))
+        least = np.minimum(*shares)
+        if len(least) < FEWEST_GROUPS or least.max() < ONE_GROUPS_SHARE:
+            return ""
+        return str(self.ground.labels.group.iloc[int((self.ground.groups == least.argmax()).argmax())])
 
 
 def _best(table: pd.DataFrame | None) -> list[tuple]:
@@ -190,10 +207,10 @@ def _describe(found: _Search, label: str | None) -> dict:
         if found.ground.moments:  # the rule is what tells, firing what is told
             seen, asked = found.holds.astype(float), found.values > 0
         low, where = _lower_end(seen, asked, found.ground.groups, auc, alone=bool(rule.group))
-        confidence = float(np.clip(2 * low - 1, 0, ONE_GROUPS_MOST if rule.group else 1))
+        confidence = 0.0 if rule.group else float(np.clip(2 * low - 1, 0, 1))
         sentences.append(f"AUC {auc:.2f} for {rule}{where}")
         if rule.group:
-            caveats.append(f"nearly only {rule.group}: it may be the person, and cannot be checked on others")
+            caveats.append(f"nearly only {rule.group}: it may be the person, and nobody else can show it")
     else:
         auc = float("nan")
     if found.labels is not None and len(found.labels):

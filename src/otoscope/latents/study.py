@@ -70,7 +70,7 @@ def study_latents(
     classes = None if label is None else pd.factorize(ground.labels[label].astype(str))[0]
     measured = pd.DataFrame() if ground.factors is None else ground.factors
     of_factors = factor_evidence(ground.values, tested, measured, groups, classes, **options)
-    names = name_latents(ground, labels, of_factors, latents=tested, label=label)
+    names = name_latents(ground, labels, of_factors, latents=tested, label=label, elsewhere=values[judge])
     judged = []
     if len(judge):
         judged.append(judge_names(_ground(values[judge], clips.iloc[judge], known, judge, info), names))

@@ -187,7 +187,7 @@ def _stores(
             clips_hash(clips),
             skip,
         ]
-        with run.stage(stage_name, settings, after=["recordings"]) as stage:
+        with run.stage(stage_name, settings, after=["recordings"], in_units=True) as stage:
             if stage.needed:
                 stage.outputs = _extract(run, stage_name, clips, wanted, fixed, beside)
                 stage.keep(stage.outputs["store"])
@@ -216,31 +216,38 @@ def _extract(
     from otoscope.datasets.annotations import band_notes
     from otoscope.encoders import load_encoder
 
-    encoder = load_encoder(
-        wanted["name"],
-        revision=wanted["revision"],
-        as_family=wanted["as_family"],
-        window_s=wanted.get("window_s"),
-        device=settings["device"],
-        precision=settings["precision"],
-    )
-    for note in band_notes(clips, encoder.sample_rate, encoder.name):
-        run.say(f"note: {note}")
-    layers = settings.get("layers") or [*range(encoder.n_layers + 1), *beside]
-    made_from = digest(
-        [encoder.provenance(), settings, layers, clips_hash(clips), run.fingerprints["recordings"]]
-    )
-    path = run.root / "activations" / f"{encoder.name}-{made_from[:8]}"
-    if run.fresh:
-        shutil.rmtree(path, ignore_errors=True)
-    _withdraw_changed(run, path, clips)
-    cut: dict[str, Any] = {"layers": layers} | {key: settings[key] for key in ("crop", "pool", "dtype")}
-    skip = run.spec.dataset.skip_unreadable
-    run.note_store(path)
     with run.apart() as turn:
+        encoder = load_encoder(
+            wanted["name"],
+            revision=wanted["revision"],
+            as_family=wanted["as_family"],
+            window_s=wanted.get("window_s"),
+            device=settings["device"],
+            precision=settings["precision"],
+        )
+        for note in band_notes(clips, encoder.sample_rate, encoder.name):
+            run.say(f"note: {note}")
+        layers = settings.get("layers") or [*range(encoder.n_layers + 1), *beside]
+        made_from = digest(
+            [encoder.provenance(), settings, layers, clips_hash(clips), run.fingerprints["recordings"]]
+        )
+        path = run.root / "activations" / f"{encoder.name}-{made_from[:8]}"
+        run.note_store(path)
+        if run.fresh:
+            shutil.rmtree(path, ignore_errors=True)
+        _withdraw_changed(run, path, clips)
         if turn:
-            shard = None if run.share is None else str(run.share)
-            extract(clips, encoder, out=path, **cut, skip_unreadable=skip, shard=shard)
+            extract(
+                clips,
+                encoder,
+                out=path,
+                layers=layers,
+                crop=settings["crop"],
+                pool=settings["pool"],
+                dtype=settings["dtype"],
+                skip_unreadable=run.spec.dataset.skip_unreadable,
+                shard=None if run.share is None else str(run.share),
+            )
     n_shards = Store(path).provenance()["shards"] if Store(path).exists() else 1
     missing = n_shards - len(Store(path).done())
     if missing:
@@ -299,7 +306,7 @@ def factors(run: RunDirectory, table: pd.DataFrame) -> Factors:
     clips = table[table.split.isin(splits_of(run.spec, "measure"))].reset_index(drop=True)
     skip = run.spec.dataset.skip_unreadable
     settings = [name, options, clips_hash(clips), *run.hashes([name]), *([skip] if skip else [])]
-    with run.stage("factors", settings, after=["recordings"]) as stage:
+    with run.stage("factors", settings, after=["recordings"], in_units=True) as stage:
         if stage.needed:
 
             def make(some: pd.DataFrame) -> dict[str, Any]:

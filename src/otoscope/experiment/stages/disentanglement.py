@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +43,7 @@ def disentanglement(
     needs = ["clips", "factors", "reconstruction", *(f"nulls-{encoder}" for encoder in views)]
     needs += [view_name(encoder, role) for encoder in views for role in ("train", "measure")]
     asked = [settings.model_dump(), run.spec.factors.whole_clip, run.spec.dataset.label]
-    with run.stage("disentanglement", asked, after=needs) as stage:
+    with run.stage("disentanglement", asked, after=needs, in_units=True) as stage:
         if not stage.needed:
             return
         found: dict[str, list[pd.DataFrame]] = {
@@ -134,7 +136,7 @@ def _measured(
         for layer in layers
         for key in items_of(encoder, layer)
     ]
-    with one_thread_each():
+    with one_thread_each(), _quiet():
         read = run.units(units, at_once=cpu_count())
 
     def read_layer(encoder: str, layer: int) -> dict[str, dict[str, Any]]:
@@ -146,6 +148,17 @@ def _measured(
         return made
 
     return read_layer
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Leave out, for all threads, the warnings that are left out where they arise: filters are the process's."""
+    from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # of independent components
+        warnings.filterwarnings("ignore", "Object at rows is not recognized")  # of Zarr
+        yield
 
 
 def _told(result: Disentanglement) -> dict[str, Any]:

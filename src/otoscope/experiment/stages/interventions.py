@@ -67,7 +67,7 @@ def interventions(run: RunDirectory, clips: pd.DataFrame, views: dict[str, Views
         for name, (wanted, measure) in measures.items():
             if not wanted:
                 continue
-            with turn(), run.stage(name, asked, after=before) as stage:
+            with turn(), run.stage(name, asked, after=before, in_units=True) as stage:
                 if stage.needed:
                     table = _measured(run, clips, views, trained, measure)[list(table_of(name).names)]
                     run.write_table(name, table)

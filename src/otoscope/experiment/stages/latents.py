@@ -37,7 +37,10 @@ def latents(
             needs = ["clips", "factors", "reconstruction", "health"]
             needs += [f"saes-{encoder}", view_name(encoder, "measure")]
             asked = [settings.model_dump(), run.spec.disentanglement.null_sparsity, run.spec.dataset.label]
-            with turn(), run.stage(f"latents-{encoder}", [*asked, run.spec.seed], after=needs) as stage:
+            with (
+                turn(),
+                run.stage(f"latents-{encoder}", [*asked, run.spec.seed], after=needs, in_units=True) as stage,
+            ):
                 if stage.needed:
                     stage.keep(*_described(run, encoder, clips, views[encoder], layers, factors))
 

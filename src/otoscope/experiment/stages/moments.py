@@ -52,7 +52,7 @@ def frame_disentanglement(
     needs = ["clips", "reconstruction", *(f"nulls-{encoder}" for encoder in views)]
     needs += [view_name(encoder, role) for encoder in views for role in ("train", "measure")]
     asked = [settings.model_dump(), run.spec.dataset.label, run.spec.seed]
-    with run.stage("frame_disentanglement", asked, after=needs) as stage:
+    with run.stage("frame_disentanglement", asked, after=needs, in_units=True) as stage:
         if not stage.needed:
             return
 

@@ -45,7 +45,9 @@ def trained_nulls(run: RunDirectory, views: dict[str, Views], trained: Trained) 
         for encoder, own in views.items():
             with turn():
                 needs = [f"saes-{encoder}", "reconstruction"]
-                with run.stage(f"nulls-{encoder}", [wanted, settings.null_sparsity], after=needs) as stage:
+                with run.stage(
+                    f"nulls-{encoder}", [wanted, settings.null_sparsity], after=needs, in_units=True
+                ) as stage:
                     if stage.needed:
                         stage.outputs = _train(run, encoder, own, trained[encoder], wanted)
                         kept = [names for nulls in stage.outputs.values() for names in nulls.values()]

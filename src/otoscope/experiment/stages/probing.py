@@ -38,7 +38,7 @@ def layer_probing(
     studied : dict of encoder -> list of int
         The layers to split into latents.
     """
-    with run.stage("layer_probing", _settings(run), after=["clips", *_judged(views)]) as stage:
+    with run.stage("layer_probing", _settings(run), after=["clips", *_judged(views)], in_units=True) as stage:
         if stage.needed:
             read = run.units(
                 [Unit(name, partial(_probe_layers, run, name, own)) for name, own in views.items()]
@@ -93,7 +93,7 @@ def sae_probing(
     measured = run.spec.disentanglement
     needs = ["layer_probing", "reconstruction", *(f"nulls-{encoder}" for encoder in views)]
     settings = [_settings(run), measured.null_sparsity, measured.nulls, measured.null_seeds]
-    with run.stage("sae_probing", settings, after=needs) as stage:
+    with run.stage("sae_probing", settings, after=needs, in_units=True) as stage:
         if not stage.needed:
             return
         layers = run.table("predictions")

@@ -69,7 +69,7 @@ def saes(run: RunDirectory, views: dict[str, Views], chosen: dict[str, list[int]
                 needs = ["clips", view_name(encoder, "train"), view_name(encoder, "evaluate")]
                 sections = [section.model_dump() for section in run.spec.saes]
                 asked = [chosen[encoder], sections, run.spec.extraction.crops, run.spec.seed]
-                with run.stage(f"saes-{encoder}", asked, after=needs) as stage:
+                with run.stage(f"saes-{encoder}", asked, after=needs, in_units=True) as stage:
                     if stage.needed:
                         folders = _train(run, encoder, own, chosen[encoder], stage)
                         stage.outputs = {"folders": folders}

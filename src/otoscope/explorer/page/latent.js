@@ -13,7 +13,7 @@ async function latentPage(row, latent) {
   const page = shard[String(latent)];
   const most = table.max[i];
   const name = table.name.names[table.name.codes[i]];
-  const kinds = { top: page.examples.filter((/** @type {any} */ e) => e.kind === "top"), control: page.examples.filter((/** @type {any} */ e) => e.kind === "control") };
+  const kinds = { top: page.examples.filter((/** @type {any} */ e) => e.kind === "top"), control: page.examples.filter((/** @type {any} */ e) => e.kind === "control"), alike: page.examples.filter((/** @type {any} */ e) => e.kind === "alike") };
   const weaker = page.examples.filter((/** @type {any} */ e) => e.kind.startsWith("q")).sort((/** @type {any} */ a, /** @type {any} */ b) => b.value - a.value);
   /** @type {Playable|null} */
   let first = null;
@@ -30,12 +30,13 @@ async function latentPage(row, latent) {
       h("div", { class: "examples" },
         group("Strongest", row.rows === "frames" ? "The curve is how strongly it fires, on one scale for all clips of this page." : "This dictionary was trained on whole clips: there is one value a clip, and no curve.", kinds.top),
         group("From strong to weak", "From clips at three quarters, half and a quarter of its ranking.", weaker),
-        group("Where it should fire and does not", "Clips that the evidence for its name would pick, and in which it is silent or weak.", kinds.control),
+        group("Where it should fire and does not", "Clips of its name in which it is silent.", kinds.control),
+        group("Alike, and silent", "Clips most like the strongest one, by labels and group, in which it does not fire.", kinds.alike),
         page.examples.length ? null : h("p", { class: "card quiet none" }, "It fires in no clip.")),
       h("aside", { class: "evidence", "aria-label": "What it goes with" },
         histogram(page.histogram, most, table.frequency[i]),
         bars("Labels", "AUC: how well it tells clips of this label from the others; the band is what chance reaches.", page.labels.slice(0, 8).map(labelBar), 0, 1, 0.5),
-        bars("Factors", "Rank correlation beyond the label; the band is what chance reaches.", page.factors.slice(0, 8).map(factorBar), -1, 1, 0),
+        bars("Factors", "Rank correlation beyond the label; the band is what chance reaches for one factor. Strong colour: beyond chance with all latents and factors counted.", page.factors.slice(0, 8).map(factorBar), -1, 1, 0),
         neighbours(row, table, page.neighbours)),
     ));
   showTransport(() => first);
@@ -54,19 +55,31 @@ function latentHead(row, table, i, page, name) {
   const facts = [
     ["Fires in", percent(table.frequency[i]), row.rows === "frames" ? "of frames" : "of clips"],
     ["Mean when on", short(table.mean_active[i]), `most ${short(table.max[i])}`],
-    ["Confidence", fixed(table.confidence[i]), table.confidence[i] >= CLEAR ? "in its name" : "too little for a name"],
+    ["Confidence", fixed(table.confidence[i]), "from the groups it was named on"],
     ["Recurs", fixed(table.recurrence[i]), table.recurrence[i] === null ? "one seed only" : "cosine, other seeds"],
   ];
   const held = table.held_out?.[i] ?? null;
-  if (held !== null) facts.push(["On unheard groups", `AUC ${fixed(held)}`, `a random name ${fixed(table.held_out_random[i])}`]);
+  if (held !== null) facts.push(["On new groups", `AUC ${fixed(held)}`, `a random name ${fixed(table.held_out_random[i])}`]);
   return h("div", { class: "title" },
     h("div", { class: "over" },
       h("p", { class: "kicker" }, `Latent ${table.latent[i]}`, h("span", { class: "quiet" }, place ? ` · ${place.toLocaleString("en")} of ${total.toLocaleString("en")} in the table's order` : "")),
       h("div", { class: "steps" }, step(before, "←", "Previous", "prev"), step(after, "→", "Next", "next"))),
-    h("h1", { tabindex: "-1", class: table.confidence[i] >= CLEAR ? "" : "unclear" }, name),
+    h("h1", { tabindex: "-1", class: table.support[i] >= CLEAR ? "" : "unclear" }, name),
     page.evidence ? h("p", { class: "lede" }, page.evidence) : null,
+    judgement(name, page.judged),
     page.caveat ? h("p", { class: "caveat" }, h("b", {}, "But: "), page.caveat) : null,
     h("dl", { class: "facts" }, ...facts.map(([title, value, hint]) => h("div", {}, h("dt", {}, title), h("dd", {}, h("b", {}, value), " ", h("span", { class: "quiet" }, hint))))));
+}
+
+/**
+ * What it does in groups that its name was not made from, in counts.
+ * @param {string} name @param {any} told
+ */
+function judgement(name, told) {
+  if (!told) return null;
+  const what = name.startsWith("moments of") ? "moments" : "clips";
+  const others = told.n_rows - told.n_holding;
+  return h("p", { class: "lede" }, `In ${count(told.n_groups, "group")} that the name was not made from, it fires in ${told.n_hits.toLocaleString("en")} of ${told.n_holding.toLocaleString("en")} ${what} of that name and in ${told.n_false.toLocaleString("en")} of ${others.toLocaleString("en")} others.`);
 }
 
 /**

@@ -46,7 +46,7 @@ function latentMap(row, table) {
         context.globalAlpha = pass ? 0.85 : 0.13;
         context.fillStyle = colours[groups.of[i]];
         context.beginPath();
-        context.arc(places[2 * i], places[2 * i + 1], small * (2.2 + 2.6 * (table.confidence[i] ?? 0)), 0, 7);
+        context.arc(places[2 * i], places[2 * i + 1], small * (2.2 + 2.6 * (table.support[i] ?? 0)), 0, 7);
         context.fill();
       }
     }
@@ -71,7 +71,7 @@ function latentMap(row, table) {
     canvas.classList.toggle("pointing", i >= 0);
     if (i < 0) return;
     tip.replaceChildren(h("b", {}, `${table.latent[i]} · ${table.name.names[table.name.codes[i]]}`),
-      h("span", {}, `confidence ${fixed(table.confidence[i])} · fires ${percent(table.frequency[i])}`));
+      h("span", {}, `support ${fixed(table.support[i])} · fires ${percent(table.frequency[i])}`));
     const width = plot.clientWidth;
     const left = places[2 * i];
     tip.style.left = left > width / 2 ? "auto" : `${left + 12}px`;
@@ -115,13 +115,13 @@ function swatch(name) {
 function colourGroups(table, alive) {
   const sizes = new Map();
   for (const i of alive) {
-    if (table.confidence[i] >= CLEAR) sizes.set(table.name.codes[i], (sizes.get(table.name.codes[i]) ?? 0) + 1);
+    if (table.support[i] >= CLEAR) sizes.set(table.name.codes[i], (sizes.get(table.name.codes[i]) ?? 0) + 1);
   }
   const most = [...sizes].sort((a, b) => b[1] - a[1]).slice(0, MOST_COLOURS).map(([code]) => code);
   const of = new Uint8Array(table.latent.length).fill(most.length + 1);
   let others = false;
   for (const i of alive) {
-    if (!(table.confidence[i] >= CLEAR)) continue;
+    if (!(table.support[i] >= CLEAR)) continue;
     const at = most.indexOf(table.name.codes[i]);
     of[i] = at < 0 ? most.length : at;
     others ||= at < 0;

@@ -11,7 +11,7 @@
  */
 
 /** @type {View} */
-const FIRST_VIEW = { q: "", sort: "-confidence", label: "", clear: false, dead: false };
+const FIRST_VIEW = { q: "", sort: "-support", label: "", clear: false, dead: false };
 const ROW = 44; // px, as in the style sheet
 const CLEAR = 0.5;
 
@@ -21,8 +21,8 @@ const CLEAR = 0.5;
 const COLUMNS = [
   { key: "latent", title: "Latent", hint: "its number in the dictionary", value: (t, i) => t.latent[i] },
   { key: "name", title: "Name", hint: "made of the evidence beside it", value: () => null },
-  { key: "confidence", title: "Confidence", hint: "how well the evidence holds the name, 0 to 1", value: (t, i) => t.confidence[i] },
-  { key: "held", title: "Unheard, by chance", hint: "how well the name tells where it fires in groups that were not heard when it was made (AUC); beside it, what the name of another latent does", value: (t, i) => t.held_out?.[i] ?? null },
+  { key: "support", title: "Support", hint: "how well the name is supported, 0 to 1: by groups that it was not made from, where they can judge it, else by those it was made from", value: (t, i) => t.support[i] },
+  { key: "held", title: "New groups", hint: "how well the name tells where it fires in groups that it was not made from (AUC); beside it, what the name of another latent does", value: (t, i) => t.held_out?.[i] ?? null },
   { key: "frequency", title: "Fires", hint: "in this share of rows", value: (t, i) => t.frequency[i] },
   { key: "auc", title: "Best label", hint: "and how well the latent tells it from the others (AUC; 0.5 is chance)", value: (t, i) => t.auc[i] },
   { key: "rho", title: "Best factor", hint: "and its rank correlation beyond the label", value: (t, i) => (t.rho[i] === null ? null : Math.abs(t.rho[i])) },
@@ -41,7 +41,7 @@ function orderOf(table, view) {
   const kept = [];
   for (let i = 0; i < table.latent.length; i++) {
     if (!view.dead && !table.alive[i]) continue;
-    if (view.clear && !(table.confidence[i] >= CLEAR)) continue;
+    if (view.clear && !(table.support[i] >= CLEAR)) continue;
     if (view.label && table.label.codes[i] !== label) continue;
     if (passes(i)) kept.push(i);
   }
@@ -220,14 +220,14 @@ function latentTable(row, table, view, changed) {
  * @param {boolean} active
  */
 function line(row, t, columns, i, at, active) {
-  const clear = t.confidence[i] >= CLEAR;
+  const clear = t.support[i] >= CLEAR;
   const label = t.label.names[t.label.codes[i]];
   const factor = t.factor.names[t.factor.codes[i]];
   /** @type {Object<string, (Node|string)[]>} */
   const cells = {
     latent: [h("span", { class: "number" }, String(t.latent[i]))],
     name: [h("a", { href: address(row, "latent", t.latent[i]), tabindex: "-1", class: clear ? "" : "unclear" }, t.name.names[t.name.codes[i]])],
-    confidence: [meter(t.confidence[i]), h("span", { class: "number" }, fixed(t.confidence[i]))],
+    support: [meter(t.support[i]), h("span", { class: "number" }, fixed(t.support[i]))],
     held: (t.held_out?.[i] ?? null) === null ? [MISSING] : [h("span", { class: "number" }, fixed(t.held_out[i])), h("span", { class: "number quiet" }, fixed(t.held_out_random?.[i]))],
     frequency: [h("span", { class: "number" }, percent(t.frequency[i]))],
     auc: label ? [h("span", { class: "clip-text" }, label), h("span", { class: "number quiet" }, fixed(t.auc[i]))] : [MISSING],
