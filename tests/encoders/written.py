@@ -13,8 +13,10 @@ from safetensors.torch import save_file
 
 from otoscope.encoders.convert import convert
 
-from . import eat_by_formula as eat
-from . import mert_v2_by_formula as formula
+from . import eat_second_hand as eat
+from . import mert_v2_second_hand as mert_v2
+from . import published
+from .textbook import doubled
 
 FIXTURES = Path(__file__).parent / "fixtures"
 WRITTEN = (
@@ -38,28 +40,26 @@ def fixture(name: str) -> dict[str, np.ndarray]:
 
 
 def _mert_v2() -> dict[str, np.ndarray]:
-    weights, n_samples = formula.published_weights(), 24_100
-    mels = [formula.features(sound, weights) for sound in seeded.sounds(n_samples)]
-    states = [formula.states(mel, weights) for mel in mels]
-    return {
-        "config": np.array(json.dumps(formula.CONFIG)),
-        "sounds": np.array(n_samples),
-        "shapes": np.array(json.dumps({})),
-        "features": np.stack(mels[:1]).astype(np.float32),
-        **{f"kept/{key}": value for key, value in weights.items()},
-        **{f"state/{layer}": np.stack(both) for layer, both in enumerate(zip(*states))},
-    }
+    config, weights, n_samples = published.MERT_V2, published.mert_v2_weights(), 24_100
+    exact = doubled(weights)
+    mels = [mert_v2.features(config, exact, sound) for sound in seeded.sounds(n_samples)]
+    return _held(config, weights, n_samples, mels, [mert_v2.states(config, exact, mel) for mel in mels])
 
 
 def _eat() -> dict[str, np.ndarray]:
-    weights, n_samples = eat.published_weights(), 14_480
-    banks = [eat.features(sound).astype(np.float32) for sound in seeded.sounds(n_samples)]
-    states = [eat.states(bank, weights) for bank in banks]
+    config, weights, n_samples = published.EAT, published.eat_weights(), 14_480
+    exact = {key.removeprefix("model."): value for key, value in doubled(weights).items()}
+    banks = [eat.features(s, config["mel_bins"], config["img_size"][0]) for s in seeded.sounds(n_samples)]
+    return _held(config, weights, n_samples, banks, [eat.states(config, exact, bank) for bank in banks])
+
+
+def _held(config, weights, n_samples: int, features, states) -> dict[str, np.ndarray]:
+    """Return what the file of another family holds, of what a second implementation gives."""
     return {
-        "config": np.array(json.dumps(eat.CONFIG)),
+        "config": np.array(json.dumps(config)),
         "sounds": np.array(n_samples),
         "shapes": np.array(json.dumps({})),
-        "features": np.stack(banks[:1]).astype(np.float32),
+        "features": np.stack(features[:1]).astype(np.float32),
         **{f"kept/{key}": value for key, value in weights.items()},
         **{f"state/{layer}": np.stack(both) for layer, both in enumerate(zip(*states))},
     }

@@ -179,6 +179,36 @@ def test_weights_in_half_are_doubled_where_they_are_computed_in_float32(tiny_enc
     assert found.memory["the encoder"] == 4 * size
 
 
+@pytest.mark.parametrize(
+    ("config", "n_blocks", "frame_rate_hz"),
+    [
+        ({"model_type": "eat", "embed_dim": 24, "depth": 5, "num_heads": 2}, 5, 6.25),
+        ({"model_type": "dasheng", "embed_dim": 24, "depth": 4, "num_heads": 2}, 4, 25),
+        (
+            {"model_type": "mert2", "hidden_size": 24, "num_attention_heads": 2, "num_hidden_layers": 3,
+             "subsampling_channels": [128, 16, 24]},
+            3, 25,
+        ),
+    ],
+)  # fmt: skip
+def test_a_folder_of_a_model_that_transformers_lacks(config, n_blocks, frame_rate_hz, tmp_path):
+    """Its own family tells how it is built; what the weights take is the size of their file."""
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text(json.dumps(config))
+    (model / "model.safetensors").write_bytes(bytes(1000))
+    own = spec(model, saes={"rows": "frames", "n_latents": 64, "sparsities": [0.5], "seeds": [0]})
+    found = needs(own, CLIPS, out=tmp_path / "run")
+    assert found.unknown == []
+    assert found.disk["activations"] == 10 * (n_blocks + 1) * 24 * 4
+    assert found.disk["frames"] == int(27.5 * frame_rate_hz) * 2 * 24 * 4
+    assert found.memory["the encoder"] == 2 * 1000
+    (model / "config.json").write_text(
+        json.dumps(config | dict.fromkeys(("embed_dim", "hidden_size"), "wide"))
+    )
+    assert needs(own, CLIPS, out=tmp_path / "run").unknown == [str(model)]  # loading it says why
+
+
 RUN = """
 import resource, sys
 from otoscope.experiment import run

@@ -20,6 +20,7 @@ def main(arguments: list[str] | None = None) -> None:
     import otoscope.cli.explore
     import otoscope.cli.intervene
     import otoscope.cli.listen
+    import otoscope.cli.slurm
     import otoscope.cli.study  # noqa: F401  they add their commands to the app
     from otoscope.cli.app import app
 

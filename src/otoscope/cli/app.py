@@ -117,9 +117,12 @@ def status(
     import json
 
     from otoscope.experiment import run_status, status_data, status_table
+    from otoscope.experiment.slurm import job_lines
 
     found = run_status(run)
     print(json.dumps(status_data(found), indent=1) if as_json else status_table(found))
+    for line in [] if as_json else job_lines(run):
+        print(line)
 
 
 @app.command()

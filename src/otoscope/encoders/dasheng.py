@@ -1,9 +1,10 @@
 """Dasheng: a vision transformer over whole columns of a mel spectrogram, four frames a token (Dinkel et al. 2024).
 
 Levels more than 120 dB under the loudest of the spectrogram are raised to that. The original takes the loudest of the
-whole batch, so that a clip depends on its neighbours; here it is the clip's own, and
-``"top_db": null`` in a ``preprocessor_config.json`` leaves quiet levels as they are. What is longer than the learnt
-positions, 10.08 s, is refused here and windowed by `otoscope.extract`; the original cuts it up inside the model.
+whole batch, so that a clip depends on its neighbours; here it is the clip's own. In a ``preprocessor_config.json``
+``"top_db": null`` leaves quiet levels as they are, and ``"floor_db": -83.5`` raises all to that level: 120 dB under the
+loudest of the clips that the original was given together, it gives the original's numbers. What is longer than the
+learnt positions, 10.08 s, is refused here and windowed by `otoscope.extract`; the original cuts it up inside the model.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ def fit_dasheng(model: Dasheng, config: Mapping[str, Any], settings: Mapping[str
     """Read a Dasheng."""
     size = dasheng_settings(config)
     n_mels, n_frames = size["patch_size"]
-    range_db = settings.get("top_db", _RANGE_DB)
+    range_db, floor_db = _floor(settings)
     mel = power_mel(
         window=torch.hann_window(_N_FFT),
         n_fft=_N_FFT,
@@ -88,6 +89,8 @@ def fit_dasheng(model: Dasheng, config: Mapping[str, Any], settings: Mapping[str
 
     def frontend(waveform: np.ndarray) -> torch.Tensor:
         level_db = decibels(mel(torch.from_numpy(np.array(waveform, np.float32))))
+        if floor_db is not None:
+            return level_db.clamp(min=floor_db)
         return level_db if range_db is None else level_db.clamp(min=level_db.max() - range_db)
 
     def grid(n_samples: int, layer: Layer, n_tokens: int | None = None) -> Tokens:
@@ -106,3 +109,16 @@ def fit_dasheng(model: Dasheng, config: Mapping[str, Any], settings: Mapping[str
         min_samples=max((n_frames - 1) * _HOP, _N_FFT // 2 + 1),
         max_samples=((most_tokens + 1) * n_frames - 1) * _HOP - 1,
     )
+
+
+def _floor(settings: Mapping[str, Any]) -> tuple[float | None, float | None]:
+    """Return how far under the loudest levels are raised, and the level that they are raised to instead."""
+    for name in ("top_db", "floor_db"):
+        asked = settings.get(name)
+        if asked is not None and (isinstance(asked, bool) or not isinstance(asked, int | float)):
+            raise ModelError(
+                f"preprocessor_config.json: {name} must be a number of dB or null; got {asked!r}"
+            )
+    if settings.get("floor_db") is not None and settings.get("top_db") is not None:
+        raise ModelError("preprocessor_config.json gives both top_db and floor_db; leave one of them out")
+    return settings.get("top_db", _RANGE_DB), settings.get("floor_db")

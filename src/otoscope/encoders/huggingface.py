@@ -19,7 +19,7 @@ from otoscope.encoders.buffers import audit_buffers
 from otoscope.encoders.encoder import Encoder
 from otoscope.encoders.families import FAMILIES, Family, WrittenFamily
 from otoscope.encoders.folders import model_files
-from otoscope.encoders.written import build_written, listed
+from otoscope.encoders.written import build_written, listed, recognised
 from otoscope.errors import ModelError, nearest
 from otoscope.files import read_mapping
 
@@ -105,7 +105,7 @@ def load_folder(
 
 
 def _model_type(config: Mapping[str, Any], as_family: str | None, folder: Path) -> str:
-    own = str(config.get("model_type") or _recognised(config))
+    own = str(config.get("model_type") or recognised(config))
     if own not in FAMILIES:
         served = FAMILIES.names()
         raise ModelError(
@@ -120,19 +120,6 @@ def _model_type(config: Mapping[str, Any], as_family: str | None, folder: Path) 
             f"only; this model is '{own}': leave as_family out"
         )
     return as_family
-
-
-def _recognised(config: Mapping[str, Any]) -> str | None:
-    """Return the model type of a configuration that names none, by what it says."""
-    for name in FAMILIES.names():
-        family = FAMILIES.get(name)
-        if (
-            isinstance(family, WrittenFamily)
-            and family.known_by
-            and all(k in config for k in family.known_by)
-        ):
-            return name
-    return None
 
 
 def _config(family: Family, raw_config: Mapping[str, Any]) -> Any:

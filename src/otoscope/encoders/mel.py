@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
+import math
 from collections.abc import Callable
 
-import numpy as np
 import torch
 
 Mel = Callable[[torch.Tensor], torch.Tensor]
@@ -41,23 +40,21 @@ def mel_filters(
 ) -> torch.Tensor:
     """Return triangular filters [n_fft / 2 + 1, n_mels] from 0 Hz to `top_hz`, by default half the rate.
 
-    `scale` is "htk" (triangles over Hz) or "kaldi" (triangles over mel).
+    `scale` is "htk" (triangles over Hz) or "kaldi" (triangles over mel). All is float32, in torchaudio's order: models
+    were trained on its rounding, which is worth 1e-5 of a filter.
     """
-    from transformers.audio_utils import mel_filter_bank
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the lowest filters may be narrower than a bin
-        filters = mel_filter_bank(
-            num_frequency_bins=n_fft // 2 + 1,
-            num_mel_filters=n_mels,
-            min_frequency=0.0,
-            max_frequency=top_hz if top_hz is not None else sample_rate / 2,
-            sampling_rate=sample_rate,
-            norm=None,
-            mel_scale=scale,
-            triangularize_in_mel_space=scale == "kaldi",
-        )
-    return torch.from_numpy(np.ascontiguousarray(filters, np.float32))
+    top_hz = top_hz if top_hz is not None else sample_rate / 2
+    if scale == "htk":
+        edges = 700 * (10 ** (torch.linspace(0, 2595 * math.log10(1 + top_hz / 700), n_mels + 2) / 2595) - 1)
+        at = torch.linspace(0, sample_rate // 2, n_fft // 2 + 1)[:, None]
+        widths = edges.diff()
+        rising, falling = -(edges[:-2] - at) / widths[:-1], (edges[2:] - at) / widths[1:]
+        return torch.minimum(rising, falling).clamp(min=0)
+    step = 1127 * math.log(1 + top_hz / 700) / (n_mels + 1)
+    left, centre, right = (step * (torch.arange(n_mels) + i) for i in range(3))
+    at = 1127 * (1 + sample_rate / n_fft * torch.arange(n_fft // 2) / 700).log()[:, None]
+    filters = torch.minimum((at - left) / (centre - left), (right - at) / (right - centre)).clamp(min=0)
+    return torch.nn.functional.pad(filters, (0, 0, 0, 1))  # the bin at half the rate belongs to none
 
 
 def decibels(power: torch.Tensor) -> torch.Tensor:

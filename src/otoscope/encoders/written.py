@@ -1,4 +1,4 @@
-"""Weights of the families that are written here, from the folder of a published or converted model."""
+"""Models of the families that are written here, from the folder of a published or converted one."""
 
 from __future__ import annotations
 
@@ -11,11 +11,55 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from otoscope.encoders.families import WrittenFamily
+from otoscope.encoders.families import FAMILIES, WrittenFamily
+from otoscope.encoders.fitting import Fitting
 from otoscope.errors import ModelError
+from otoscope.files import read_mapping
 
 _COUNTERS = ("num_batches_tracked",)
 """Of batch norms: only training reads them."""
+
+
+def recognised(config: Mapping[str, Any]) -> str | None:
+    """Return the model type of a configuration that names none, by what it says."""
+    for name in FAMILIES.names():
+        family = FAMILIES.get(name)
+        if (
+            isinstance(family, WrittenFamily)
+            and family.known_by
+            and all(k in config for k in family.known_by)
+        ):
+            return name
+    return None
+
+
+def outline(folder: Path) -> Fitting | None:
+    """Return how the model in a folder is read, without its weights; None if transformers has it, or nobody.
+
+    Raises
+    ------
+    ModelError
+        If its settings cannot be those of its family.
+    """
+    raw_config = read_mapping(folder / "config.json", error=ModelError)
+    model_type = str(raw_config.get("model_type") or recognised(raw_config))
+    family = FAMILIES.get(model_type) if model_type in FAMILIES else None
+    if not isinstance(family, WrittenFamily):
+        return None
+    own = folder / "preprocessor_config.json"
+    settings = {
+        **(read_mapping(own, error=ModelError) if own.exists() else {}),
+        "sampling_rate": family.sample_rate,
+    }
+    config = {**family.defaults, **raw_config}
+    try:
+        with torch.device("meta"):
+            module = family.build(config)
+        return family.fit(module, config, settings)
+    except ModelError:
+        raise
+    except Exception as error:  # what a family's own code raises on settings that it does not expect
+        raise ModelError(f"{folder}: its settings cannot be those of its family ({error})") from error
 
 
 def build_written(

@@ -19,7 +19,7 @@ from otoscope import hub
 from otoscope.activations.crops import cut, parse_crop
 from otoscope.compute import free_memory
 from otoscope.encoders.short_names import ENCODERS, SETTINGS, WEIGHTS, Hub, Mini
-from otoscope.errors import InputError
+from otoscope.errors import InputError, ModelError
 from otoscope.experiment.roles import store_plans
 from otoscope.experiment.spec import ROW_PER_CROP, EncoderSpec, Spec
 from otoscope.files import read_mapping
@@ -53,8 +53,14 @@ PUBLISHED = {
     "facebook/hubert-base-ls960": Shape(12, 768, 378_000_000, frame_rate_hz=50.0),
     "microsoft/wavlm-base-plus": Shape(12, 768, 378_000_000, frame_rate_hz=50.0),
     "m-a-p/MERT-v1-95M": Shape(12, 768, 378_000_000, frame_rate_hz=75.0),
+    "m-a-p/MERT-v2-30s": Shape(24, 1024, 2_530_000_000, frame_rate_hz=25.0),
+    "m-a-p/MERT-v2-FullSong": Shape(24, 1024, 2_530_000_000, frame_rate_hz=25.0),
+    "OpenMuQ/MuQ-large-msd-iter": Shape(12, 1024, 1_270_000_000, frame_rate_hz=25.0),
+    "worstchan/EAT-base_epoch30_pretrain": Shape(12, 768, 360_000_000, frame_rate_hz=6.25),
+    "mispeech/dasheng-base": Shape(12, 768, 342_000_000, frame_rate_hz=25.0),
+    "gaunernst/vit_base_patch16_1024_128.audiomae_as2m": Shape(12, 768, 343_000_000, frame_rate_hz=6.25),
 }
-"""The paper's models. Bytes are about those listed at huggingface.co; MERT's follow from its 94.4 M weights."""
+"""Bytes are about those listed at huggingface.co, or follow from the weights (the MERTs, MuQ, AudioMAE)."""
 
 
 @dataclass(frozen=True)
@@ -239,16 +245,22 @@ def _place(encoder: EncoderSpec) -> tuple[str | None, Path | None]:
 
 def _shape(folder: Path) -> Shape | None:
     """Return the shape of a model's folder, None if its configuration does not tell."""
+    from otoscope.encoders.written import outline
+
     try:
         config = read_mapping(folder / "config.json")
-    except InputError:  # loading it says more
+        fitting = outline(folder)
+    except (InputError, ModelError):  # loading it says more
         return None
+    weight_size = 2 if config.get("dtype", config.get("torch_dtype")) in ("float16", "bfloat16") else 4
+    n_bytes = sum(file.stat().st_size for file in _weight_files(folder))
+    if fitting is not None:
+        rate_hz = 1 / fitting.grid(fitting.max_samples or fitting.min_samples, 0, None).hop_s
+        return Shape(len(fitting.taps) - 1, max(fitting.widths.values()), n_bytes, weight_size, rate_hz)
     width = config.get("hidden_size", config.get("d_model"))
     n_blocks = config.get("num_hidden_layers", config.get("encoder_layers"))
     if not isinstance(width, int) or not isinstance(n_blocks, int):
         return None
-    weight_size = 2 if config.get("dtype", config.get("torch_dtype")) in ("float16", "bfloat16") else 4
-    n_bytes = sum(file.stat().st_size for file in _weight_files(folder))
     return Shape(n_blocks, width, n_bytes, weight_size, _frame_rate_hz(folder, config))
 
 

@@ -51,7 +51,7 @@ def run_status(root: str | Path) -> list[StageStatus]:
         If there is no run in the folder.
     """
     root = Path(root)
-    if not (root / "spec.yaml").is_file() and not (root / WORK).is_dir():
+    if not (root / "spec.yaml").is_file() and not any((root / own).is_dir() for own in (WORK, "slurm")):
         raise InputError(f"'{root}' is no run's folder; give the --out of 'otoscope run'")
     records = {path: read_record(path) for path in _by_time((root / "stages").glob("*.json"))}
     made = [StageStatus(path.stem, True, seconds=own.seconds) for path, own in records.items() if own]
