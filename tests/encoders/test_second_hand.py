@@ -84,12 +84,13 @@ def _second_hand(config: Mapping[str, Any], weights: Mapping[str, np.ndarray]) -
 def pair(request, tmp_path) -> tuple[otoscope.Encoder, Callable, Callable]:
     """An encoder, and what another hand makes of a sound and of its features."""
     config = CASES[request.param]
-    weights = _weights(config)
-    save_file(
-        {key: torch.from_numpy(value) for key, value in weights.items()}, tmp_path / "model.safetensors"
-    )
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    return (otoscope.load_encoder(tmp_path, device="cpu"), *_second_hand(config, weights))
+    return _pair(config, _weights(config), tmp_path)
+
+
+def _pair(config: Mapping[str, Any], weights: Mapping[str, np.ndarray], folder: Path) -> tuple:
+    save_file({key: torch.from_numpy(value) for key, value in weights.items()}, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps(config))
+    return (otoscope.load_encoder(folder, device="cpu"), *_second_hand(config, weights))
 
 
 def _worst(states: Mapping[Any, torch.Tensor], expected: list[np.ndarray]) -> float:
@@ -127,7 +128,17 @@ def test_what_a_tone_leaves_silent_is_rounding(pair) -> None:
     assert _worst(encoder.run(torch.from_numpy(ours)[None], layers), states(ours.astype(float))) < 1e-5
 
 
-def test_eats_positions_are_sines(tmp_path: Path) -> None:
+def test_a_band_that_never_varied_in_training(tmp_path: Path) -> None:
+    """Its deviation of nought is taken for 1e-5."""
+    weights = mert_v2_weights()
+    weights["feature_extractor.mel_std"][3] = 0
+    encoder, features, _ = _pair(MERT_V2, weights, tmp_path)
+    sound = seeded.sounds(9_000)[0]
+    assert np.abs(features(sound)[:, 3]).max() > 1e4
+    np.testing.assert_allclose(encoder.frontend(sound), features(sound), rtol=1e-5, atol=1e-5)
+
+
+def test_eats_positions_are_sines() -> None:
     """The published table by its formula: half a row tells the band, half the moment."""
     table = eat.positions(24, 5, 3)
     assert table.shape == (15, 24)

@@ -10,8 +10,10 @@ from sklearn.decomposition import PCA
 
 from otoscope.activations import Activations, layer_rows
 from otoscope.experiment import run
-from otoscope.experiment.spec import Spec
+from otoscope.experiment.run_directory import RunDirectory
+from otoscope.experiment.spec import Spec, load_spec
 from otoscope.experiment.stages import disentanglement
+from otoscope.experiment.stages.representations import Representation
 from otoscope.results import NULLS
 from otoscope.saes import SparseAutoencoder, build_sae, codes_of
 
@@ -220,12 +222,29 @@ def test_one_seed_that_diverged(made, tmp_path):
     assert set(other.table("null_reconstruction").representation) == {"permuted"}
 
 
-def test_what_has_the_same_numbers_is_measured_once():
-    codes, factors = np.eye(4), pd.DataFrame({"pitch": range(4)})
+def test_what_has_the_same_numbers_is_measured_once(tmp_path):
+    run = RunDirectory(tmp_path, load_spec("demo"))
+    run.open()
+    codes, factors, measured = np.eye(4), pd.DataFrame({"pitch": range(4)}), []
+
+    def representation(name: str, seed: int, codes: np.ndarray) -> Representation:
+        return Representation(f"{name}-{seed}", name, 0.95, seed, lambda: codes, factors)
+
+    def measure(encoder: str, item: Representation) -> dict:
+        measured.append(item.key)
+        table = pd.DataFrame({"factor": [item.key], "n_alive": 0})
+        return {"factors": table, "latents": table, "whole": 0.0, "weights": codes}
+
     items = [
-        disentanglement.Representation("untrained", 0.95, 0, codes, factors),
-        disentanglement.Representation("random", 0.95, 0, 2 * codes, factors),
-        disentanglement.Representation("frozen_encoder", 0.95, 0, codes.copy(), factors),
-        disentanglement.Representation("shuffled", 0.95, 0, codes, factors.iloc[::-1]),
+        representation("untrained", 0, codes),
+        representation("untrained", 1, codes),
+        representation("frozen_encoder", 0, codes.copy()),
+        representation("frozen_encoder", 1, 2 * codes),  # batch-topk's threshold, say, is its own
     ]
-    assert disentanglement._first_alike(items) == [0, 1, 0, 3]
+    by_key = {item.key: item for item in items}
+    with run.stage("disentanglement", in_units=True):
+        read = disentanglement._measured(run, {"mini": {1: []}}, lambda encoder, layer: by_key, measure)
+        made = read("mini", 1)
+    assert sorted(measured) == ["frozen_encoder-1", "untrained-0", "untrained-1"]
+    assert list(made) == [item.key for item in items]
+    assert made["frozen_encoder-0"]["factors"].factor[0] == "untrained-0"

@@ -112,7 +112,7 @@ def test_what_shards_cannot_be_given(settings, tmp_path):
 
 
 def killed(out: Path, kills: int, settings: list[str]) -> str:
-    """Have four shards killed so often, and go on until all is made."""
+    """Have processes of four shards killed so often, each run going on until all is made."""
     found = subprocess.run(
         [sys.executable, HELPER, str(out), str(kills), "1", *settings],
         capture_output=True, text=True, check=False,
@@ -125,10 +125,11 @@ def killed(out: Path, kills: int, settings: list[str]) -> str:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked")
 @pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
 def test_shards_killed_at_random_moments_and_retried_make_the_same_bytes(alone, settings, tmp_path, kills):
-    assert "done True" in (told := killed(tmp_path, kills, settings)), told
-    assert int(told.split()[1].rstrip(",")) >= kills - 3, told  # one may be done before its moment
-    assert sums(tmp_path) == sums(alone)
-    assert not list(tmp_path.rglob("work/*/*"))
+    told = killed(tmp_path, kills, settings)
+    assert int(told.split()[1]) >= kills, told
+    for root in tmp_path.iterdir():
+        assert sums(root) == sums(alone)
+        assert not list(root.rglob("work/*/*"))
 
 
 @pytest.mark.slow

@@ -1,9 +1,9 @@
-"""Shards of a run, in processes that the system kills at random moments, until all is made; run as a program.
+"""Shards of a run, in processes that the system kills at random moments, until all is made; a program.
 
-``python killed_shards.py OUT KILLS SEED SETTINGS...`` prints how many were killed. Processes are forked from this
-one, which has imported everything, so that they are at work at once. A moment is drawn in the process's own computing
-time, so that it does not matter what else the machine does. SIGPROF, unhandled, ends a process as SIGKILL does: nothing
-of it runs after.
+``python killed_shards.py OUT KILLS SEED SETTINGS...`` makes OUT/0, OUT/1, ... until so many were killed. Processes are
+forked from this one, which has imported everything, so that they are at work at once. A moment is drawn in the
+process's own computing time, so that it does not matter what else the machine does. SIGPROF, unhandled, ends a process
+as SIGKILL does: nothing of it runs after.
 """
 
 from __future__ import annotations
@@ -16,26 +16,35 @@ import traceback
 
 N = 4
 MOST_ROUNDS = 60
-LATEST_S = 3.0
-"""Of computing: by then a share of what can be made is mostly made."""
+LATEST_S = 1.5
+"""Of computing: by then a share is mostly made, as far as it can be."""
 
 
 def main(out: str, kills: int, seed: int, settings: list[str]) -> None:
     import otoscope.experiment.runner as runner
 
     _import_all(next(setting for setting in settings if setting.startswith("encoders.0.name=")))
-    dice, killed, done = random.Random(seed), 0, False
+    dice, killed, n_runs = random.Random(seed), 0, 0
+    while not n_runs or killed < kills:
+        killed += _one_run(runner, f"{out}/{n_runs}", settings, dice, kills - killed)
+        n_runs += 1
+    print(f"killed {killed} in {n_runs} runs")
+
+
+def _one_run(runner, out: str, settings: list[str], dice: random.Random, kills: int) -> int:
+    """Call all shards again and again until all is made; return how many were killed."""
+    killed = 0
     for _ in range(MOST_ROUNDS):
         moments = [dice.uniform(0.02, LATEST_S) if killed + i < kills else None for i in range(N)]
-        order = dice.sample(range(N), N)
-        children = {_fork(runner, out, f"{i + 1}/{N}", settings, moments[i]): i for i in order}
+        children = [
+            _fork(runner, out, f"{i + 1}/{N}", settings, moments[i]) for i in dice.sample(range(N), N)
+        ]
         codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
         assert set(codes) <= {0, 1, -signal.SIGPROF}, codes
         killed += codes.count(-signal.SIGPROF)
-        done = 1 in codes  # nothing is left to wait for
-        if done:
-            break
-    print(f"killed {killed}, done {done}")
+        if 1 in codes:  # nothing is left to wait for
+            return killed
+    raise AssertionError(f"{MOST_ROUNDS} rounds did not finish {out}")
 
 
 def _import_all(encoder: str) -> None:
