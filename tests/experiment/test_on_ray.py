@@ -28,7 +28,10 @@ def cluster() -> Iterator[str]:
     """Two nodes of one core each, with processes of their own; a driver connects to the first."""
     from ray.cluster_utils import Cluster
 
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ |= {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_worker_niceness": "0",
+    }  # a busy machine starves the nice
     os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)  # for the workers
     options = {"num_cpus": 1, "object_store_memory": 100 * 2**20, "include_dashboard": False}
     found = Cluster(initialize_head=True, head_node_args=options)

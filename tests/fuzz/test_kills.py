@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -101,9 +102,9 @@ def test_a_process_that_hangs(bench, encoder, store):
     for seed in range(TIMES):
         shutil.rmtree(store, ignore_errors=True)
         first = plan.Shard(seed % 2, 0, 0, 0, 0)
-        process = PROCESSES.Process(target=slowly, args=(bench, encoder, store, first))
+        process = PROCESSES.Process(target=slowly, args=(bench, encoder, store, first), daemon=True)
         process.start()
-        until((store / "rows" / f"{first.name}.lock").exists)
+        until(partial(has_text, store / "rows" / f"{first.name}.lock"))  # the owner's name: the lock is taken
         os.kill(process.pid, signal.SIGSTOP)
         tally.injected += 1
         with pytest.raises(
@@ -162,6 +163,10 @@ def slowly(bench: Bench, encoder: otoscope.Encoder, store: Path, shard: plan.Sha
 
     pipeline.read_audio = later
     again(bench, encoder, store, shard=f"{shard.number + 1}/2")
+
+
+def has_text(path: Path) -> bool:
+    return path.is_file() and bool(path.read_text())
 
 
 def until(happened: Callable[[], bool]) -> None:

@@ -61,8 +61,9 @@ def extract(
     device : str, optional
         Where the encoder runs meanwhile. Default: where it is.
     batch_size : int, optional
-        Crops per pass. Default: on a CPU one, while every core takes its own (of a model that several threads cannot
-        run, as many as keep about 40 s of sound in one pass); on a GPU as many as keep about 10 min.
+        Crops per pass, fewer where memory does not hold them. Default: on a CPU one, while every core takes its own (of
+        a model that several threads cannot run, as many as keep about 40 s of sound in one pass); on a GPU as many as
+        keep about 10 min.
     shard : str, optional
         "i/n", i from 1: make every n-th shard only, so that n processes fill one store.
     workers : int, optional
@@ -85,7 +86,8 @@ def extract(
     ProvenanceError
         If `out` was made with other settings, or from recordings that hold something else now.
     OtoscopeError
-        If another process makes the same shard, or the disk is full.
+        If another process is making one of the shards (all others are made by then), memory does not hold one crop, or
+        the disk is full.
 
     Examples
     --------
