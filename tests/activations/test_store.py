@@ -75,6 +75,7 @@ def test_a_killed_extraction_ends_with_the_same_bytes(
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
 
 
+@pytest.mark.slow  # tests/fuzz/test_reliability.py ends a process at each of its writes
 def test_a_process_that_is_killed_for_good(clips, encoder, tmp_path) -> None:
     """SIGKILL at a random moment leaves nothing half-written that is read, and no lock."""
     code = f"""

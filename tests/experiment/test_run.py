@@ -120,6 +120,7 @@ def test_nothing_is_made_twice(done, settings):
     assert before == {file: file.stat().st_mtime_ns for file in (done.root / "results").iterdir()}
 
 
+@pytest.mark.slow  # test_shards.py makes a run twice, in two ways
 def test_the_same_seed_gives_the_same_tables(done, settings, tmp_path):
     other = run("demo", out=tmp_path / "second", settings=settings)
     for file in sorted((done.root / "results").glob("*.csv")):
@@ -138,6 +139,7 @@ def test_only_what_depends_on_a_change_is_made_again(done, settings, tmp_path):
     ]
 
 
+@pytest.mark.slow  # test_units.py stops one inside a stage
 def test_a_run_that_was_killed_ends_with_the_same_tables(done, settings, tmp_path, monkeypatch):
     from otoscope.experiment.stages import disentanglement, probing
 

@@ -123,7 +123,8 @@ def killed(out: Path, kills: int, settings: list[str]) -> str:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked")
-@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.slow  # test_units.py stops a run in a stage too
+@pytest.mark.parametrize("kills", [3, 20])
 def test_shards_killed_at_random_moments_and_retried_make_the_same_bytes(alone, settings, tmp_path, kills):
     told = killed(tmp_path, kills, settings)
     assert int(told.split()[1]) >= kills, told

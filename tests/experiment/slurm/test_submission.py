@@ -69,7 +69,7 @@ def sums(root: Path) -> dict[str, str]:
     return {
         path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(paths)
-        if path.is_file()
+        if path.is_file() and not path.name.endswith(".seen.json")  # times of change of what was read
     }
 
 

@@ -51,10 +51,15 @@ def test_other_data_is_warned_of(both, make_run):
     warning = differences([both[0], other]).warning
     assert "differ in data set and encoders" in warning
     assert "different questions" in warning
-    page = write_report(both[0].path, other.path).read_text(encoding="utf-8")
-    assert warning in page
     assert headline_numbers([both[0], other]) == []
     assert "otoscope-mini (demo)" in only_in_one([both[0], other])
+
+
+@pytest.mark.slow  # all figures of two runs
+def test_the_page_warns_of_other_data(both, make_run):
+    other = read_run(make_run("demo"))
+    page = write_report(both[0].path, other.path).read_text(encoding="utf-8")
+    assert differences([both[0], other]).warning in page
 
 
 def test_other_encoders_stand_alone(make_paper_run):
