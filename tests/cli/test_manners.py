@@ -42,7 +42,9 @@ def store(clips, tiny_encoder, tmp_path):
     return tmp_path / "store"
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)]
+)
 def test_a_signal_stops_a_run_and_nothing_is_lost(tiny_encoder, clips, tmp_path, number, code):
     """The killed extraction keeps its complete shards, and the same command ends as if it had not been stopped."""
     command = f"""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hub_server import COMMIT, address_of, hub_server, run
 
 import otoscope
@@ -48,6 +49,7 @@ def test_no_network_and_nothing_cached_is_said_at_once(tmp_path):
     assert "Retrying" not in printed
 
 
+@pytest.mark.slow  # a process that imports all anew
 def test_a_written_family_is_reached_by_hub_id_and_short_name(tmp_path):
     name = "OpenMuQ/MuQ-large-msd-iter"
     folder = publish("muq", tmp_path / "muq")

@@ -125,6 +125,7 @@ def test_what_is_said_before_and_after_single_latents_are_switched(done):
     assert len(shares.groupby(keys)) == len(table)
 
 
+@pytest.mark.slow  # a whole report
 def test_nothing_is_made_again_and_the_page_tells(done, settings):
     again = run("demo", out=done.root, settings=settings)
     assert {step["status"] for step in again.stages} == {"kept"}

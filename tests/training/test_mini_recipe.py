@@ -39,6 +39,7 @@ def run(recipe_on_path, tmp_path_factory) -> Path:
     return out
 
 
+@pytest.mark.slow  # it trains a model
 def test_loss_falls_within_each_stage(run):
     rows = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     for stage in (0, 1):
@@ -46,6 +47,7 @@ def test_loss_falls_within_each_stage(run):
         assert losses[-1] < losses[0]
 
 
+@pytest.mark.slow  # it trains a model
 def test_a_stopped_run_goes_on_to_the_same_weights(run, tmp_path):
     out = tmp_path / "stopped"
     train(out, "--stop-after", "5")
@@ -55,6 +57,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(run, tmp_path):
     assert all(torch.equal(whole[name], stopped[name]) for name in whole)
 
 
+@pytest.mark.slow  # it trains a model
 def test_export_is_a_whole_hubert_in_float16(run):
     model, report = HubertModel.from_pretrained(run / "model", output_loading_info=True)
     assert not any(report.values())
@@ -66,6 +69,7 @@ def test_export_is_a_whole_hubert_in_float16(run):
     assert torch.equal(stored[stem], trained[f"hubert.{stem}"].half())
 
 
+@pytest.mark.slow  # it trains a model
 def test_record_and_card_say_what_was_done(run):
     record = json.loads((run / "model" / "training.json").read_text())
     assert (record["steps"], record["stages"], record["corpus_clips"]) == (32, 2, 50)
@@ -74,6 +78,7 @@ def test_record_and_card_say_what_was_done(run):
         assert f"| layer {row['layer']} | {row['accuracy']:.3f} | {row['f0_r2_cv']:.3f} |" in card
 
 
+@pytest.mark.slow  # it trains a model
 def test_a_run_refuses_other_settings_and_to_begin_anew(run):
     with pytest.raises(SystemExit, match="other settings"):
         train(run, "--resume", "--seed", "1")

@@ -85,6 +85,7 @@ def test_a_run_of_other_data_has_nothing_to_compare(make_run):
     assert comparison_summary(table).empty
 
 
+@pytest.mark.slow  # a whole report of four encoders
 def test_the_report_writes_the_comparison(make_paper_run):
     folder = make_paper_run("small", encoders={"hubert-base": (3,)})
     write_report(folder)
