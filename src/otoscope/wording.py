@@ -78,8 +78,10 @@ def count(n: int, noun: str, plural: str | None = None) -> str:
 
 
 def with_article(noun: str) -> str:
-    """``a random projection``, ``an untrained SAE``."""
-    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+    """``a random projection``, ``an untrained SAE``, ``an SAE with a random decoder``, ``PCA``."""
+    if noun.isupper():  # a method's name
+        return noun
+    return f"{'an' if noun[0] in 'aeiou' or noun.startswith('SAE') else 'a'} {noun}"
 
 
 def listing(items: Sequence[str]) -> str:

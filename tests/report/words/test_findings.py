@@ -16,6 +16,7 @@ from otoscope.report.run import read_run
 from otoscope.report.words.findings import findings
 from otoscope.report.words.overview import tiles, verdicts
 from otoscope.results import BEST_LAYER
+from otoscope.wording import with_article
 
 
 def said(folder: Path) -> dict[str, str]:
@@ -288,3 +289,9 @@ def test_healthy_says_what_it_does_not_say(make_run):
     assert card.verdict == "not collapsed"
     assert "more than PCA with as many components" in card.others
     assert "than by an untrained SAE (0.99)" in card.others
+
+
+def test_articles():
+    nouns = ("random projection", "untrained SAE", "SAE with a random decoder", "PCA")
+    expected = ["a random projection", "an untrained SAE", "an SAE with a random decoder", "PCA"]
+    assert [with_article(noun) for noun in nouns] == expected
