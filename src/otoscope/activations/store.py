@@ -227,7 +227,7 @@ class Store:
         found: list[tuple[str, Signature]] = []
         for content in self._cat([f"rows/{name}.seen.json" for name in shards]).values():
             with contextlib.suppress(ValueError):
-                found += pydantic.TypeAdapter(list[tuple[str, Signature]]).validate_json(content or b"[]")
+                found += _SEEN.validate_json(content or b"[]")
         return found
 
     @contextlib.contextmanager
@@ -359,6 +359,9 @@ def check_same(found: dict[str, Any], wanted: dict[str, Any], url: str, *, compl
                 f"{url} was made with other settings: {key} is {found.get(key)!r} there, {wanted.get(key)!r} now. "
                 "Name another folder, or ask for the same"
             )
+
+
+_SEEN = pydantic.TypeAdapter(list[tuple[str, Signature]])
 
 
 def _record(url: str, name: str, content: bytes | None) -> ShardRecord:

@@ -72,7 +72,7 @@ def extract(
         shard=shard,
         skip_unreadable=skip_unreadable,
     )
-    print(f"{out}: {len(store.rows)} rows of layers {', '.join(map(str, store.layers))}")
+    print(f"{out}: {len(store)} rows of layers {', '.join(map(str, store.layers))}")
     for path, reason in zip(store.skipped.path, store.skipped.reason):
         print(f"left out: {path}: {reason}")
 
