@@ -254,6 +254,12 @@ class RunDirectory:
             raise self.waiting(stage.name, len(missing), len(units))
         return work.read
 
+    def missing(self, names: Sequence[str]) -> list[str]:
+        """Return those of these units of the stage that is being made that are not there yet."""
+        stage = self._making
+        assert stage is not None
+        return Work(self.root, stage.name, stage.fingerprint, names).missing()
+
     @contextmanager
     def apart(self) -> Iterator[bool]:
         """Let other processes at the stage that is being made while the block runs; yield whether it has a part in it.
