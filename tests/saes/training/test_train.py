@@ -397,7 +397,9 @@ def test_a_layer_comes_out_the_same_by_itself_and_beside_others(kind, monkeypatc
             monkeypatch.setattr(bank_module, "SMALL_WEIGHTS", small)
             torch.set_num_threads(n_threads)
             together = train(x, configs, validation=x, **options)
-            apart = [sae for k, v in x.items() for sae in train({k: v}, configs, validation={k: v}, **options)]
+            apart = [
+                sae for k, v in x.items() for sae in train({k: v}, configs, validation={k: v}, **options)
+            ]
             for one, other in zip(together, apart, strict=True):
                 assert (one.layer, one.name) == (other.layer, other.name)
                 assert one.history.equals(other.history)

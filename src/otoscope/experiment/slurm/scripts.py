@@ -23,7 +23,10 @@ WRITTEN = {
         "days-hours:minutes:seconds, or UNLIMITED",
     ),
     "--mem": (r"\d+[KMGT]?", "a whole number and K, M, G or T (16G); without a letter it is megabytes"),
-    "--gpus": (r"([A-Z][\w.-]*:)?0*[1-9]\d*|[A-Z][\w.-]*", "a number from 1 (2), a type (a100), or both (a100:2)"),
+    "--gpus": (
+        r"([A-Z][\w.-]*:)?0*[1-9]\d*|[A-Z][\w.-]*",
+        "a number from 1 (2), a type (a100), or both (a100:2)",
+    ),
 }
 """Option -> how Slurm wants it written on any cluster: a pattern, in either case, and the same in words."""
 

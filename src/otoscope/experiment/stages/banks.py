@@ -87,9 +87,7 @@ def train_banks(
             layers = [layer for own in names for layer in units[own]]
             mark = name if len(names) == 1 else f"{name}+{digest(names)}"
             checkpoint = stage.folder(run.root) / f"{mark}.checkpoint"
-            saes = fit(
-                run, views, layers, bank.section, bank.configs, checkpoint=checkpoint, **bank.changes
-            )
+            saes = fit(run, views, layers, bank.section, bank.configs, checkpoint=checkpoint, **bank.changes)
             saved = [(sae.layer, save(run, encoder, views, sae, null=bank.null)) for sae in saes]
             shutil.rmtree(checkpoint, ignore_errors=True)
             for own in names:
@@ -118,8 +116,8 @@ def _together(run: RunDirectory, views: Views, bank: Bank, name: str) -> list[st
     n_latents = len(bank.section.seeds) * sum(config.n_latents for config in bank.configs)
 
     def numbers(own: str) -> int:
-        widths = [store.widths[layer] for layer in (*units[own], *bank.section.beside)]
-        return (n_rows + 2 * n_latents) * sum(widths)
+        layers: list[Layer] = [*units[own], *bank.section.beside]
+        return (n_rows + 2 * n_latents) * sum(store.widths[layer] for layer in layers)
 
     names = [name]
     for other in run.missing(list(units)):
