@@ -22,7 +22,7 @@ WRITTEN = {
         "minutes (90), minutes:seconds, hours:minutes:seconds (04:00:00), days-hours (1-12), days-hours:minutes, "
         "days-hours:minutes:seconds, or UNLIMITED",
     ),
-    "--mem": (r"\d+[KMGT]?", "a whole number and K, M, G or T (16G); without a letter it is megabytes"),
+    "--mem": (r"\d+([KMGT]B?)?", "a whole number and K, M, G or T (16G); without a letter it is megabytes"),
     "--gpus": (
         r"([A-Z][\w.-]*:)?0*[1-9]\d*|[A-Z][\w.-]*",
         "a number from 1 (2), a type (a100), or both (a100:2)",
