@@ -12,6 +12,9 @@ from otoscope.experiment.spec import SaesSpec
 from otoscope.experiment.stages import banks
 from otoscope.experiment.stages.banks import Bank, train_banks
 from otoscope.experiment.units import Share, Waits
+from otoscope.saes import make_configs
+from otoscope.saes.training import bank as bank_module
+from otoscope.saes.training.bank import trains_alike_beside_others
 
 LAYERS = [1, 2, 3]
 
@@ -72,13 +75,29 @@ def test_shards_train_each_layer_by_itself_and_who_comes_after_them_the_rest_tog
     assert {len(folders) for folders in found.values()} == {2}
 
 
-def test_large_layers_are_trained_each_by_itself(trained, tmp_path):
+def test_layers_of_many_rows_are_trained_each_by_itself(trained, tmp_path, monkeypatch):
     """Rows of all that train together are in memory together."""
+    monkeypatch.setattr(bank_module, "SMALL_WEIGHTS", 10**9)
     width = banks.SMALL_NUMBERS // 2000 // 2
-    train(tmp_path / "two fit", width=width - 1000)
+    train(tmp_path / "two fit", width=width)
     assert trained == [[1, 2], [3]]
-    train(tmp_path / "one fits", width=width)
+    train(tmp_path / "one fits", width=width + 1)
     assert trained[2:] == [[1], [2], [3]]
+
+
+def test_layers_of_many_weights_are_trained_each_by_itself(trained, tmp_path):
+    """How they are stacked depends on what else is in the bank, and last bits of some kinds on that."""
+    width = bank_module.SMALL_WEIGHTS // (2 * 2 * 8)  # encoder and decoder, two seeds, eight latents
+    train(tmp_path, width=width)
+    assert trained == [[1], [2], [3]]
+
+
+def test_all_weights_count():
+    of_topk = make_configs("topk", [0.5, 0.75], n_latents=8)
+    assert trains_alike_beside_others(of_topk, 32, 2)
+    assert not trains_alike_beside_others(
+        make_configs("archetypal", [0.5], n_latents=256), 32, 2
+    )  # its mixture
 
 
 def test_layers_that_share_an_epoch_are_one_unit(trained, tmp_path):

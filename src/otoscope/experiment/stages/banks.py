@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 PERMUTED_NUMBERS = 250_000_000
 """Of activations, 1 GB, that the null of permuted ones learns from at most."""
 SMALL_NUMBERS = 50_000_000
-"""Activations and weights, 200 MB, up to which units train together: well below what `PERMUTED_NUMBERS` and
-`otoscope.saes.train_saes` (memory_gb) hold of rows at a time, where a layer would learn from others beside others."""
+"""Of activations, 200 MB, up to which units train together: well below what `PERMUTED_NUMBERS` and
+`otoscope.saes.train_saes` (memory_gb) let in, beyond which a layer would see other rows, or in another order."""
 
 
 @dataclass(frozen=True)
@@ -109,20 +109,25 @@ def train_banks(
 
 def _together(run: RunDirectory, views: Views, bank: Bank, name: str) -> list[str]:
     """Return a unit's name and those of others that are missing and to be trained with it."""
-    if run.share is not None:
-        return [name]
+    from otoscope.saes.training.bank import trains_alike_beside_others
+
     units, store = bank.units(), views.train.learnt.store
     n_rows = len(store.rows) + len(views.evaluate.learnt.store.rows)
-    n_latents = len(bank.section.seeds) * sum(config.n_latents for config in bank.configs)
 
-    def numbers(own: str) -> int:
+    def widths(own: str) -> list[int]:
         layers: list[Layer] = [*units[own], *bank.section.beside]
-        return (n_rows + 2 * n_latents) * sum(store.widths[layer] for layer in layers)
+        return [store.widths[layer] for layer in layers]
+
+    def is_small(own: str) -> bool:
+        n_seeds = len(bank.section.seeds)
+        return all(trains_alike_beside_others(bank.configs, width, n_seeds) for width in set(widths(own)))
 
     names = [name]
-    for other in run.missing(list(units)):
-        if other != name and sum(map(numbers, [*names, other])) <= SMALL_NUMBERS:
-            names.append(other)
+    if run.share is None and is_small(name):
+        for other in run.missing(list(units)):
+            numbers = n_rows * sum(width for own in [*names, other] for width in widths(own))
+            if other != name and numbers <= SMALL_NUMBERS and is_small(other):
+                names.append(other)
     return names
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -15,13 +15,15 @@ from otoscope.saes.base import SparseAutoencoder, build_sae
 from otoscope.saes.config import SAEConfig
 from otoscope.saes.fast.step import sparse_wins
 from otoscope.saes.training.alive import revive, start_from_data
+from otoscope.saes.training.normalise import with_decoder_bias
 from otoscope.saes.training.rows import Layer
 from otoscope.saes.training.stack import Schedule, Stack, n_weights
 
 CPU_STACK_BYTES = 16 * 2**20
 """Weights, gradients and Adam's moments of a stack are kept below this on a CPU, so that they stay in its cache."""
 SMALL_WEIGHTS = 500_000
-"""Fewer weights, of one autoencoder or several in a stack, train on one core: their products are too small to share."""
+"""Autoencoders of one layer and shape with fewer weights in all are one stack and train on one core: their products
+are too small to share, and what a step costs whatever its size would be paid for each part."""
 
 
 class Bank:
@@ -122,12 +124,21 @@ class Bank:
         self._threads.close()
 
 
+def trains_alike_beside_others(configs: Sequence[SAEConfig], width: int, n_seeds: int) -> bool:
+    """Whether autoencoders of a layer come out the same, to the last bit, by themselves and beside other layers.
+
+    Those do whose stacks and cores do not depend on what else is in the bank, as they are small. (Last bits of some
+    kinds depend on the stack: AuxK, for one, has all its members take the same path through a step.)
+    """
+    members = [build_sae(with_decoder_bias(config), width) for config in configs]
+    return n_seeds * sum(n_weights(sae) for sae in members) < SMALL_WEIGHTS
+
+
 class _Threads:
     """Runs a function on every stack; on a CPU in threads that share its cores.
 
-    Where a layer has as many stacks as there are cores, each computes with one: that needs no barrier within an
-    operation, so it also holds up on a busy machine. Where it has fewer, a stack that is large enough to share gets
-    several. How many does not depend on other layers: last bits may depend on it (see `_groups`).
+    Where there are as many stacks as cores, each computes with one: that needs no barrier within an operation, so it
+    also holds up on a busy machine. Where there are fewer, a stack that is large enough to share gets several.
     """
 
     def __init__(self, stacks: list[Stack], device: torch.device) -> None:
@@ -137,12 +148,11 @@ class _Threads:
         self._n_before = torch.get_num_threads()
         self._pool = None
         if device.type == "cpu":
-            n_of_layer = Counter(stacked.layer for stacked in stacks)
+            n_workers = min(self._n_before, len(stacks))
             for stacked in stacks:
                 if n_weights(stacked.module) >= SMALL_WEIGHTS:
-                    stacked.lanes = Lanes(max(self._n_before // n_of_layer[stacked.layer], 1))
-            n_workers = self._n_before // max(stacked.lanes.n for stacked in stacks)
-            self._pool = ThreadPoolExecutor(min(n_workers, len(stacks)), "saes", initializer=set_up_thread)
+                    stacked.lanes = Lanes(self._n_before // n_workers)
+            self._pool = ThreadPoolExecutor(n_workers, "saes", initializer=set_up_thread)
 
     def each(self, function: Callable[[Stack], object]) -> None:
         """Call `function` on every stack; the first exception is raised here."""
@@ -180,23 +190,18 @@ def _keep_freed_memory() -> None:
 
 
 def _groups(saes: list[SparseAutoencoder], device: torch.device, half: bool) -> list[list[SparseAutoencoder]]:
-    """Group autoencoders that can be stacked; on a CPU into stacks that fit the cache and are worth a core each.
-
-    How an autoencoder is stacked depends on the others of its layer alone. So a layer comes out the same, to the last
-    bit, by itself and in a bank of several; last bits do depend on how many share a product, or AuxK's turn.
-    """
+    """Group autoencoders that can be stacked; on a CPU into stacks that fit the cache and occupy all cores."""
     by_key: dict = defaultdict(list)
     for index, sae in enumerate(saes):
         shape = (sae.stack_key(), sparse_wins(sae, half)) if sae.stackable else index
         by_key[sae.layer, shape].append(sae)
     groups = []
     for members in by_key.values():
-        size = len(members)
-        if device.type == "cpu":
-            each = n_weights(members[0])
-            in_cache = CPU_STACK_BYTES // (4 * each * next(members[0].parameters()).element_size())
-            n_stacks = min(torch.get_num_threads(), max(size * each // SMALL_WEIGHTS, 1))
-            size = max(1, min(-(-size // n_stacks), in_cache))
+        size, each = len(members), n_weights(members[0])
+        if device.type == "cpu" and size * each >= SMALL_WEIGHTS:
+            for_cores = -(-len(saes) // torch.get_num_threads())
+            state_bytes = 4 * each * next(members[0].parameters()).element_size()
+            size = max(1, min(for_cores, CPU_STACK_BYTES // state_bytes))
         groups += [members[start : start + size] for start in range(0, len(members), size)]
     return groups
 
