@@ -40,7 +40,7 @@ async function latentPage(row, latent) {
         bars("Factors", "Rank correlation beyond the label; the band is what chance reaches for one factor. Strong colour: beyond chance with all latents and factors counted.", page.factors.slice(0, 8).map(factorBar), -1, 1, 0),
         neighbours(row, table, page.neighbours)),
     ));
-  showTransport(() => first);
+  showTransport(() => first, Boolean(row.bands_hz));
   return root;
 }
 
