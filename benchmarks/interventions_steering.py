@@ -152,7 +152,7 @@ def ways(
 
 
 def _table(kept: pd.DataFrame, layer: int) -> pd.DataFrame:
-    """Return a row for each measure of each way to steer; yes and no also beside the untouched model, sound by sound."""
+    """Return a row for each measure of each way to steer; yes and no also beside the untouched model."""
     rows: list[dict[str, Any]] = []
     for (clips, by, dose), own in kept.groupby(["clips", "by", "dose"], sort=False):
         same = kept[(kept.clips == clips) & (kept.by == "untouched")].set_index("side").loc[own.side]

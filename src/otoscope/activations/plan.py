@@ -156,7 +156,7 @@ def store_name(provenance: dict[str, Any]) -> str:
 
 
 def _bands_hz(encoder: Encoder, layers: Iterable[Layer]) -> dict[str, list[list[float]]]:
-    """Return from where to where each frequency band of each layer looks, low before high; nothing where none has any."""
+    """Return from where to where the bands of each layer look, low before high; nothing where none has bands."""
     found = {str(layer): encoder.tokens(encoder.min_samples, layer).bands_hz for layer in layers}
     return {layer: edges.round(2).tolist() for layer, edges in found.items() if edges is not None}
 

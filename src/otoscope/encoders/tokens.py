@@ -69,8 +69,8 @@ def patch_edges(
     """
     from transformers.audio_utils import hertz_to_mel, mel_to_hertz
 
-    ends = hertz_to_mel(np.array([low_hz, high_hz]), mel_scale=scale)
-    points = mel_to_hertz(np.linspace(*ends, n_mels + 2), mel_scale=scale)
+    low, high = (hertz_to_mel(hz, mel_scale=scale) for hz in (float(low_hz), float(high_hz)))
+    points = np.asarray(mel_to_hertz(np.linspace(low, high, n_mels + 2), mel_scale=scale))
     first = stride * np.arange(n_bands)
     return np.stack([points[first], points[first + patch + 1]], axis=1)
 
