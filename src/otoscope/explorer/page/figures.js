@@ -54,7 +54,7 @@ function clipPicture(clips, number, { curve = null, peak_s = null, most = 1, ban
   }
   if (clips.top_hz[number]) {
     load(`clips/${number}`).then((data) => {
-      if (band) root.append(bandStripe(band, clips.top_hz[number], data.bands));
+      if (band) canvas.after(bandStripe(band, clips.top_hz[number], data.bands));
       keepDrawn(canvas, () => {
         const { context, width, height } = sharp(canvas);
         context.drawImage(melPicture(data), 0, 0, width, height);
