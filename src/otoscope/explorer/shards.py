@@ -45,4 +45,17 @@ def write_sound_script(data: Path, name: str, mp3: bytes) -> None:
 
 def figures(values: Any, digits: int = 4) -> list[float | None]:
     """Return numbers with few significant digits, missing ones as None."""
-    return [None if value != value or value is None else float(f"{value:.{digits}g}") for value in values]
+    import numpy as np
+
+    numbers = np.asarray(values, dtype=np.float64)
+    size = np.abs(numbers)
+    some = (size > 0) & np.isfinite(size)
+    places = np.zeros(len(numbers), dtype=int)
+    places[some] = digits - 1 - np.floor(np.log10(size[some])).astype(int)
+    rounded = numbers.copy()
+    for number in np.unique(places[some]):  # as many as there are magnitudes, not numbers
+        own = some & (places == number)
+        rounded[own] = np.round(numbers[own], int(number))
+    if not np.isnan(rounded).any():
+        return rounded.tolist()
+    return [None if value != value else value for value in rounded.tolist()]

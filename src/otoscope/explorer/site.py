@@ -6,8 +6,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -109,9 +109,20 @@ def _write(
     clips = tables.shown_clips(dictionaries)
     numbers = {clip_id: number for number, clip_id in enumerate(clips.clip_id)}
     in_scripts = any(dictionary.about.get("bands_hz") for dictionary in dictionaries)
-    sounds = _write_sounds(folder, clips, audio, in_scripts)
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        heard = _write_sounds(pool, folder, clips, audio, in_scripts)
+        rows = _write_dictionaries(folder, dictionaries, run, numbers, audio)  # meanwhile
+        sounds = list(heard)
     write_shard(data, "clips", _clips(clips, sounds))
-    rows = []
+    unread = sum(sound is None for sound in sounds)
+    write_shard(data, "run", _run(run, rows, len(clips), audio, unread, home) | {"left_out": lost})
+
+
+def _write_dictionaries(
+    folder: Path, dictionaries: list[Dictionary], run: Path | None, numbers: Mapping[str, int], audio: bool
+) -> list[dict]:
+    """Write the tables and pages of each dictionary; return what the overview says of it."""
+    data, rows = folder / "data", []
     for number, dictionary in enumerate(dictionaries):
         own = f"d{number}"
         table = tables.overview_table(dictionary)
@@ -127,11 +138,12 @@ def _write(
                 write_shard(data, f"{own}/{kind}-{at}", shard)
         more = {"switched": sorted(effects.of), "sounds_s": long}
         rows.append(_dictionary(own, dictionary, table, measures_of(run, dictionary) | more))
-    unread = sum(sound is None for sound in sounds)
-    write_shard(data, "run", _run(run, rows, len(clips), audio, unread, home) | {"left_out": lost})
+    return rows
 
 
-def _write_sounds(folder: Path, clips: pd.DataFrame, audio: bool, in_scripts: bool) -> list[Sound | None]:
+def _write_sounds(
+    pool: Executor, folder: Path, clips: pd.DataFrame, audio: bool, in_scripts: bool
+) -> Iterator[Sound | None]:
     """Write each clip's MP3 and picture; None for one that cannot be read, whose pages say so.
 
     A page opened from disk may play a sound's file, but not read it. Where it must, to play a band alone, the MP3 lies
@@ -152,9 +164,8 @@ def _write_sounds(folder: Path, clips: pd.DataFrame, audio: bool, in_scripts: bo
             (folder / "audio" / f"{number}.mp3").write_bytes(sound.mp3)
         return Sound(b"", "", sound.duration_s, sound.top_hz)
 
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        columns = zip(range(len(clips)), clips.path, clips.start_s, clips.stop_s, channels(clips))
-        return list(pool.map(write, columns))
+    columns = zip(range(len(clips)), clips.path, clips.start_s, clips.stop_s, channels(clips))
+    return pool.map(write, columns)
 
 
 def _clips(clips: pd.DataFrame, sounds: Sequence[Sound | None]) -> dict[str, Any]:
