@@ -102,6 +102,8 @@ def _write(
     *,
     home: Path,
 ) -> None:
+    from threadpoolctl import threadpool_limits
+
     data = folder / "data"
     for file in resources.files("otoscope.explorer").joinpath("page").iterdir():
         if file.name.endswith((".html", ".css", ".js")):
@@ -109,7 +111,8 @@ def _write(
     clips = tables.shown_clips(dictionaries)
     numbers = {clip_id: number for number, clip_id in enumerate(clips.clip_id)}
     in_scripts = any(dictionary.about.get("bands_hz") for dictionary in dictionaries)
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+    # Several sounds at once already take all cores: threads of their own within each would but wait for one another.
+    with threadpool_limits(1), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         heard = _write_sounds(pool, folder, clips, audio, in_scripts)
         rows = _write_dictionaries(folder, dictionaries, run, numbers, audio)  # meanwhile
         sounds = list(heard)
