@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from inputs import Bench
 
+import otoscope
 from otoscope.activations import Activations
 from otoscope.errors import OtoscopeError
 
@@ -49,6 +51,11 @@ class Tally:
     def count_store(self, store: Path, rows: pd.DataFrame, first: np.ndarray, last: np.ndarray) -> None:
         """Count a store of the layers 0 and 2 against what it should hold."""
         self.count(whole(store, rows, first, last), len(rows) - len(Activations.open(store).rows))
+
+
+def again(bench: Bench, encoder: otoscope.Encoder, store: Path, **options) -> Activations:
+    """Extract the bench's clips, or go on with it."""
+    return otoscope.extract(bench.clips, encoder, out=store, layers=[0, 2], progress=False, **options)
 
 
 def told(use: Callable[[], object]) -> bool:
