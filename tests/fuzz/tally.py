@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,10 @@ from otoscope.activations import Activations
 from otoscope.errors import OtoscopeError
 
 DOC = Path(__file__).parents[2] / "docs" / "reliability.md"
-TIMES = 12
+WRITES = bool(os.environ.get("OTOSCOPE_WRITE_DOCS"))
+THOROUGH = WRITES or bool(os.environ.get("OTOSCOPE_THOROUGH"))
+"""As often as the page says; `make test` injects each fault less often."""
+TIMES = 12 if THOROUGH else 3
 """How often each fault is injected, each time from another seed."""
 
 
@@ -86,6 +90,7 @@ def check_page(file: str, written: dict[str, str], n_faults: int) -> None:
     before, _, rest = DOC.read_text().partition(mark)
     after = rest.partition("<!-- end -->")[2]
     page = f"{before}{mark}\n{table}\n\n<!-- end -->{after}"
-    if os.environ.get("OTOSCOPE_WRITE_DOCS"):
+    if WRITES:
         DOC.write_text(page)
-    assert DOC.read_text() == page, "OTOSCOPE_WRITE_DOCS=1 writes it anew"
+    counts = (lambda text: text) if THOROUGH else lambda text: re.sub(r"\d+", "some", text)
+    assert counts(DOC.read_text()) == counts(page), "OTOSCOPE_WRITE_DOCS=1 writes it anew"
