@@ -32,7 +32,7 @@ WRITTEN: dict[str, str] = {}
 KILLS = int(os.environ.get("OTOSCOPE_KILLS", "20"))
 SEED = int(os.environ.get("OTOSCOPE_SEED", "0"))
 CHANCE, LATEST_S = 0.7, 0.5
-"""How likely a process is to be killed, and how long after it was seen with its first unit at most."""
+"""How likely a process that begins a unit is to be killed, and how long after it was seen with it at most."""
 LOCKS = ("work/*/*.lock", "activations/*/rows/*.lock")
 """Of units in the making, their owners' numbers in them."""
 SETTINGS = [
@@ -142,23 +142,23 @@ def killed_and_compared(
 
 
 def kill_units(root: Path, most: int, dice: random.Random, over: threading.Event, killed: list[str]) -> None:
-    """Kill processes that make units of the run at `root`, each at a random moment after it was first seen."""
-    seen: dict[int, str] = {}
-    due: dict[int, float] = {}
+    """Kill processes that make units of the run at `root`, each at a random moment after it was seen with one."""
+    seen: set[tuple[int, str]] = set()
+    due: dict[int, tuple[float, str]] = {}
     while not over.wait(0.005):
         held = owners(root)
-        for pid in held.keys() - seen.keys():
-            seen[pid] = held[pid]
-            if dice.random() < CHANCE:
-                due[pid] = time.monotonic() + dice.uniform(0, LATEST_S)
-        for pid, moment in list(due.items()):
+        for pid, unit in held.items() - seen:
+            seen.add((pid, unit))
+            if pid not in due and dice.random() < CHANCE:
+                due[pid] = time.monotonic() + dice.uniform(0, LATEST_S), unit
+        for pid, (moment, unit) in list(due.items()):
             if len(killed) < most and time.monotonic() >= moment:
                 del due[pid]
                 with contextlib.suppress(OSError):  # it was faster
                     command = Path(f"/proc/{pid}/cmdline").read_bytes()
                     if str(root).encode() in command or command.startswith(b"ray::"):
                         os.kill(pid, signal.SIGKILL)
-                        killed.append(held.get(pid, f"after {seen[pid]}"))
+                        killed.append(held.get(pid, f"after {unit}"))
 
 
 def owners(root: Path) -> dict[int, str]:
