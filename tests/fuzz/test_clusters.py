@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # Ray's o
 WRITTEN: dict[str, str] = {}
 KILLS = int(os.environ.get("OTOSCOPE_KILLS", "20"))
 SEED = int(os.environ.get("OTOSCOPE_SEED", "0"))
-CHANCE, LATEST_S = 0.7, 0.5
+CHANCE, LATEST_S = 0.3, 0.5
 """How likely a process that begins a unit is to be killed, and how long after it was seen with it at most."""
 LOCKS = ("work/*/*.lock", "activations/*/rows/*.lock")
 """Of units in the making, their owners' numbers in them."""
