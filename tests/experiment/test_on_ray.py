@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ray_cluster import ray_cluster
 
 from otoscope.errors import InputError, OtoscopeError
 from otoscope.experiment import on_ray, run, run_on_ray, run_status
@@ -25,19 +26,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # Ray's o
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[str]:
-    """Two nodes of one core each, with processes of their own; a driver connects to the first."""
-    from ray.cluster_utils import Cluster
-
-    os.environ |= {
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_worker_niceness": "0",
-    }  # a busy machine starves the nice
-    os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)  # for the workers
-    options = {"num_cpus": 1, "object_store_memory": 100 * 2**20, "include_dashboard": False}
-    found = Cluster(initialize_head=True, head_node_args=options)
-    found.add_node(**options)
-    yield found.address
-    found.shutdown()
+    with ray_cluster() as address:
+        yield address
 
 
 @pytest.fixture(scope="module")

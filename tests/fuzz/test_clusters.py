@@ -15,11 +15,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import slurm_cluster
+from ray_cluster import ray_cluster
 from tally import Tally, check_page, note
 
 from otoscope.experiment import run_on_ray, run_status
@@ -171,22 +172,6 @@ def owners(root: Path) -> dict[int, str]:
             ):  # given back just now, or not yet written
                 found[int(path.read_text().split()[1])] = path.relative_to(root).with_suffix("").as_posix()
     return found
-
-
-@contextlib.contextmanager
-def ray_cluster() -> Iterator[str]:
-    """Two nodes of one core each, with processes of their own."""
-    from ray.cluster_utils import Cluster
-
-    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
-    os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)  # for the workers
-    options = {"num_cpus": 1, "object_store_memory": 100 * 2**20, "include_dashboard": False}
-    found = Cluster(initialize_head=True, head_node_args=options)
-    found.add_node(**options)
-    try:
-        yield found.address
-    finally:
-        found.shutdown()
 
 
 def words(settings: list[str]) -> list[str]:
