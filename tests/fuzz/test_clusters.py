@@ -31,9 +31,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # Ray's o
 WRITTEN: dict[str, str] = {}
 KILLS = int(os.environ.get("OTOSCOPE_KILLS", "20"))
 SEED = int(os.environ.get("OTOSCOPE_SEED", "0"))
-CHANCE, LATEST_S = 0.7, 2.0
+CHANCE, LATEST_S = 0.7, 0.5
 """How likely a process is to be killed, and how long after it was seen with its first unit at most."""
-LOCKS = ("work/*.lock", "work/*/*.lock", "activations/*/rows/*.lock")
+LOCKS = ("work/*/*.lock", "activations/*/rows/*.lock")
+"""Of units in the making, their owners' numbers in them."""
 SETTINGS = [
     "dataset.options={n_singers: 4}",
     "saes={rows: frames, n_latents: 16, sparsities: [0.75], seeds: [0], epochs: 3}",
@@ -141,13 +142,13 @@ def killed_and_compared(
 
 
 def kill_units(root: Path, most: int, dice: random.Random, over: threading.Event, killed: list[str]) -> None:
-    """Kill processes that hold a lock of the run at `root`, each at a random moment after it was first seen."""
-    seen: set[int] = set()
+    """Kill processes that make units of the run at `root`, each at a random moment after it was first seen."""
+    seen: dict[int, str] = {}
     due: dict[int, float] = {}
-    while not over.wait(0.02):
+    while not over.wait(0.005):
         held = owners(root)
-        for pid in held.keys() - seen:
-            seen.add(pid)
+        for pid in held.keys() - seen.keys():
+            seen[pid] = held[pid]
             if dice.random() < CHANCE:
                 due[pid] = time.monotonic() + dice.uniform(0, LATEST_S)
         for pid, moment in list(due.items()):
@@ -157,7 +158,7 @@ def kill_units(root: Path, most: int, dice: random.Random, over: threading.Event
                     command = Path(f"/proc/{pid}/cmdline").read_bytes()
                     if str(root).encode() in command or command.startswith(b"ray::"):
                         os.kill(pid, signal.SIGKILL)
-                        killed.append(held.get(pid, "between units"))
+                        killed.append(held.get(pid, f"after {seen[pid]}"))
 
 
 def owners(root: Path) -> dict[int, str]:

@@ -173,14 +173,13 @@ def save(run: RunDirectory, encoder: str, views: Views, sae: SparseAutoencoder, 
     A null's is called ``<null>-<dictionary>``.
     """
     assert sae.layer is not None
+    sae.about |= {"null": null} if null else {}
     sae.about |= {
         "encoder": encoder,
         "dataset": run.spec.dataset.name,
         "rows": len(views.train.learnt.rows),
         "activations": views.train.learnt.store.provenance,
     }
-    if null:
-        sae.about["null"] = null
     folder = Path("saes") / encoder / array_name(sae.layer) / (f"{null}-{sae.name}" if null else sae.name)
     sae.save_pretrained(run.root / folder)
     return folder.as_posix()
