@@ -203,7 +203,7 @@ def representations(
 
         return make
 
-    def ofmeans_of() -> Made:
+    def of_means() -> Made:
         valid = np.arange(len(means)) % 7 == 6
         config = make_config(KIND, n_latents=N_LATENTS, k=K)
         saes = train_saes(
