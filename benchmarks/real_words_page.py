@@ -29,7 +29,8 @@ def main() -> None:
 
 def units(**which: object) -> pd.DataFrame:
     """Return the rows of single units."""
-    return of(read("words/frames_units"), **which)
+    table = read("words/frames_units")
+    return of(table, **which) if which else table
 
 
 def names(table: pd.DataFrame) -> list[str]:
@@ -143,8 +144,8 @@ def draw(path) -> None:
             panel.plot([found.low, found.high], [place, place], color=colour, lw=2)
             panel.plot(found.value, place, "o", color=colour, mfc=colour if sure else "white")
         panel.axvline(0, color="black", lw=0.8)
-        panel.set_title({"frames": "of frames", "max": "of words, by their largest value"}[kind])
-        panel.set_xlabel("area: best latent minus best dimension")
+        panel.set_title({"frames": "frames", "max": "words, largest value"}[kind])
+        panel.set_xlabel("area: latent minus dimension")
     for name, (mark, colour) in MARKS.items():
         own = of(table, rows="frames", choice="pure", representation=name).set_index("concept")
         if len(own):
@@ -153,8 +154,8 @@ def draw(path) -> None:
             )
     chance = of(table, rows="frames", choice="pure", representation=DENSE).set_index("concept")["chance"]
     axes[2].plot(chance.reindex(words), range(len(words)), "|", color="black", label="chance")
-    axes[2].set_title("frames: precision of the purest unit")
-    axes[2].set_xlabel("precision, recall of a tenth where chosen")
+    axes[2].set_title("purest unit of frames")
+    axes[2].set_xlabel("precision on the ten speakers")
     axes[2].set_xlim(0, None)
     axes[2].legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     axes[0].set_yticks(np.arange(len(words)), words)
