@@ -8,7 +8,8 @@ extract ... --pool frames --layers all``, CSV its clips with a column speaker; o
 - ``erase``: layers 2 and 4. Digit: two of six speakers are held out, a pair in each of three turns; speaker: every
   fourth take of each. Dictionaries of clip means, latents, LEACE and probes see the training side alone; so do they
   for each turn anew.
-- ``splice``: frame dictionaries of the training side's speakers, heard on clips of others, one a speaker.
+- ``splice``: frame dictionaries of the training side's speakers, heard on clips of others, one a speaker; of further
+  seeds the usual sparsity alone.
 - ``steer``: words heard where nobody speaks, before and after, and what it changes on speech.
 
 States before the edited layer are kept, so a pass costs what comes after it. Tokens past a clip's end (Whisper pads
@@ -192,7 +193,10 @@ class Ear:
         return plain, states
 
     def again(self, waveforms: list[np.ndarray], states: dict[int, list[torch.Tensor]], plain: list[Any]):
-        """Return the function from edits of one layer to transcripts, from that layer's states on."""
+        """Return the function from edits of one layer to transcripts, from that layer's states on.
+
+        Where `plain` has None, an answer has no loss.
+        """
 
         def answer(edits: dict) -> list[Any]:
             ((layer, edit),) = edits.items()
@@ -216,8 +220,12 @@ def voices(options: argparse.Namespace) -> pd.DataFrame:
 
 
 def speech(options: argparse.Namespace) -> tuple[list[np.ndarray], list[str]]:
-    """Return clips of speakers that no dictionary has heard, one each, cut short, and who speaks."""
-    table = voices(options).query("split == 'test'").groupby("group").head(1).head(options.voices)
+    """Return clips of speakers that no dictionary has heard, one each, cut short, and who speaks.
+
+    Those of validation come after those of the test side: nothing was chosen on either.
+    """
+    unheard = voices(options).query("split != 'train'").sort_values("split", kind="stable")
+    table = unheard.groupby("group").head(1).head(options.voices)
     sound = [read_audio(path, sample_rate=16_000, stop_s=options.seconds)[0] for path in table.path]
     return sound, list(table.group)
 
@@ -231,11 +239,13 @@ def frames(options: argparse.Namespace, layer: int, *, of: str = "train", most: 
     return np.asarray(store.layer(layer)[:])[chosen].astype(np.float32)
 
 
-def frame_dictionaries(options: argparse.Namespace, layer: int) -> dict[float, SparseAutoencoder]:
+def frame_dictionaries(
+    options: argparse.Namespace, layer: int, *, sparsities: Sequence[float] = (), seed: int = 0
+) -> dict[float, SparseAutoencoder]:
     """Return dictionaries of 1,024 latents of frames."""
     return dictionaries(
-        options.work / "frames", lambda: frames(options, layer), layer, options.sparsities, 1024,
-        epochs=options.epochs, batch_size=256,
+        options.work / "frames", lambda: frames(options, layer), layer, sparsities or options.sparsities, 1024,
+        epochs=options.epochs, batch_size=256, seed=seed,
     )  # fmt: skip
 
 
@@ -252,15 +262,22 @@ def splice_layers(options: argparse.Namespace) -> None:
         if rows.has(layer=layer):
             continue
         found = frame_dictionaries(options, layer)
+        middle = headline(found)
+        more = [
+            frame_dictionaries(options, layer, sparsities=[middle.config.sparsity], seed=seed)
+            for seed in options.seeds
+            if seed
+        ]
+        learnt = [*found.values(), *(headline(each) for each in more)]
         held_out = frames(options, layer, of="test", most=10_000)
-        for sparsity, sae in found.items():
+        for sae in learnt:
             fit = reconstruction_metrics(sae, held_out)
-            measured = {"layer": layer, "sae": sae.config.name, "sparsity": sparsity, "k": sae.config.active}
+            measured = {"layer": layer, "sae": sae.config.name, "sparsity": sae.config.sparsity}
+            measured |= {"k": sae.config.active, "seed": sae.seed}
             how = {name: sae.about["training"][name] for name in ("rows", "epochs", "batch_size")}
             measured |= {"fvu": fit.fvu, "dead_fraction": fit.dead_fraction, **how}
             quality.add(pd.DataFrame([measured]))
-        saes = {sae.config.name: sae for sae in found.values()}
-        middle = headline(found)
+        saes = {sae.name: sae for sae in learnt}
         saes[f"untrained {middle.config.name}"] = make_untrained(middle)
         table = splice(
             ear.encoder, waveforms, ear.words, layer, saes, mean=frames(options, layer).mean(0), groups=who,

@@ -21,10 +21,9 @@ def main() -> None:
         for target, own in erasure.groupby("target"):
             save(erasure_figure(own), FIGURES / f"interventions_erase_{target}.png")
     if (TABLES / "splice.csv").exists():
-        save(
-            splice_figure(read_table(TABLES / "splice.csv"), measure="loss"),
-            FIGURES / "interventions_splice.png",
-        )
+        splice = read_table(TABLES / "splice.csv")
+        of_further_seeds = splice["sae"].astype(str).str.contains("-seed[1-9]", regex=True)
+        save(splice_figure(splice[~of_further_seeds], measure="loss"), FIGURES / "interventions_splice.png")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 Run ``python benchmarks/latents.py synthsing --work FOLDER`` (the built-in singing and model; true factors),
 ``... fsdd --work FOLDER --whisper FOLDER --clips fsdd.csv`` and ``... librispeech ...`` (Whisper tiny.en; a store that
-lies in ``FOLDER/<data>-<rows>`` is taken as it is), and ``... speed`` (2,048 latents, 1,000 made-up clips of 3 s).
+lies in ``FOLDER/<data>-<rows>`` is taken as it is), and ``... speed --work FOLDER`` (2,048 latents, 1,000 made-up
+clips of 3 s, from the store to the explorer).
 Stores and dictionaries that are in FOLDER are not made again. Every run adds its rows to two tables in ``--out``:
 
 - ``latents.csv``, a row for each representation: how many latents fire, have a name, could be judged; the mean AUC of
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import resource
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ import pandas as pd
 import torch
 
 import otoscope as oto
+from otoscope.audio import write_audio
 from otoscope.datasets import DATASETS
 from otoscope.experiment import write_latents
 from otoscope.factors import Factors, compute_factors, moment_factors
@@ -62,7 +65,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks"))
     options = parser.parse_args()
     if options.data == "speed":
-        speed()
+        speed(options.work / "speed")
         return
     usual = {"synthsing": ["mean", "frames"], "fsdd": ["mean"], "librispeech": ["frames"]}[options.data]
     for rows in options.rows or usual:
@@ -180,8 +183,13 @@ def add(path: Path, table: pd.DataFrame) -> None:
     print(table.round(3).to_string(index=False))
 
 
-def speed(n_latents: int = 2048, n_clips: int = 1000, frames: int = 150, width: int = 384) -> None:
-    """Describe made-up codes of a store that is read in blocks; print seconds and memory."""
+def speed(
+    work: Path, n_latents: int = 2048, n_clips: int = 1000, frames: int = 150, width: int = 384
+) -> None:
+    """Describe made-up codes of a store that is read in blocks, and build the explorer; print what both took.
+
+    Codes are noise about a mean of each clip, the worst case for what is kept of their courses in time.
+    """
     ids = np.array([f"clip{i}" for i in range(n_clips)])
     time_s = np.tile(0.01 + 0.02 * np.arange(frames), n_clips)
     rows = pd.DataFrame({"clip_id": np.repeat(ids, frames), "start_s": 0.0, "stop_s": 3.0, "time_s": time_s})
@@ -200,7 +208,9 @@ def speed(n_latents: int = 2048, n_clips: int = 1000, frames: int = 150, width: 
                 noise = np.random.default_rng(start).standard_normal((len(own), width), dtype=np.float32)
                 yield own, {0: voices[own // frames] + noise}
 
-    clips = pd.DataFrame({"clip_id": ids, "path": "none.wav", "start_s": 0.0, "stop_s": 3.0})
+    clips = pd.DataFrame(
+        {"clip_id": ids, "path": sounds(work / "clips", n_clips), "start_s": 0.0, "stop_s": 3.0}
+    )
     clips["group"] = [f"group{i // 50}" for i in range(n_clips)]
     clips["split"] = np.where(np.arange(n_clips) < 800, "train", "test")
     clips["vowel"] = rng.choice(list("aeiou"), n_clips)
@@ -209,13 +219,35 @@ def speed(n_latents: int = 2048, n_clips: int = 1000, frames: int = 150, width: 
     info = pd.DataFrame({"name": made_up.columns, "unit": "", "family": "other"})
     factors = Factors(pd.concat([clips[["clip_id", "start_s", "stop_s"]], made_up], axis=1), info)
     sae = build_sae(TopKConfig(n_latents=n_latents, sparsity=0.95), width)
-    wall, used = time.perf_counter(), time.process_time()
-    describe_latents(sae, Store(), clips, layer=0, factors=factors, label="technique")
+    shutil.rmtree(work / "latents", ignore_errors=True)
+    clock = [(time.perf_counter(), time.process_time())]
+    found = describe_latents(sae, Store(), clips, layer=0, factors=factors, label="technique", progress=False)
+    clock.append((time.perf_counter(), time.process_time()))
+    home = oto.write_explorer(write_latents(found, work / "latents")).parent
+    clock.append((time.perf_counter(), time.process_time()))
+    print(f"{n_latents} latents, {n_clips} clips of {frames} frames, {torch.get_num_threads()} threads")
+    for what, begun, ended in (("latents", 0, 1), ("explorer", 1, 2), ("both", 0, 2)):
+        wall_s, used_s = (now - then for now, then in zip(clock[ended], clock[begun]))
+        print(f"{what}: {wall_s:.1f} s, {used_s:.1f} s of processor")
+    size_mb = sum(file.stat().st_size for file in home.rglob("*") if file.is_file()) / 1e6
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
-    print(
-        f"{n_latents} latents, {n_clips} clips of {frames} frames: {time.perf_counter() - wall:.1f} s, "
-        f"{time.process_time() - used:.1f} s of processor, {peak_mb:.0f} MB at most"
-    )
+    print(f"the explorer has {size_mb:.1f} MB; {peak_mb:.0f} MB of memory at most")
+
+
+def sounds(folder: Path, n: int, *, seconds: float = 3.0, rate: int = 16_000) -> list[str]:
+    """Return recordings of gliding harmonics in noise, made if they are not there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    time_s = np.arange(round(seconds * rate)) / rate
+    paths = [folder / f"{i}.wav" for i in range(n)]
+    for i, path in enumerate(paths):
+        if not path.exists():
+            rng = np.random.default_rng(i)
+            f0_hz = rng.uniform(90, 400) * (1 + 0.1 * np.sin(2 * np.pi * rng.uniform(0.2, 5) * time_s))
+            phase = 2 * np.pi * np.cumsum(f0_hz) / rate
+            wave = sum(np.sin(h * phase + rng.uniform(0, 6)) / h for h in range(1, 20))
+            swell = np.interp(time_s, np.linspace(0, seconds, 9), rng.random(9))
+            write_audio(path, 0.2 * swell * wave + 0.005 * rng.standard_normal(len(time_s)), rate)
+    return [str(path) for path in paths]
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 
 import otoscope
 from otoscope.activations import Activations, pipeline
-from otoscope.activations.plan import store_name
+from otoscope.activations.plan import provenance_hash, store_name
 from otoscope.audio import read_audio
 from otoscope.encoders import load_recorded
 from otoscope.errors import InputError, ProvenanceError, UnknownNameError
@@ -205,6 +206,22 @@ class TestAst:
         tokens = otoscope.extract(clips[:1], ast, out=tmp_path / "tokens", layers=[2], pool="tokens")
         np.testing.assert_allclose(tokens.layer(2), state.reshape(20, 32), atol=1e-5)
         assert list(tokens.rows.band[:6]) == [0, 0, 0, 0, 0, 1]
+        expected = {"2": ast.tokens(RATE, 2).bands_hz.round(2).tolist()}
+        assert bands.provenance["bands_hz"] == tokens.provenance["bands_hz"] == expected
+        assert "bands_hz" not in frames.provenance
+
+    def test_a_store_of_before_bands_had_edges_opens_and_is_taken_up(self, clips, ast, tmp_path) -> None:
+        made = otoscope.extract(clips, ast, out=tmp_path / "store", layers=[2], pool="tokens")
+        assert provenance_hash(made.provenance) == provenance_hash(
+            {key: value for key, value in made.provenance.items() if key != "bands_hz"}
+        )
+        about = json.loads((tmp_path / "store" / "zarr.json").read_text())
+        (kept,) = (value for value in about["attributes"].values() if "bands_hz" in value)
+        del kept["bands_hz"]
+        (tmp_path / "store" / "zarr.json").write_text(json.dumps(about))
+        assert "bands_hz" not in otoscope.Activations.open(tmp_path / "store").provenance
+        again = otoscope.extract(clips, ast, out=tmp_path / "store", layers=[2], pool="tokens")
+        np.testing.assert_array_equal(again.layer(2), made.layer(2))
 
     def test_longer_clips_are_windowed_never_cut(self, clips, ast, tmp_path) -> None:
         long = clips[clips.clip_id == "c4"]  # 1.3 s; the model takes 1.04 s: two stretches of 0.65 s

@@ -333,6 +333,7 @@ class TestReading:
         )
 
 
+@pytest.mark.slow  # fuzz/test_reliability.py fills it at each write in turn, in process
 def test_no_half_written_shard_when_the_disk_is_full(clips, encoder, tmp_path) -> None:
     """With a limit on file size in place of a full disk: the error names it, complete shards stay, resume works."""
     code = f"""

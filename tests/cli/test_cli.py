@@ -88,6 +88,10 @@ def test_a_run_may_go_on_without_bad_recordings_and_says_so(folder, capsys, tmp_
         "saes.n_latents=16",
         "saes.sparsities=[0.75]",
         "saes.epochs=1",
+        "saes.seeds=[0]",
+        "probing.few_latents=[1]",
+        "disentanglement.nulls=[label]",
+        "disentanglement.infomec=none",
         f"encoders.0.name={tiny_encoder}",
     ]
     options = [part for setting in small for part in ("--set", setting)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from pathlib import Path
@@ -11,12 +12,14 @@ import pandas as pd
 import pytest
 import soundfile
 
+from otoscope import contents
 from otoscope.activations import Activations
 from otoscope.activations.store import Store
 from otoscope.errors import InputError, ProvenanceError
 from otoscope.experiment.run_directory import RunDirectory
 from otoscope.experiment.spec import resolve
 from otoscope.experiment.stages import data
+from otoscope.experiment.units import Share
 
 
 @pytest.fixture
@@ -139,3 +142,29 @@ def test_a_recording_that_changes_while_the_run_is_at_work(folder, model, tmp_pa
     (expected,) = (tmp_path / "whole" / "activations").glob("*")
     made = tmp_path / "run" / "activations" / expected.name
     np.testing.assert_array_equal(Activations.open(made).layer(1), Activations.open(expected).layer(1))
+
+
+def test_of_shards_that_begin_together_one_reads_the_recordings(folder, model, tmp_path, monkeypatch):
+    """The others take what it noted, but of a file that was changed since."""
+    spec = resolve({"dataset": {"root": str(folder), "label": "word"}, "encoders": [{"name": str(model)}]})
+    shards = [RunDirectory(tmp_path / "run", spec, share=Share(i, 2)) for i in (1, 2)]
+    for shard in shards:
+        shard.open()
+    read: list[str] = []
+    digest = hashlib.file_digest
+
+    def noting(stream, algorithm):
+        read.append(Path(stream.name).name)
+        return digest(stream, algorithm)
+
+    monkeypatch.setattr(hashlib, "file_digest", noting)
+    monkeypatch.setattr(contents, "SETTLED_NS", -(10**12))  # the files are new
+    for shard in shards:
+        monkeypatch.setattr(contents, "_known", {})  # as in another process
+        data.clips(shard)
+        in_place(folder / "3.wav", (folder / "4.wav").read_bytes())
+    wavs = [name for name in read if name.endswith(".wav")]
+    assert sorted(wavs) == sorted([*(f"{i}.wav" for i in range(12)), "3.wav"])
+    first, second = (shard.recordings for shard in shards)
+    changed = [Path(path).name for path, held in first.items() if second[path] != held]
+    assert changed == ["3.wav"]

@@ -43,6 +43,7 @@ def settings(tmp_path_factory) -> list[str]:
         *(f"encoders.{i}.name={folder}" for i, folder in enumerate(models)),
         f"factors.name={factors}",
         "saes.n_latents=128",
+        "saes.sparsities=[0.75, 0.95]",
         "saes.seeds=[0]",
         "saes.epochs=2",
         "probing.epochs=3",
@@ -73,7 +74,7 @@ def test_the_whole_recipe(which, request):
     assert len(made.table("layer_probing")) == 4 * 13
     studied = made.table("reconstruction").groupby("encoder").layer.unique()
     assert {encoder: sorted(layers) for encoder, layers in studied.items()} == LAYERS
-    assert len(made.table("sae_probing")) == 8 * 6
+    assert len(made.table("sae_probing")) == 8 * 2
 
 
 @pytest.mark.slow  # tests/report draws all of it from tables made up

@@ -156,6 +156,7 @@ def test_a_run_that_was_killed_ends_with_the_same_tables(done, settings, tmp_pat
         assert file.read_text() == (resumed.root / "results" / file.name).read_text(), file.name
 
 
+@pytest.mark.slow  # tests/report draws it of tables made up, cli/test_cli.py of a run
 def test_the_report_opens_without_a_network(done):
     page = write_report(done)
     assert page == done.root / "report.html"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +11,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from inputs import Bench
 
+import otoscope
 from otoscope.activations import Activations
 from otoscope.errors import OtoscopeError
 
 DOC = Path(__file__).parents[2] / "docs" / "reliability.md"
-TIMES = 12
+WRITES = bool(os.environ.get("OTOSCOPE_WRITE_DOCS"))
+THOROUGH = WRITES or bool(os.environ.get("OTOSCOPE_THOROUGH"))
+"""As often as the page says; `make test` injects each fault less often."""
+TIMES = 12 if THOROUGH else 3
 """How often each fault is injected, each time from another seed."""
 
 
@@ -45,6 +51,11 @@ class Tally:
     def count_store(self, store: Path, rows: pd.DataFrame, first: np.ndarray, last: np.ndarray) -> None:
         """Count a store of the layers 0 and 2 against what it should hold."""
         self.count(whole(store, rows, first, last), len(rows) - len(Activations.open(store).rows))
+
+
+def again(bench: Bench, encoder: otoscope.Encoder, store: Path, **options) -> Activations:
+    """Extract the bench's clips, or go on with it."""
+    return otoscope.extract(bench.clips, encoder, out=store, layers=[0, 2], progress=False, **options)
 
 
 def told(use: Callable[[], object]) -> bool:
@@ -79,6 +90,7 @@ def check_page(file: str, written: dict[str, str], n_faults: int) -> None:
     before, _, rest = DOC.read_text().partition(mark)
     after = rest.partition("<!-- end -->")[2]
     page = f"{before}{mark}\n{table}\n\n<!-- end -->{after}"
-    if os.environ.get("OTOSCOPE_WRITE_DOCS"):
+    if WRITES:
         DOC.write_text(page)
-    assert DOC.read_text() == page, "OTOSCOPE_WRITE_DOCS=1 writes it anew"
+    counts = (lambda text: text) if THOROUGH else lambda text: re.sub(r"\d+", "some", text)
+    assert counts(DOC.read_text()) == counts(page), "OTOSCOPE_WRITE_DOCS=1 writes it anew"

@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
 from fuzz import CLEAN, FINDS, RIGHT, fuzz, table, try_input
-from inputs import FAMILIES, Bench
+from inputs import FAMILIES
 
 FIRST = 1_000_000
 KNOWN = [line.rpartition(" ") for line in FINDS.read_text().splitlines() if line]
-
-
-@pytest.fixture(scope="module")
-def bench(tmp_path_factory) -> Bench:
-    return Bench(tmp_path_factory.mktemp("bench"))
 
 
 @pytest.mark.parametrize(("family", "_", "seed"), KNOWN)

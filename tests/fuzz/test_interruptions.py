@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import shutil
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,45 +18,18 @@ import pandas as pd
 import pytest
 import soundfile
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent))
-from inputs import RATE, Bench
-from tally import TIMES, Tally, check_page, note, told
+from inputs import RATE
+from tally import TIMES, Tally, again, check_page, note, told
 
 import otoscope
 from otoscope import contents, files
-from otoscope.activations import Activations, pipeline, plan
+from otoscope.activations import Activations, pipeline
 from otoscope.errors import OtoscopeError
 from otoscope.saes import TopKConfig, train_saes
 
 WRITTEN: dict[str, str] = {}
 HOUR_NS = 3_600_000_000_000
-
-
-@pytest.fixture(scope="module")
-def bench(tmp_path_factory) -> Bench:
-    return Bench(tmp_path_factory.mktemp("bench"))
-
-
-@pytest.fixture(autouse=True)
-def small_shards(monkeypatch) -> None:
-    monkeypatch.setattr(plan, "SHARD_CROPS", 3)
-
-
-@pytest.fixture(scope="module")
-def encoder(bench) -> otoscope.Encoder:
-    return otoscope.load_encoder(bench.model, device="cpu")
-
-
-@pytest.fixture
-def store(bench) -> Path:
-    """A place for a store, which is empty."""
-    shutil.rmtree(bench.root / "interrupted", ignore_errors=True)
-    return bench.root / "interrupted"
-
-
-def again(bench: Bench, encoder: otoscope.Encoder, store: Path, **options) -> Activations:
-    return otoscope.extract(bench.clips, encoder, out=store, layers=[0, 2], progress=False, **options)
+pytestmark = pytest.mark.usefixtures("small_shards")
 
 
 @pytest.mark.parametrize("becomes", ["gone", "shorter", "another"])

@@ -17,10 +17,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
 from inputs import Bench
-from tally import TIMES, Tally, check_page, note, whole
+from tally import TIMES, Tally, again, check_page, note, whole
 
 import otoscope
 from otoscope.activations import Activations, pipeline, plan
@@ -32,31 +30,10 @@ WRITTEN: dict[str, str] = {}
 PROCESSES = multiprocessing.get_context("fork")  # it has all that is imported: a kill costs no seconds
 
 pytestmark = [
+    pytest.mark.usefixtures("small_shards"),
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning"),
 ]
-
-
-@pytest.fixture(scope="module")
-def bench(tmp_path_factory) -> Bench:
-    return Bench(tmp_path_factory.mktemp("bench"))
-
-
-@pytest.fixture(autouse=True)
-def small_shards(monkeypatch) -> None:
-    monkeypatch.setattr(plan, "SHARD_CROPS", 3)
-
-
-@pytest.fixture(scope="module")
-def encoder(bench) -> otoscope.Encoder:
-    return otoscope.load_encoder(bench.model, device="cpu")
-
-
-@pytest.fixture
-def store(bench) -> Path:
-    """A place for a store, which is empty."""
-    shutil.rmtree(bench.root / "killed", ignore_errors=True)
-    return bench.root / "killed"
 
 
 @pytest.mark.parametrize(
@@ -129,10 +106,6 @@ def test_a_process_that_hangs(bench, encoder, store):
 def test_the_page_says_what_the_tests_found():
     """It stands last: the tests above count."""
     check_page(__file__, WRITTEN, 3)
-
-
-def again(bench: Bench, encoder: otoscope.Encoder, store: Path, **options) -> Activations:
-    return otoscope.extract(bench.clips, encoder, out=store, layers=[0, 2], progress=False, **options)
 
 
 def started(command: list) -> multiprocessing.Process:

@@ -8,21 +8,17 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-from inputs import Bench
 from tally import TIMES, Tally, check_page, note, told, whole
 
 import otoscope
 from otoscope import files
-from otoscope.activations import Activations, plan
+from otoscope.activations import Activations
 from otoscope.activations import store as stores
 from otoscope.activations.checking import check_store
 from otoscope.errors import OtoscopeError
@@ -30,21 +26,7 @@ from otoscope.experiment.run_directory import RunDirectory
 from otoscope.experiment.spec import load_spec
 
 WRITTEN: dict[str, str] = {}
-
-
-@pytest.fixture(scope="module")
-def bench(tmp_path_factory) -> Bench:
-    return Bench(tmp_path_factory.mktemp("bench"))
-
-
-@pytest.fixture(autouse=True)
-def small_shards(monkeypatch) -> None:
-    monkeypatch.setattr(plan, "SHARD_CROPS", 3)
-
-
-@pytest.fixture(scope="module")
-def encoder(bench) -> otoscope.Encoder:
-    return otoscope.load_encoder(bench.model, device="cpu")
+pytestmark = pytest.mark.usefixtures("small_shards")
 
 
 def chunk(store: Path, rng: np.random.Generator) -> Path:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from otoscope.errors import InputError
 from otoscope.experiment import read_latents, write_latents
@@ -65,3 +68,38 @@ def test_what_does_not_fit_is_said():
         describe(codes, clips, label="mood")
     with pytest.raises(InputError, match="does not know its layer"):
         describe_latents(build_sae(TopKConfig(n_latents=8, k=2), 4), None, clips)
+
+
+def test_bands_of_a_store_are_told_where_its_rows_have_them():
+    """A store of 12 clips, two moments and two bands each; the peak of the only latent lies in band 1."""
+    clips = corpus(12)
+    rows = pd.DataFrame({"clip_id": np.repeat(clips.clip_id, 4), "start_s": 0.0, "stop_s": 1.0})
+    rows = rows.assign(time_s=np.tile([0.1, 0.6, 0.1, 0.6], 12), band=np.tile([0, 0, 1, 1], 12))
+
+    class Store:
+        layers, widths = (2,), {2: 4}
+        provenance = MappingProxyType(
+            {"encoder": "patches", "bands_hz": {"2": [[20.0, 500.0], [400.0, 8000.0]]}}
+        )
+
+        def __init__(self, rows: pd.DataFrame) -> None:
+            self.rows = rows
+
+        def batches(self, layers, *, batch_size, seed, buffer_rows):
+            x = np.random.default_rng(0).standard_normal((len(self.rows), 4)).astype(np.float32)
+            x[:, 0] = np.tile([0.0, 1.0, 9.0, 2.0], 12)
+            yield np.arange(len(x)), {2: x}
+
+    sae = build_sae(TopKConfig(n_latents=8, k=2), 4)
+    with torch.no_grad():
+        sae.encoder_weight.zero_()
+        sae.encoder_weight.view(-1)[0] = 1.0
+        sae.encoder_bias.zero_()
+    found = describe_latents(sae, Store(rows), clips, layer=2, progress=False)
+    assert found.about["bands_hz"] == [[20.0, 500.0], [400.0, 8000.0]]
+    fires = found.examples[found.examples.value > 0]
+    assert set(fires.latent) == {0}
+    assert set(fires.band) == {1}
+    assert set(fires.peak_s) == {0.1}
+    pooled = describe_latents(sae, Store(rows.drop(columns="band")), clips, layer=2, progress=False)
+    assert "bands_hz" not in pooled.about

@@ -109,6 +109,8 @@ def make_plan(
     provenance |= {"shards": len(shards), "left_out": left_out}
     if encoder.folder is not None:
         provenance["folder"] = str(encoder.folder)
+    if pool in ("tokens", "bands") and (bands_hz := _bands_hz(encoder, found)):
+        provenance["bands_hz"] = bands_hz
     return Plan(crops, shards, found, pool, dtype, widths, chunk_rows, provenance)
 
 
@@ -143,7 +145,7 @@ def provenance_hash(provenance: dict[str, Any]) -> str:
     settings = {
         key: value
         for key, value in provenance.items()
-        if key not in ("versions", "shards", "left_out", "folder", "precision")
+        if key not in ("versions", "shards", "left_out", "folder", "precision", "bands_hz")
     }
     return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:8]
 
@@ -151,6 +153,12 @@ def provenance_hash(provenance: dict[str, Any]) -> str:
 def store_name(provenance: dict[str, Any]) -> str:
     """Return the folder name of a store inside a run: ``<encoder>-<8 hex of the provenance hash>``."""
     return f"{provenance['encoder']}-{provenance_hash(provenance)}"
+
+
+def _bands_hz(encoder: Encoder, layers: Iterable[Layer]) -> dict[str, list[list[float]]]:
+    """Return from where to where the bands of each layer look, low before high; nothing where none has bands."""
+    found = {str(layer): encoder.tokens(encoder.min_samples, layer).bands_hz for layer in layers}
+    return {layer: edges.round(2).tolist() for layer, edges in found.items() if edges is not None}
 
 
 def _check_dtype(dtype: str) -> str:

@@ -345,14 +345,15 @@ def check_same(found: dict[str, Any], wanted: dict[str, Any], url: str, *, compl
     """Raise ProvenanceError where a store was made with other settings.
 
     Library versions matter only as long as shards are missing: a store is never made with two versions. Files left out
-    of the clips table before are no part of it, nor is where the model's weights lie.
+    of the clips table before are no part of it, nor is where the model's weights lie, nor what its bands span, which
+    older stores do not say.
     """
     if found.get("format") != wanted["format"]:
         raise ProvenanceError(
             f"{url} was made by another version of Otoscope (format {found.get('format')} there, {wanted['format']} "
             "now): extract again, to another folder"
         )
-    ignored = {"left_out", "folder"} | ({"versions"} if complete else set())
+    ignored = {"left_out", "folder", "bands_hz"} | ({"versions"} if complete else set())
     for key in [*wanted, *(key for key in found if key not in wanted)]:
         if key not in ignored and found.get(key) != wanted.get(key):
             raise ProvenanceError(

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from otoscope.encoders.fbank import FRAME_SAMPLES, HOP_SAMPLES, kaldi_fbank
+from otoscope.encoders.fbank import FRAME_SAMPLES, HOP_SAMPLES, fbank_edges, kaldi_fbank
 from otoscope.encoders.fitting import Fitting, even_widths
 from otoscope.encoders.taps import Tap, block_taps
 from otoscope.encoders.tokens import Layer, Tokens
@@ -49,6 +49,13 @@ def fit_ast(model: Any, config: Any, settings: Mapping[str, Any]) -> Fitting:
         time_s=np.concatenate([[np.nan, np.nan], np.tile(moments, n_bands)]),
         band=np.concatenate([[-1, -1], np.repeat(np.arange(n_bands), n_moments)]),
         hop_s=hop_s,
+        bands_hz=fbank_edges(
+            n_bands,
+            patch=patch,
+            stride=config.frequency_stride,
+            n_mels=config.num_mel_bins,
+            sample_rate=rate,
+        ),
     )
 
     def grid(n_samples: int, layer: Layer, n_tokens: int | None = None) -> Tokens:

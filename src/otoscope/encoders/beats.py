@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from otoscope.encoders.fbank import FRAME_SAMPLES, HOP_SAMPLES, kaldi_fbank, n_fbank_frames
+from otoscope.encoders.fbank import FRAME_SAMPLES, HOP_SAMPLES, fbank_edges, kaldi_fbank, n_fbank_frames
 from otoscope.encoders.fitting import Fitting, even_widths
 from otoscope.encoders.taps import Tap, block_taps
 from otoscope.encoders.tokens import Layer, Tokens
@@ -202,11 +202,13 @@ def fit_beats(model: Beats, config: Mapping[str, Any], settings: Mapping[str, An
 
     first_s = ((patch - 1) * HOP_SAMPLES + FRAME_SAMPLES) / 2 / RATE
     hop_s = patch * HOP_SAMPLES / RATE
+    bands_hz = fbank_edges(n_bands, patch=patch, stride=patch, n_mels=_N_MELS, sample_rate=RATE)
 
     def grid(n_samples: int, layer: Layer, n_tokens: int | None = None) -> Tokens:
         n_moments = n_fbank_frames(n_samples) // patch
         moments = first_s + hop_s * np.arange(n_moments)
-        return Tokens(np.repeat(moments, n_bands), np.tile(np.arange(n_bands), n_moments), hop_s)
+        band = np.tile(np.arange(n_bands), n_moments)
+        return Tokens(np.repeat(moments, n_bands), band, hop_s, bands_hz)
 
     taps = block_taps(list(model.encoder.layers))
     return Fitting(

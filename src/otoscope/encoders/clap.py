@@ -18,7 +18,7 @@ from torch import nn
 
 from otoscope.encoders.fitting import Fitting
 from otoscope.encoders.taps import Tap, block_taps
-from otoscope.encoders.tokens import Layer, Tokens
+from otoscope.encoders.tokens import Layer, Tokens, patch_edges
 from otoscope.errors import ModelError
 
 
@@ -60,7 +60,18 @@ def fit_clap(model: Any, config: Any, settings: Mapping[str, Any]) -> Fitting:
         # The frames are stretched to the columns, first on first and last on last.
         column = rows // n_bands * audio.spec_size + span * columns + (span - 1) / 2
         frame_s = (n_frames - 1) / (n_columns - 1) * extractor.hop_length / rate
-        return Tokens(column * frame_s, rows % n_bands, span * frame_s)
+        return Tokens(column * frame_s, rows % n_bands, span * frame_s, edges_hz(n_bands, span))
+
+    def edges_hz(n_bands: int, span: int) -> np.ndarray:
+        return patch_edges(
+            n_bands,
+            patch=span,
+            stride=span,
+            n_mels=audio.num_mel_bins,
+            low_hz=extractor.frequency_min,
+            high_hz=extractor.frequency_max,
+            scale="htk" if extractor.truncation == "fusion" else "slaney",
+        )
 
     widths: dict[Layer, int] = {
         layer: audio.patch_embeds_hidden_size * 2 ** min(layer, n_stages - 1) for layer in range(n_stages + 1)

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from otoscope.encoders import vit
-from otoscope.encoders.fbank import FRAME_SAMPLES, HOP_SAMPLES, kaldi_fbank
+from otoscope.encoders.fbank import FRAME_SAMPLES, HOP_SAMPLES, fbank_edges, kaldi_fbank
 from otoscope.encoders.fitting import Fitting, even_widths
 from otoscope.encoders.taps import block_taps
 from otoscope.encoders.tokens import Layer, Tokens
@@ -107,6 +107,7 @@ def fit_eat(model: Eat, config: Mapping[str, Any], settings: Mapping[str, Any]) 
         time_s=np.concatenate([[np.nan], np.repeat(moments, n_bands)]),
         band=np.concatenate([[-1], np.tile(np.arange(n_bands), n_moments)]),
         hop_s=patch * HOP_SAMPLES / RATE,
+        bands_hz=fbank_edges(n_bands, patch=patch, stride=patch, n_mels=n_mels, sample_rate=RATE),
     )
 
     def grid(n_samples: int, layer: Layer, n_tokens: int | None = None) -> Tokens:

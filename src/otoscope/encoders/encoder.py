@@ -15,7 +15,7 @@ from torch import nn
 from otoscope.compute import in_lanes, pick_device
 from otoscope.encoders import kernels
 from otoscope.encoders.fitting import Fitting
-from otoscope.encoders.own_module import from_module
+from otoscope.encoders.own_module import FromModule
 from otoscope.encoders.precision import PRECISIONS, compute_precision
 from otoscope.encoders.taps import Edit, Tap, reading
 from otoscope.encoders.tokens import Layer, Tokens
@@ -24,7 +24,7 @@ from otoscope.errors import InputError, nearest
 LAYER_CONVENTION = "0 enters the first block, i leaves the i-th block, final follows the last norm"
 
 
-class Encoder:
+class Encoder(FromModule):
     """A pretrained model, in eval mode, and how to read and edit its layers.
 
     Made by `load_encoder` or `Encoder.from_module`; both fit a model, and this is made of the fitting.
@@ -314,8 +314,6 @@ class Encoder:
             "precision": self.precision,
             **edits,
         }
-
-    from_module = classmethod(from_module)
 
     def _compute_in(self, precision: str) -> None:
         """Give the model the kernels for a precision; those it has stay, as packed anew they may round otherwise."""

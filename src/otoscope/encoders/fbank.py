@@ -8,6 +8,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from otoscope.encoders.tokens import patch_edges
+
+LOW_HZ = 20.0
 FRAME_SAMPLES = 400
 HOP_SAMPLES = 160
 _FFT_SAMPLES = 512
@@ -27,7 +30,7 @@ def kaldi_fbank(*, n_mels: int, sample_rate: int, window: str) -> Callable[[np.n
         filters = mel_filter_bank(
             num_frequency_bins=_FFT_SAMPLES // 2 + 1,
             num_mel_filters=n_mels,
-            min_frequency=20,
+            min_frequency=LOW_HZ,
             max_frequency=sample_rate // 2,
             sampling_rate=sample_rate,
             norm=None,
@@ -47,6 +50,19 @@ def kaldi_fbank(*, n_mels: int, sample_rate: int, window: str) -> Callable[[np.n
         return np.log(np.maximum(power @ filters, _FLOOR)).astype(np.float32)
 
     return fbank
+
+
+def fbank_edges(n_bands: int, *, patch: int, stride: int, n_mels: int, sample_rate: int) -> np.ndarray:
+    """Return from where to where, in Hz, patches of `kaldi_fbank` look [bands, 2]; see `patch_edges`."""
+    return patch_edges(
+        n_bands,
+        patch=patch,
+        stride=stride,
+        n_mels=n_mels,
+        low_hz=LOW_HZ,
+        high_hz=sample_rate // 2,
+        scale="kaldi",
+    )
 
 
 def n_fbank_frames(n_samples: int) -> int:

@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -18,102 +18,109 @@ from otoscope.encoders.taps import Tap, block_taps, reading
 from otoscope.encoders.tokens import Grid, Layer, Tokens, even_tokens
 from otoscope.errors import InputError, ModelError, nearest
 
-if TYPE_CHECKING:
-    from otoscope.encoders.encoder import Encoder
 
+class FromModule:
+    """An encoder's other way to be made: of any module, not of a pretrained model's folder."""
 
-def from_module(
-    cls: type[Encoder],
-    module: nn.Module,
-    *,
-    blocks: str,
-    sample_rate: int,
-    preprocess: Callable[[torch.Tensor], torch.Tensor] | None = None,
-    final: str | None = None,
-    name: str | None = None,
-    frame_rate_hz: float | None = None,
-    class_tokens: int | Sequence[int] = 0,
-    min_samples: int = 1,
-    max_samples: int | None = None,
-    channels_first: bool = False,
-    device: str = "auto",
-    precision: str = "float32",
-) -> Encoder:
-    """Make an encoder of any module: its layers are read by hooks on named blocks.
+    if TYPE_CHECKING:
 
-    Parameters
-    ----------
-    module : nn.Module
-        Called with a batch of inputs; put into eval mode, and otherwise left as it is. A model of transformers in it
-        has its unsaved buffers (rotary tables, windows) compared with those of a new build, and repaired, with a
-        warning.
-    blocks : str
-        Pattern of the blocks' names in ``module.named_modules()``, such as ``"encoder.layers.*"`` (a ``*`` stands for
-        one part of a name). They must run one after the other, in the order of their names' numbers.
-    sample_rate : int
-        Of the waveforms, in Hz.
-    preprocess : callable, optional
-        Takes one waveform [samples] and returns the module's input for it, without the batch dimension. Default: the
-        waveform itself.
-    final : str, optional
-        Name of the last norm, read as layer "final". Default: "final" is the last block's output.
-    name : str, optional
-        What tables call it. Default: the class name.
-    frame_rate_hz : float, optional
-        Tokens per second, the first centred half a frame in. Needed to keep frames, not to pool them.
-    class_tokens : int or list of int
-        Tokens that are no moment of the sound (class, register tokens): how many at the front, or their places, -1
-        being the last. They are left out of means and frames.
-    min_samples, max_samples : int, optional
-        Shortest and longest input. Default: 1, and no limit but `extract`'s own.
-    channels_first : bool
-        Whether blocks give [clips, width, tokens] instead of [clips, tokens, width].
-    device, precision : str
-        As of `load_encoder`; "auto" computes in float32.
+        def __init__(
+            self, fitting: Fitting, *, name: str, device: str, precision: str, source: Mapping[str, Any]
+        ) -> None: ...
 
-    Raises
-    ------
-    InputError
-        If no module matches `blocks` or `final`, there are no such `class_tokens`, or the last block gives more tokens
-        than `frame_rate_hz` means, so that some would be lost.
-    ModelError
-        If a trial on one second of silence fails, or a block gives no 3-D tensor.
-    """
-    name = name or type(module).__name__
-    audit_buffers(module, name=name)
-    taps = block_taps(_blocks(module, blocks), channels_first=channels_first)
-    last = taps[-1] if final is None else Tap(_named(module, final), channels_first=channels_first)
-    at: dict[Layer, Tap] = {**dict(enumerate(taps)), "final": last}
+    @classmethod
+    def from_module(
+        cls,
+        module: nn.Module,
+        *,
+        blocks: str,
+        sample_rate: int,
+        preprocess: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        final: str | None = None,
+        name: str | None = None,
+        frame_rate_hz: float | None = None,
+        class_tokens: int | Sequence[int] = 0,
+        min_samples: int = 1,
+        max_samples: int | None = None,
+        channels_first: bool = False,
+        device: str = "auto",
+        precision: str = "float32",
+    ) -> Self:
+        """Make an encoder of any module: its layers are read by hooks on named blocks.
 
-    def frontend(waveform: np.ndarray) -> torch.Tensor:
-        samples = torch.from_numpy(np.require(waveform, np.float32, ["C", "W"]))
-        return samples if preprocess is None else preprocess(samples)
+        Parameters
+        ----------
+        module : nn.Module
+            Called with a batch of inputs; put into eval mode, and otherwise left as it is. A model of transformers in
+            it has its unsaved buffers (rotary tables, windows) compared with those of a new build, and repaired, with
+            a warning.
+        blocks : str
+            Pattern of the blocks' names in ``module.named_modules()``, such as ``"encoder.layers.*"`` (a ``*`` stands
+            for one part of a name). They must run one after the other, in the order of their names' numbers.
+        sample_rate : int
+            Of the waveforms, in Hz.
+        preprocess : callable, optional
+            Takes one waveform [samples] and returns the module's input for it, without the batch dimension. Default:
+            the waveform itself.
+        final : str, optional
+            Name of the last norm, read as layer "final". Default: "final" is the last block's output.
+        name : str, optional
+            What tables call it. Default: the class name.
+        frame_rate_hz : float, optional
+            Tokens per second, the first centred half a frame in. Needed to keep frames, not to pool them.
+        class_tokens : int or list of int
+            Tokens that are no moment of the sound (class, register tokens): how many at the front, or their places, -1
+            being the last. They are left out of means and frames.
+        min_samples, max_samples : int, optional
+            Shortest and longest input. Default: 1, and no limit but `extract`'s own.
+        channels_first : bool
+            Whether blocks give [clips, width, tokens] instead of [clips, tokens, width].
+        device, precision : str
+            As of `load_encoder`; "auto" computes in float32.
 
-    def silence(n_samples: int) -> dict[Layer, torch.Tensor]:
-        return _tried(module.eval(), at, frontend, n_samples, name=name)
+        Raises
+        ------
+        InputError
+            If no module matches `blocks` or `final`, there are no such `class_tokens`, or the last block gives more
+            tokens than `frame_rate_hz` means, so that some would be lost.
+        ModelError
+            If a trial on one second of silence fails, or a block gives no 3-D tensor.
+        """
+        name = name or type(module).__name__
+        audit_buffers(module, name=name)
+        taps = block_taps(_blocks(module, blocks), channels_first=channels_first)
+        last = taps[-1] if final is None else Tap(_named(module, final), channels_first=channels_first)
+        at: dict[Layer, Tap] = {**dict(enumerate(taps)), "final": last}
 
-    n_samples = min(max(sample_rate, min_samples), max_samples or sample_rate)
-    states = silence(n_samples)
-    deepest = len(taps) - 1
-    places = _class_places(class_tokens, states[deepest].shape[1])
-    if frame_rate_hz is not None:
-        lengths = [n for n in (n_samples, n_samples // 2) if n >= min_samples]
-        moments = {n: silence(n)[deepest].shape[1] - len(places) for n in lengths}
-        _check_frame_rate(frame_rate_hz, {n / sample_rate: count for n, count in moments.items()})
-    fitting = Fitting(
-        module=module,
-        sample_rate=sample_rate,
-        taps=taps,
-        final=last,
-        widths={layer: state.shape[-1] for layer, state in states.items()},
-        frontend=frontend,
-        grid=module_grid(name, sample_rate=sample_rate, frame_rate_hz=frame_rate_hz, class_tokens=places),
-        min_samples=min_samples,
-        max_samples=max_samples,
-        borrowed=True,
-    )
-    source = {"model": name, "weights_sha256": weights_hash(module)}
-    return cls(fitting, name=name, device=device, precision=precision, source=source)
+        def frontend(waveform: np.ndarray) -> torch.Tensor:
+            samples = torch.from_numpy(np.require(waveform, np.float32, ["C", "W"]))
+            return samples if preprocess is None else preprocess(samples)
+
+        def silence(n_samples: int) -> dict[Layer, torch.Tensor]:
+            return _tried(module.eval(), at, frontend, n_samples, name=name)
+
+        n_samples = min(max(sample_rate, min_samples), max_samples or sample_rate)
+        states = silence(n_samples)
+        deepest = len(taps) - 1
+        places = _class_places(class_tokens, states[deepest].shape[1])
+        if frame_rate_hz is not None:
+            lengths = [n for n in (n_samples, n_samples // 2) if n >= min_samples]
+            moments = {n: silence(n)[deepest].shape[1] - len(places) for n in lengths}
+            _check_frame_rate(frame_rate_hz, {n / sample_rate: count for n, count in moments.items()})
+        fitting = Fitting(
+            module=module,
+            sample_rate=sample_rate,
+            taps=taps,
+            final=last,
+            widths={layer: state.shape[-1] for layer, state in states.items()},
+            frontend=frontend,
+            grid=module_grid(name, sample_rate=sample_rate, frame_rate_hz=frame_rate_hz, class_tokens=places),
+            min_samples=min_samples,
+            max_samples=max_samples,
+            borrowed=True,
+        )
+        source = {"model": name, "weights_sha256": weights_hash(module)}
+        return cls(fitting, name=name, device=device, precision=precision, source=source)
 
 
 def _blocks(module: nn.Module, pattern: str) -> list[nn.Module]:

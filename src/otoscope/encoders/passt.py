@@ -19,7 +19,7 @@ from otoscope.encoders import vit
 from otoscope.encoders.fitting import Fitting, even_widths
 from otoscope.encoders.mel import mel_filters, power_mel
 from otoscope.encoders.taps import Tap, block_taps
-from otoscope.encoders.tokens import Layer, Tokens
+from otoscope.encoders.tokens import Layer, Tokens, patch_edges
 from otoscope.errors import ModelError
 
 RATE = 32_000
@@ -64,6 +64,16 @@ def fit_passt(model: Passt, config: Mapping[str, Any], settings: Mapping[str, An
         window=torch.hann_window(_WINDOW_SAMPLES, periodic=False), n_fft=_N_FFT, hop=hop, filters=filters
     )
 
+    bands_hz = patch_edges(
+        config["n_bands"],
+        patch=patch,
+        stride=stride,
+        n_mels=n_mels,
+        low_hz=0.0,
+        high_hz=_TOP_HZ,
+        scale="kaldi",
+    )
+
     def frontend(waveform: np.ndarray) -> torch.Tensor:
         samples = torch.from_numpy(np.array(waveform, np.float32))
         sharp = samples[1:] - _PREEMPHASIS * samples[:-1]
@@ -78,6 +88,7 @@ def fit_passt(model: Passt, config: Mapping[str, Any], settings: Mapping[str, An
             time_s=np.concatenate([[np.nan, np.nan], np.tile(moments, n_bands)]),
             band=np.concatenate([[-1, -1], np.repeat(np.arange(n_bands), n_moments)]),
             hop_s=stride * hop / RATE,
+            bands_hz=bands_hz,
         )
 
     most_frames = (config["n_moments"] - 1) * stride + patch + stride - 1

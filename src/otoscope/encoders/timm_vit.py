@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from otoscope.encoders import vit
-from otoscope.encoders.fbank import FRAME_SAMPLES, HOP_SAMPLES, kaldi_fbank
+from otoscope.encoders.fbank import FRAME_SAMPLES, HOP_SAMPLES, fbank_edges, kaldi_fbank
 from otoscope.encoders.fitting import Fitting, even_widths
 from otoscope.encoders.taps import Tap, block_taps
 from otoscope.encoders.tokens import Layer, Tokens
@@ -112,6 +112,7 @@ def fit_timm_vit(model: TimmVit, config: Mapping[str, Any], settings: Mapping[st
         time_s=np.concatenate([[np.nan] * n_class, np.repeat(moments, n_bands)]),
         band=np.concatenate([[-1] * n_class, np.tile(np.arange(n_bands), n_moments)]),
         hop_s=patch * HOP_SAMPLES / RATE,
+        bands_hz=fbank_edges(n_bands, patch=patch, stride=patch, n_mels=n_mels, sample_rate=RATE),
     )
 
     def grid(n_samples: int, layer: Layer, n_tokens: int | None = None) -> Tokens:

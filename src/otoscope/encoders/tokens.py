@@ -28,11 +28,14 @@ class Tokens:
         Index of its frequency patch, from low to high; -1 where a token spans all frequencies.
     hop_s : float
         Time between one moment and the next.
+    bands_hz : np.ndarray [bands, 2] or None
+        From where to where each frequency patch looks, by `patch_edges`; None where tokens span all frequencies.
     """
 
     time_s: np.ndarray
     band: np.ndarray
     hop_s: float
+    bands_hz: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.time_s)
@@ -48,6 +51,28 @@ Grid = Callable[[int, Layer, int | None], Tokens]
 def even_tokens(n_tokens: int, *, first_s: float, hop_s: float) -> Tokens:
     """Return `n_tokens` moments, the first centred on `first_s`, one every `hop_s` seconds."""
     return Tokens(first_s + hop_s * np.arange(n_tokens), np.full(n_tokens, -1), hop_s)
+
+
+def patch_edges(
+    n_bands: int, *, patch: int, stride: int, n_mels: int, low_hz: float, high_hz: float, scale: str
+) -> np.ndarray:
+    """Return from where to where, in Hz, frequency patches look [bands, 2].
+
+    Parameters
+    ----------
+    n_bands : int
+    patch, stride : int
+        How many filters a patch has, and by how many the next begins later.
+    n_mels, low_hz, high_hz, scale
+        The filter bank: triangles between points that are equally far apart on a `scale` of transformers, "kaldi",
+        "htk" or "slaney". The filter i rises from point i, and falls to point i + 2.
+    """
+    from transformers.audio_utils import hertz_to_mel, mel_to_hertz
+
+    low, high = (hertz_to_mel(hz, mel_scale=scale) for hz in (float(low_hz), float(high_hz)))
+    points = np.asarray(mel_to_hertz(np.linspace(low, high, n_mels + 2), mel_scale=scale))
+    first = stride * np.arange(n_bands)
+    return np.stack([points[first], points[first + patch + 1]], axis=1)
 
 
 def conv_grid(kernels: Sequence[int], strides: Sequence[int], sample_rate: int) -> Grid:

@@ -141,8 +141,7 @@ class RunDirectory:
                     "and run again; nothing else is lost"
                 ) from error
             self._refuse_another(old)
-        self._seen = set(contents.load(self.root / INPUTS))
-        contents.remember(self._seen)
+        self.read_inputs()
         if self.old_root in (None, self.spec.dataset.root):  # else its clips are looked at first
             self.write_spec()
 
@@ -253,6 +252,12 @@ class RunDirectory:
         if missing:
             raise self.waiting(stage.name, len(missing), len(units))
         return work.read
+
+    def missing(self, names: Sequence[str]) -> list[str]:
+        """Return those of these units of the stage that is being made that are not there yet."""
+        stage = self._making
+        assert stage is not None
+        return Work(self.root, stage.name, stage.fingerprint, names).missing()
 
     @contextmanager
     def apart(self) -> Iterator[bool]:
@@ -376,6 +381,11 @@ class RunDirectory:
             f"{', '.join(names)}; --fresh makes all anew"
             for made, names in self._older.items()
         ]
+
+    def read_inputs(self) -> None:
+        """Learn what files hold from what processes of the run have noted by now; see `hashes`."""
+        self._seen |= set(contents.load(self.root / INPUTS))
+        contents.remember(self._seen)
 
     def hashes(self, paths: Iterable[str | Path]) -> list[str | None]:
         """Return what files hold (SHA-256), None where there is none; files that did not change are not read again."""

@@ -222,7 +222,6 @@ def _handler(folder: Path, ears: dict[str, Ear]) -> type[BaseHTTPRequestHandler]
 
 
 def _for_serving(page: str) -> str:
-    """Let the page, as served here, ask this server and play what it answers."""
+    """Let the page, as served here, ask this server."""
     page = page.replace("base-uri 'none'", "connect-src 'self'; base-uri 'none'", 1)
-    page = page.replace("media-src 'self' file:", "media-src 'self' data:", 1)
     return page.replace('<html lang="en">', '<html lang="en" data-served>', 1)

@@ -1,6 +1,7 @@
 """Data as scripts: a page that is opened from disk may load no other kind of file.
 
-A shard is one call, ``put("name", "...")``, whose text is gzipped JSON in base64. The browser unpacks it itself.
+A shard is one call, ``put("name", "...")``, whose text is gzipped JSON in base64. The browser unpacks it itself. Of a
+sound, the text is an MP3 in base64.
 """
 
 from __future__ import annotations
@@ -30,6 +31,31 @@ def write_shard(data: Path, name: str, value: Any) -> None:
     path.write_text(script(name, value), encoding="utf-8")
 
 
+def sound_script(name: str, mp3: bytes) -> str:
+    """Return the text of a script that holds a sound."""
+    return f'put({json.dumps(name)},"{base64.b64encode(mp3).decode()}");\n'
+
+
+def write_sound_script(data: Path, name: str, mp3: bytes) -> None:
+    """Write a script that holds a sound below the folder `data`."""
+    path = data / f"{name}.js"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(sound_script(name, mp3), encoding="utf-8")
+
+
 def figures(values: Any, digits: int = 4) -> list[float | None]:
     """Return numbers with few significant digits, missing ones as None."""
-    return [None if value != value or value is None else float(f"{value:.{digits}g}") for value in values]
+    import numpy as np
+
+    numbers = np.asarray(values, dtype=np.float64)
+    size = np.abs(numbers)
+    some = (size > 0) & np.isfinite(size)
+    places = np.zeros(len(numbers), dtype=int)
+    places[some] = digits - 1 - np.floor(np.log10(size[some])).astype(int)
+    rounded = numbers.copy()
+    for number in np.unique(places[some]):  # as many as there are magnitudes, not numbers
+        own = some & (places == number)
+        rounded[own] = np.round(numbers[own], int(number))
+    if not np.isnan(rounded).any():
+        return rounded.tolist()
+    return [None if value != value else value for value in rounded.tolist()]

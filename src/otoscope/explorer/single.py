@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 from otoscope.errors import InputError
+from otoscope.explorer.shards import sound_script
 from otoscope.files import write_text
 
 MOST_MB = 100
@@ -36,7 +37,7 @@ def as_single_file(explorer: Path) -> Path:
     style = (explorer / "explorer.css").read_text(encoding="utf-8")
     data = "".join(file.read_text(encoding="utf-8") for file in sorted((explorer / "data").rglob("*.js")))
     sounds = "".join(
-        f'put("audio/{file.stem}","{base64.b64encode(file.read_bytes()).decode()}");\n'
+        sound_script(f"audio/{file.stem}", file.read_bytes())
         for file in sorted((explorer / "audio").glob("*.mp3"))
     )
     scripts = [code.replace("\nstart();\n", "\n"), data + sounds, "start();\n"]

@@ -6,8 +6,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from otoscope.explorer import tables
 from otoscope.explorer.effects import effects_of, write_effect_sounds
 from otoscope.explorer.measures import measures_of
 from otoscope.explorer.reading import Dictionary, find_dictionaries, left_out
-from otoscope.explorer.shards import figures, write_shard
+from otoscope.explorer.shards import figures, write_shard, write_sound_script
 from otoscope.explorer.single import as_single_file
 from otoscope.explorer.sounds import N_BANDS, Sound, listen
 from otoscope.files import clear_drafts, whole_folder
@@ -102,15 +102,30 @@ def _write(
     *,
     home: Path,
 ) -> None:
+    from threadpoolctl import threadpool_limits
+
     data = folder / "data"
     for file in resources.files("otoscope.explorer").joinpath("page").iterdir():
         if file.name.endswith((".html", ".css", ".js")):
             (folder / file.name).write_bytes(file.read_bytes())
     clips = tables.shown_clips(dictionaries)
     numbers = {clip_id: number for number, clip_id in enumerate(clips.clip_id)}
-    sounds = _write_sounds(folder, clips, audio)
+    in_scripts = any(dictionary.about.get("bands_hz") for dictionary in dictionaries)
+    # Several sounds at once already take all cores: threads of their own within each would but wait for one another.
+    with threadpool_limits(1), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        heard = _write_sounds(pool, folder, clips, audio, in_scripts)
+        rows = _write_dictionaries(folder, dictionaries, run, numbers, audio)  # meanwhile
+        sounds = list(heard)
     write_shard(data, "clips", _clips(clips, sounds))
-    rows = []
+    unread = sum(sound is None for sound in sounds)
+    write_shard(data, "run", _run(run, rows, len(clips), audio, unread, home) | {"left_out": lost})
+
+
+def _write_dictionaries(
+    folder: Path, dictionaries: list[Dictionary], run: Path | None, numbers: Mapping[str, int], audio: bool
+) -> list[dict]:
+    """Write the tables and pages of each dictionary; return what the overview says of it."""
+    data, rows = folder / "data", []
     for number, dictionary in enumerate(dictionaries):
         own = f"d{number}"
         table = tables.overview_table(dictionary)
@@ -126,12 +141,17 @@ def _write(
                 write_shard(data, f"{own}/{kind}-{at}", shard)
         more = {"switched": sorted(effects.of), "sounds_s": long}
         rows.append(_dictionary(own, dictionary, table, measures_of(run, dictionary) | more))
-    unread = sum(sound is None for sound in sounds)
-    write_shard(data, "run", _run(run, rows, len(clips), audio, unread, home) | {"left_out": lost})
+    return rows
 
 
-def _write_sounds(folder: Path, clips: pd.DataFrame, audio: bool) -> list[Sound | None]:
-    """Write each clip's MP3 and picture; None for one that cannot be read, whose pages say so."""
+def _write_sounds(
+    pool: Executor, folder: Path, clips: pd.DataFrame, audio: bool, in_scripts: bool
+) -> Iterator[Sound | None]:
+    """Write each clip's MP3 and picture; None for one that cannot be read, whose pages say so.
+
+    A page opened from disk may play a sound's file, but not read it. Where it must, to play a band alone, the MP3 lies
+    in a script instead (a third larger).
+    """
     (folder / "audio").mkdir()
 
     def write(clip: tuple) -> Sound | None:
@@ -141,13 +161,14 @@ def _write_sounds(folder: Path, clips: pd.DataFrame, audio: bool) -> list[Sound 
         except AudioError:
             return None
         write_shard(folder / "data", f"clips/{number}", {"mel": sound.mel, "bands": N_BANDS})
-        if audio:
+        if audio and in_scripts:
+            write_sound_script(folder / "data", f"audio/{number}", sound.mp3)
+        elif audio:
             (folder / "audio" / f"{number}.mp3").write_bytes(sound.mp3)
         return Sound(b"", "", sound.duration_s, sound.top_hz)
 
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        columns = zip(range(len(clips)), clips.path, clips.start_s, clips.stop_s, channels(clips))
-        return list(pool.map(write, columns))
+    columns = zip(range(len(clips)), clips.path, clips.start_s, clips.stop_s, channels(clips))
+    return pool.map(write, columns)
 
 
 def _clips(clips: pd.DataFrame, sounds: Sequence[Sound | None]) -> dict[str, Any]:
@@ -174,7 +195,7 @@ def _dictionary(own: str, dictionary: Dictionary, table: dict, measures: dict[st
         "data": own,
         "name": dictionary.name,
         **{key: about.get(key) for key in ("encoder", "layer", "rows", "frame_step_s", "n_rows", "n_clips")},
-        **{key: about.get(key) for key in ("dataset", "licence", "labels", "groups", "n_tested")},
+        **{key: about.get(key) for key in ("dataset", "licence", "labels", "groups", "n_tested", "bands_hz")},
         **{key: dictionary.sae.get(key) for key in ("kind", "n_latents", "k", "sparsity", "seed")},
         "n_alive": sum(table["alive"]),
         "n_clear": sum(value is not None and value >= 0.5 for value in table["support"]),
@@ -200,6 +221,7 @@ def _run(
         "name": name,
         "version": __version__,
         "audio": audio,
+        "in_scripts": any(row["bands_hz"] for row in rows),
         "n_clips": n_clips,
         "unread": unread,
         "report": "../report.html" if inside and (home.parent / "report.html").is_file() else None,

@@ -122,7 +122,8 @@ def latent_shards(
         "factors": _rows_of(factors, "factor family unit rho null95 p_corrected"),
         "neighbours": _rows_of(neighbours, "other cosine cofiring"),
     }
-    shown = _rows_of(clips, "kind clip value peak_s")
+    band = clips.band.where(clips.band >= 0) if "band" in clips else pd.Series(np.nan, index=clips.index)
+    shown = _rows_of(clips.assign(band=band.astype(float)), "kind clip value peak_s band")
     shards: dict[int, dict[str, Any]] = {}
     for row in latents.itertuples(index=False):
         latent = int(row.latent)
@@ -139,9 +140,10 @@ def latent_shards(
                     "clip": clip,
                     "value": value,
                     "peak_s": peak_s,
+                    "band": None if band is None else int(band),
                     "curve": curves.get((clip, latent)),
                 }
-                for kind, clip, value, peak_s in shown.get(latent, [])
+                for kind, clip, value, peak_s, band in shown.get(latent, [])
             ],
         }
         shards.setdefault(latent // LATENTS_A_SHARD, {})[str(latent)] = page

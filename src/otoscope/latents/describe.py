@@ -129,6 +129,9 @@ def describe_latents(
         "seed": sae.seed,
     }
     where = {"encoder": activations.provenance.get("encoder"), "layer": layer, "sae": of_sae}
+    bands_hz = activations.provenance.get("bands_hz", {}).get(str(layer))
+    if bands_hz and "band" in activations.rows:
+        where["bands_hz"] = bands_hz
     found.about.update({**where, **found.about})
     return found
 

@@ -117,6 +117,44 @@ def test_what_would_not_stay_on_its_line_is_refused(tmp_path):
         script(Job("a", ("run",)), Resources(), **{**places, "folder": tmp_path / "a\\b"})
 
 
+TIMES = ["90", "90:30", "04:00:00", "1-12", "1-12:30", "1-12:30:00", "0", "UNLIMITED", "infinite"]
+WRITTEN = {
+    "time": (TIMES, ["abc", "", "4h", "04:00:00:00", "1-", "-1", "1:2-3", "1.5", "90 minutes", "9\u0661"]),
+    "mem": (
+        ["16G", "16g", "1500M", "4000", "2T", "900K", "16GB", "0"],
+        ["", "16GiB", "1.5G", "-4G", "lots", "16 G", "G"],
+    ),
+    "gpus": (
+        ["1", "a100:1", "a100", "nvidia_h100-80gb:2"],
+        ["0", "-1", "a100:0", "a100:", ":1", "1:a100", "", "a b"],
+    ),
+    "partition": (["gpu", "a,b"], ["", " "]),
+}
+
+
+@pytest.mark.parametrize("option", WRITTEN)
+def test_what_no_slurm_can_read_is_refused(option):
+    good, bad = WRITTEN[option]
+    for value in good:
+        assert any(value in told for told in Resources(**{option: value}).options())
+    for value in bad:
+        with pytest.raises(InputError, match=rf"--{option} '.*' is nothing that Slurm can read; it takes "):
+            Resources(**{option: value})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"cpus_per_task": 0}, "--cpus-per-task must be at least 1, got 0"),
+        ({"parallel": 0}, "--array-parallelism must be at least 1, got 0"),
+        ({"retries": -1}, "--retries must be at least 0, got -1"),
+    ],
+)
+def test_counts_begin_at_one(wrong, message):
+    with pytest.raises(InputError, match=message):
+        Resources(**wrong)
+
+
 @pytest.mark.parametrize(
     ("code", "restarts", "requeued"),
     [(0, None, False), (2, None, False), (1, None, True), (137, "2", True), (1, "3", False)],

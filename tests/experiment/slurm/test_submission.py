@@ -292,3 +292,13 @@ def test_setup_lines_from_a_file(slurm, settings, tmp_path, capsys):
     assert "module load cuda\nsource 'my env'\nexport A=1\n" in capsys.readouterr().out
     assert call([*asked, "--setup-file", str(tmp_path / "gone.sh")]) == 2
     assert "cannot be read" in capsys.readouterr().err
+
+
+def test_what_slurm_could_not_read_is_refused_in_a_dry_run_too(settings, tmp_path, capsys):
+    asked = ["slurm", "demo", "--out", str(tmp_path / "run"), "--dry-run"]
+    assert call([*asked, "--time", "abc"]) == 2
+    told = capsys.readouterr()
+    assert "--time 'abc' is nothing that Slurm can read; it takes minutes (90)" in told.err
+    assert "sbatch" not in told.out
+    with pytest.raises(InputError, match="--tasks must be at least 1, got 0"):
+        submit_run("demo", settings=settings, resources=Resources(), n_tasks=0, dry_run=True)

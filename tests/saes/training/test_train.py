@@ -11,11 +11,12 @@ import torch
 from otoscope.activations import Activations
 from otoscope.compute import Lanes
 from otoscope.errors import InputError
-from otoscope.saes import TopKConfig, make_config, reconstruction_metrics
+from otoscope.saes import TopKConfig, make_config, make_configs, reconstruction_metrics
 from otoscope.saes import train_saes as train
 from otoscope.saes.base import build_sae
 from otoscope.saes.fast.adam import Adam
 from otoscope.saes.fast.step import backward, train_step
+from otoscope.saes.training import bank as bank_module
 from otoscope.saes.training.bank import Bank
 from otoscope.saes.training.options import AS_PUBLISHED
 from otoscope.saes.training.stack import Schedule
@@ -375,6 +376,37 @@ def test_banks_stack_equal_shapes_and_use_all_cores():
     sizes = {stacked.module.config.kind: stacked.n_members for stacked in bank.stacks}
     assert max(sizes.values()) > 1 or torch.get_num_threads() >= 8
     bank.close()
+
+
+KINDS = {
+    "topk": {}, "topk-gao": {"dead_after_rows": 30}, "batch-topk": {"dead_after_rows": 30},
+    "matryoshka": {"dead_after_rows": 30}, "temporal": {"dead_after_rows": 30}, "archetypal": {"n_points": 16},
+    "relu": {"l1": 0.05}, "gated": {"l1": 0.05}, "jumprelu": {},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_layer_comes_out_the_same_by_itself_and_beside_others(kind, monkeypatch):
+    """To the last bit, with all layers in one stack each on one thread, and in several, with lanes, on four."""
+    x = {layer: data(70, 24, seed=layer) for layer in (0, 1)}
+    configs = make_configs(kind, [0.75, 0.95], n_latents=64, **KINDS[kind])
+    options = QUICK | {"epochs": 3, "seeds": (0, 1), "sequence": np.repeat(np.arange(7), 10)}
+    before = torch.get_num_threads()
+    try:
+        for n_threads, small in ((1, bank_module.SMALL_WEIGHTS), (4, 4000)):
+            monkeypatch.setattr(bank_module, "SMALL_WEIGHTS", small)
+            torch.set_num_threads(n_threads)
+            together = train(x, configs, validation=x, **options)
+            apart = [
+                sae for k, v in x.items() for sae in train({k: v}, configs, validation={k: v}, **options)
+            ]
+            for one, other in zip(together, apart, strict=True):
+                assert (one.layer, one.name) == (other.layer, other.name)
+                assert one.history.equals(other.history)
+                state = other.state_dict()
+                assert all(torch.equal(value, state[name]) for name, value in one.state_dict().items())
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_threads_change_nothing_but_the_last_bits_and_are_put_back():

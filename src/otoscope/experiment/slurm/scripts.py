@@ -16,6 +16,20 @@ STOP_BEFORE_S = 60
 BEGINS, ENDED = "otoscope slurm: begins on ", "otoscope slurm: ended with "
 """How the first and the last line of a task's turn begin in its log; a machine's name and an exit code follow."""
 
+WRITTEN = {
+    "--time": (
+        r"(\d+-)?\d+(:\d+){0,2}|UNLIMITED|INFINITE",
+        "minutes (90), minutes:seconds, hours:minutes:seconds (04:00:00), days-hours (1-12), days-hours:minutes, "
+        "days-hours:minutes:seconds, or UNLIMITED",
+    ),
+    "--mem": (r"\d+([KMGT]B?)?", "a whole number and K, M, G or T (16G); without a letter it is megabytes"),
+    "--gpus": (
+        r"([A-Z][\w.-]*:)?0*[1-9]\d*|[A-Z][\w.-]*",
+        "a number from 1 (2), a type (a100), or both (a100:2)",
+    ),
+}
+"""Option -> how Slurm wants it written on any cluster: a pattern, in either case, and the same in words."""
+
 
 @dataclass(frozen=True)
 class Resources:
@@ -45,9 +59,15 @@ class Resources:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
+            option = f"--{field.name.replace('_', '-')}"
             for text in value if isinstance(value, tuple) else [value]:
                 if isinstance(text, str):
-                    one_line(text, f"--{field.name.replace('_', '-')}")
+                    one_line(text, option)
+            if isinstance(value, str):
+                _check_written(option, value)
+        at_least("--cpus-per-task", self.cpus_per_task, 1)
+        at_least("--array-parallelism", self.parallel, 1)
+        at_least("--retries", self.retries, 0)
         for option in self.sbatch:
             if not re.match(r"--[a-zA-Z]", option):
                 raise InputError(
@@ -210,3 +230,16 @@ def one_line(text: str, what: str) -> None:
     """Raise InputError for text that would not stay on its line."""
     if any(character in text for character in "\n\r\0"):
         raise InputError(f"{what} holds a line break, which no line of an sbatch file can: {text!r}")
+
+
+def at_least(option: str, count: int | None, fewest: int) -> None:
+    """Raise InputError for a count that is too small; None was not given."""
+    if count is not None and count < fewest:
+        raise InputError(f"{option} must be at least {fewest}, got {count}")
+
+
+def _check_written(option: str, value: str) -> None:
+    """Raise InputError for what every Slurm would refuse, or read as another thing than was meant."""
+    pattern, told = WRITTEN.get(option, (r".*\S.*", "a name; leave the option out where none is meant"))
+    if not re.fullmatch(pattern, value, re.IGNORECASE | re.ASCII):
+        raise InputError(f"{option} '{value}' is nothing that Slurm can read; it takes {told}")

@@ -15,7 +15,7 @@ from otoscope import files
 from otoscope.errors import InputError
 from otoscope.experiment.slurm.plan import GATHER, plan_jobs
 from otoscope.experiment.slurm.queue import JOBS, live_jobs, submitted
-from otoscope.experiment.slurm.scripts import Job, Resources, script, submit_script
+from otoscope.experiment.slurm.scripts import Job, Resources, at_least, script, submit_script
 from otoscope.experiment.spec import load_spec, recipes
 
 
@@ -57,6 +57,7 @@ def submit_run(
     OtoscopeError
         If the spec or an option cannot be used, jobs of this run are in the queue, or Slurm refuses one.
     """
+    at_least("--tasks", n_tasks, 1)
     spec = load_spec(recipe_or_spec, settings=list(settings))
     root = Path(out if out is not None else Path("runs") / spec.name).absolute()
     name = str(recipe_or_spec) if str(recipe_or_spec) in recipes() else os.path.abspath(recipe_or_spec)

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from otoscope.activations.store import array_name
-from otoscope.experiment.run_directory import RunDirectory
+from otoscope.experiment.run_directory import RunDirectory, Stage
+from otoscope.experiment.stages.banks import Bank, train_banks
 from otoscope.experiment.stages.data import view_name
-from otoscope.experiment.stages.saes import Dictionary, Trained, fit, load, nearest, save, trained_apart
+from otoscope.experiment.stages.saes import Dictionary, Trained, load, nearest
 from otoscope.experiment.stages.views import Views
-from otoscope.experiment.units import FOLDERS, Unit
 
 if TYPE_CHECKING:
     from otoscope.experiment.spec import SaesSpec
@@ -49,7 +48,7 @@ def trained_nulls(run: RunDirectory, views: dict[str, Views], trained: Trained) 
                     f"nulls-{encoder}", [wanted, settings.null_sparsity], after=needs, in_units=True
                 ) as stage:
                     if stage.needed:
-                        stage.outputs = _train(run, encoder, own, trained[encoder], wanted)
+                        stage.outputs = _train(run, encoder, own, trained[encoder], wanted, stage)
                         kept = [names for nulls in stage.outputs.values() for names in nulls.values()]
                         stage.keep(*(name for names in kept for name in names))
                 found[encoder] = {
@@ -139,33 +138,26 @@ def _untrained(
 
 
 def _train(
-    run: RunDirectory, encoder: str, views: Views, folders: dict[int, list[Path]], wanted: list[str]
+    run: RunDirectory,
+    encoder: str,
+    views: Views,
+    folders: dict[int, list[Path]],
+    wanted: list[str],
+    stage: Stage,
 ) -> dict[str, dict[str, list[str]]]:
     """Train and save, in units; return layer -> null -> folders, from the run's root."""
-
-    def make(null: str, section: SaesSpec, config: SAEConfig, layers: list[int]) -> dict[str, Any]:
-        frozen = FROZEN.get(null, "nothing")
-        made = fit(run, views, layers, section, [config], permuted=null == "permuted", frozen=frozen)
-        for sae in made:
-            sae.about["null"] = null
-        saved = [save(run, encoder, views, sae, name=f"{null}-{sae.name}") for sae in made]
-        return {FOLDERS: saved, "layers": [str(sae.layer) for sae in made]}
-
-    parts: dict[str, tuple[str, SaesSpec, SAEConfig, list[int]]] = {}
+    banks = []
     for name, layers in _beside(run, encoder, folders).items():
         section, config = _section_of(run.spec.saes, name)
         for null in wanted:
             if not _can_freeze(config, FROZEN.get(null)):
                 run.say(f"no null {null} of kind '{config.kind}': it has no {FROZEN[null]} of its own")
                 continue
-            for some in trained_apart(section, layers):
-                parts[f"{null}.{'-'.join(array_name(layer) for layer in some)}"] = null, section, config, some
-    read = run.units([Unit(name, partial(make, *part)) for name, part in parts.items()], show=False)
+            changes = {"permuted": null == "permuted", "frozen": FROZEN.get(null, "nothing")}
+            banks.append(Bank(null, section, [config], layers, null, changes))
     found: dict[str, dict[str, list[str]]] = {str(layer): {} for layer in folders}
-    for name, (null, *_) in parts.items():
-        made = read(name)
-        for layer, folder in zip(made["layers"], made[FOLDERS]):
-            found[layer].setdefault(null, []).append(folder)
+    for bank, layer, own in train_banks(run, encoder, views, banks, stage):
+        found[str(layer)].setdefault(bank.null, []).extend(own)
     return found
 
 

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from otoscope.activations.store import array_name
 from otoscope.experiment.run_directory import RunDirectory, Stage
+from otoscope.experiment.stages.banks import Bank, train_banks
 from otoscope.experiment.stages.data import view_name
-from otoscope.experiment.stages.views import View, Views
-from otoscope.experiment.units import FOLDERS, Unit
+from otoscope.experiment.stages.views import Views
 
 if TYPE_CHECKING:
-    from otoscope.encoders import Layer
     from otoscope.experiment.spec import SaesSpec
-    from otoscope.saes import SAEConfig, SparseAutoencoder
-
-PERMUTED_NUMBERS = 250_000_000
-"""Of activations, 1 GB, that the null of permuted ones learns from at most."""
+    from otoscope.saes import SparseAutoencoder
 
 Trained = dict[str, dict[int, list[Path]]]
 """Encoder -> layer -> folders of its autoencoders, architectures in order and seeds within."""
@@ -132,90 +125,18 @@ def _measured(dictionaries: list[Dictionary]) -> float:
     return 1 - float(np.mean([own.l0 for own in dictionaries])) / dictionaries[0].sae.n_latents
 
 
-def fit(
-    run: RunDirectory,
-    views: Views,
-    layers: list[int],
-    section: SaesSpec,
-    configs: list[SAEConfig],
-    *,
-    permuted: bool = False,
-    frozen: str = "nothing",
-    checkpoint: Path | None = None,
-) -> list[SparseAutoencoder]:
-    """Return autoencoders of `layers`, one for each config and seed, trained by the options of `section`.
-
-    Parameters
-    ----------
-    permuted : bool
-        Train and validate on rows whose dimensions were each shuffled: a null.
-    frozen : {"nothing", "encoder", "decoder"}
-        The part that stays as it was drawn: a null.
-    """
-    from otoscope.saes import TrainingOptions, train_saes
-
-    valid = views.evaluate.only("valid")
-    both: list[Layer] = [*layers, *section.beside]
-    if permuted:
-        rows = _permuted(views, both, run.spec.seed)
-    else:
-        held_out = valid.learnt
-        rows = _rows(views, both)
-        rows |= {"validation": held_out.store, "validation_rows": held_out.rows.index.to_numpy()}
-    made = train_saes(
-        **rows,
-        configs=configs,
-        layers=both,
-        seeds=section.seeds,
-        options=TrainingOptions(**section.training, data_seed=run.spec.seed, frozen=frozen),
-        checkpoint=checkpoint,
-    )
-    return [sae for sae in made if sae.layer is not None and sae.layer not in section.beside]
-
-
-def save(run: RunDirectory, encoder: str, views: Views, sae: SparseAutoencoder, *, name: str) -> str:
-    """Save an autoencoder with a note on what it learnt from; return its folder, from the run's root."""
-    assert sae.layer is not None
-    sae.about |= {
-        "encoder": encoder,
-        "dataset": run.spec.dataset.name,
-        "rows": len(views.train.learnt.rows),
-        "activations": views.train.learnt.store.provenance,
-    }
-    folder = Path("saes") / encoder / array_name(sae.layer) / name
-    sae.save_pretrained(run.root / folder)
-    return folder.as_posix()
-
-
 def _train(
     run: RunDirectory, encoder: str, views: Views, layers: list[int], stage: Stage
 ) -> dict[str, list[str]]:
     """Train and save, in units; return layer -> folders, from the run's root."""
-
-    def make(name: str, sections: list[SaesSpec], some: list[int]) -> dict[str, Any]:
+    banks = []
+    for number, sections in enumerate(_trained_together(run.spec.saes)):
         configs = [config for section in sections for config in section.configs()]
-        checkpoint = stage.folder(run.root) / f"{name}.checkpoint"
-        made = fit(run, views, some, sections[0], configs, checkpoint=checkpoint)
-        saved = [save(run, encoder, views, sae, name=sae.name) for sae in made]
-        shutil.rmtree(checkpoint, ignore_errors=True)
-        return {FOLDERS: saved, "layers": [str(sae.layer) for sae in made]}
-
-    parts = {
-        f"{number}.{'-'.join(array_name(layer) for layer in some)}": (sections, some)
-        for number, sections in enumerate(_trained_together(run.spec.saes))
-        for some in trained_apart(sections[0], layers)
-    }
-    read = run.units([Unit(name, partial(make, name, *part)) for name, part in parts.items()], show=False)
+        banks.append(Bank(str(number), sections[0], configs, layers))
     folders: dict[str, list[str]] = {str(layer): [] for layer in layers}
-    for name in parts:
-        for layer, folder in zip(read(name)["layers"], read(name)[FOLDERS]):
-            folders[layer].append(folder)
+    for _, layer, own in train_banks(run, encoder, views, banks, stage):
+        folders[str(layer)] += own
     return folders
-
-
-def trained_apart(section: SaesSpec, layers: list[int]) -> list[list[int]]:
-    """Return groups of layers, each a bank: every layer by itself, or all where they share an epoch."""
-    return [layers] if section.select == "paper" else [[layer] for layer in layers]
 
 
 def _trained_together(sections: list[SaesSpec]) -> list[list[SaesSpec]]:
@@ -225,41 +146,6 @@ def _trained_together(sections: list[SaesSpec]) -> list[list[SaesSpec]]:
         same = section.training, section.seeds, section.beside, section.reads_pairs
         groups.setdefault(repr(same), []).append(section)
     return list(groups.values())
-
-
-def _rows(views: Views, layers: list) -> dict[str, Any]:
-    """Return what `train_saes` learns from: places in the store or, of crops in turn, arrays with equal counts."""
-    if not views.in_turn:
-        learnt = views.train.learnt
-        return {"activations": learnt.store, "rows": learnt.rows.index.to_numpy()}
-    turns = {layer: views.turns(layer) for layer in layers}
-    arrays = {
-        layer: array.reshape(-1, array.shape[-1]) for layer, array in turns.items() if array is not None
-    }
-    n_crops, n_clips = next(array.shape[:2] for array in turns.values() if array is not None)
-    return {"activations": arrays, "crop": np.repeat(np.arange(n_crops), n_clips)}
-
-
-def _permuted(views: Views, layers: list, seed: int) -> dict[str, Any]:
-    """Return what `train_saes` learns from, each dimension's values in an order of its own, both sides apart.
-
-    It is held in memory: of more rows than `PERMUTED_NUMBERS` allow, as many are drawn.
-    """
-    from otoscope.saes.nulls import permuted
-
-    def arrays(view: View) -> dict:
-        width = sum(view.store.widths[layer] for layer in layers)
-        own = view.sample(max(PERMUTED_NUMBERS // width, 2), seed=seed)
-        return {layer: permuted(own.layer(layer), seed=seed) for layer in layers}
-
-    valid = views.evaluate.only("valid").learnt
-    if views.in_turn:
-        rows = _rows(views, layers)
-        mixed = {layer: permuted(array, seed=seed) for layer, array in rows["activations"].items()}
-        return {"activations": mixed, "crop": rows["crop"], "validation": arrays(valid)}
-    mixed = arrays(views.train.learnt)
-    no_time = np.zeros(len(next(iter(mixed.values()))))  # any row is any other's neighbour
-    return {"activations": mixed, "sequence": no_time, "validation": arrays(valid)}
 
 
 def _reconstruction(views: dict[str, Views], trained: Trained) -> pd.DataFrame:

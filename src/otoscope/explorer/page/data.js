@@ -64,6 +64,17 @@ function fetchShard(name) {
 }
 
 /**
+ * A sound that lies in a script, which stays at hand.
+ * @param {number|string} clip
+ * @returns {Promise<string>} its MP3 in base64
+ */
+async function soundScript(clip) {
+  const name = `audio/${clip}`;
+  if (!arrived.has(name)) arrived.set(name, await fetchShard(name));
+  return /** @type {string} */ (arrived.get(name));
+}
+
+/**
  * @param {string} packed
  * @returns {Promise<any>}
  */

@@ -17,10 +17,11 @@ function clipWords(clips, number, row) {
  * A picture that plays where one clicks it.
  * @param {any} clips
  * @param {number} number
- * @param {{curve?: Curve|null, peak_s?: number|null, most?: number, label: string}} shown `label` says it in words
+ * @param {{curve?: Curve|null, peak_s?: number|null, most?: number, band?: [number, number]|null, label: string}} shown
+ *     `band` of the peak, in Hz; `label` says it in words
  * @returns {{root: HTMLElement, figure: Playable, canvas: HTMLCanvasElement}}
  */
-function clipPicture(clips, number, { curve = null, peak_s = null, most = 1, label }) {
+function clipPicture(clips, number, { curve = null, peak_s = null, most = 1, band = null, label }) {
   const duration_s = clips.duration_s[number];
   const canvas = h("canvas", { role: "img", "aria-label": label });
   const cursor = h("span", { class: "cursor", hidden: true });
@@ -37,6 +38,7 @@ function clipPicture(clips, number, { curve = null, peak_s = null, most = 1, lab
     duration_s,
     peak_s,
     stretches: firingStretches(curve, duration_s),
+    band,
     showTime(at_s) {
       cursor.hidden = at_s === null;
       if (at_s !== null) cursor.style.left = `${Math.min(100, (100 * at_s) / duration_s)}%`;
@@ -52,6 +54,7 @@ function clipPicture(clips, number, { curve = null, peak_s = null, most = 1, lab
   }
   if (clips.top_hz[number]) {
     load(`clips/${number}`).then((data) => {
+      if (band) canvas.after(bandStripe(band, clips.top_hz[number], data.bands));
       keepDrawn(canvas, () => {
         const { context, width, height } = sharp(canvas);
         context.drawImage(melPicture(data), 0, 0, width, height);
@@ -65,6 +68,32 @@ function clipPicture(clips, number, { curve = null, peak_s = null, most = 1, lab
 }
 
 /**
+ * A band, marked on a spectrogram.
+ * @param {[number, number]} band in Hz @param {number} top_hz where the picture ends @param {number} bands of the picture
+ */
+function bandStripe(band, top_hz, bands) {
+  const stripe = h("span", { class: "stripe", "aria-hidden": "true" });
+  const [foot, top] = band.map((hz) => 100 * heightOf(hz, top_hz, bands));
+  stripe.style.bottom = `${foot}%`;
+  stripe.style.height = `${top - foot}%`;
+  return stripe;
+}
+
+/**
+ * The band in which a latent is strongest, as far as the page's copy of the clip has it.
+ * @param {any} row of run.dictionaries
+ * @param {any} clips
+ * @param {any} example of a latent's page
+ * @returns {[number, number]|null}
+ */
+function bandOf(row, clips, example) {
+  if (!row.bands_hz || example.band === null) return null;
+  const [low_hz, high_hz] = row.bands_hz[example.band];
+  const top_hz = clips.top_hz[example.clip];
+  return low_hz < top_hz ? [low_hz, Math.min(high_hz, top_hz)] : null;
+}
+
+/**
  * A card: picture, name and labels, how strongly the latent fires there, and a button.
  * @param {any} row of run.dictionaries
  * @param {any} clips
@@ -75,11 +104,13 @@ function clipCard(row, clips, example, most) {
   const words = clipWords(clips, example.clip, row);
   const fires = example.value ? `fires up to ${short(example.value)}` : "does not fire";
   const at = example.peak_s === null || !example.value ? "" : `, peak at ${seconds(example.peak_s)}`;
+  const band = bandOf(row, clips, example);
   const { root, figure } = clipPicture(clips, example.clip, {
     curve: curveOf(example.curve),
     peak_s: example.value ? example.peak_s : null,
     most,
-    label: `Spectrogram of clip ${words.title}, ${seconds(clips.duration_s[example.clip])} long; the latent ${fires}${at}.`,
+    band,
+    label: `Spectrogram of clip ${words.title}, ${seconds(clips.duration_s[example.clip])} long; the latent ${fires}${at}${band ? `, in the band ${bandName(band)}` : ""}.`,
   });
   const button = h("button", { class: "play", type: "button", "aria-label": `Play clip ${words.title}`, click: () => player.toggle(figure) });
   figure.showPlaying = (playing) => {
@@ -93,6 +124,7 @@ function clipCard(row, clips, example, most) {
       h("div", { class: "words" },
         h("a", { href: address(row, "clip", words.title), title: clips.file[example.clip] }, words.title),
         h("span", { class: "labels" }, words.labels.join(" · ")),
+        band ? h("span", { class: "labels" }, bandName(band)) : null,
       ),
       h("span", { class: "value" }, example.value ? short(example.value) : "silent"),
     ),

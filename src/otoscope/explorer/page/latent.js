@@ -28,7 +28,7 @@ async function latentPage(row, latent) {
     latentHead(row, table, i, page, name),
     h("div", { class: "beside" },
       h("div", { class: "examples" },
-        group("Strongest", row.rows === "frames" ? "The curve is how strongly it fires, on one scale for all clips of this page." : "This dictionary was trained on whole clips: there is one value a clip, and no curve.", kinds.top),
+        group("Strongest", row.rows === "frames" ? `The curve is how strongly it fires, on one scale for all clips of this page.${row.bands_hz ? " Between the lines: the band of its peak." : ""}` : "This dictionary was trained on whole clips: there is one value a clip, and no curve.", kinds.top),
         ...effectSections(row, clips, page.effects),
         group("From strong to weak", "From clips at three quarters, half and a quarter of its ranking.", weaker),
         group("Where it should fire and does not", "Clips of its name in which it is silent.", kinds.control),
@@ -40,7 +40,7 @@ async function latentPage(row, latent) {
         bars("Factors", "Rank correlation beyond the label; the band is what chance reaches for one factor. Strong colour: beyond chance with all latents and factors counted.", page.factors.slice(0, 8).map(factorBar), -1, 1, 0),
         neighbours(row, table, page.neighbours)),
     ));
-  showTransport(() => first);
+  showTransport(() => first, Boolean(row.bands_hz));
   return root;
 }
 

@@ -8,6 +8,7 @@
  * @property {number} duration_s
  * @property {number|null} peak_s
  * @property {[number, number][]} stretches where the latent fires
+ * @property {[number, number]|null} [band] of its peak, from and to, in Hz
  * @property {(at_s: number|null) => void} showTime moves the cursor; null takes it away
  * @property {(playing: boolean) => void} showPlaying
  */
@@ -23,6 +24,9 @@ const player = {
   sound: new Audio(),
   /** @type {string} */
   mode: "whole",
+  /** Whether only the peak's band is played, where there is one. */
+  bandAlone: false,
+  url: "",
   /** @type {Playable|null} */
   now: null,
   /** @type {[number, number][]} What is played, in this order. */
@@ -49,12 +53,13 @@ const player = {
     if (player.now !== figure) {
       player.leave();
       player.now = figure;
-      player.sound.src = soundUrl(figure.clip);
     }
-    player.plan(figure, from_s);
-    const first = from_s !== null && player.mode === "whole" ? from_s : player.stretches[player.at][0];
     try {
-      player.sound.currentTime = first;
+      const url = await soundUrl(figure, player.bandAlone);
+      if (player.now !== figure) return; // another was asked for meanwhile
+      if (player.url !== url) player.sound.src = player.url = url;
+      player.plan(figure, from_s);
+      player.sound.currentTime = from_s !== null && player.mode === "whole" ? from_s : player.stretches[player.at][0];
       await player.sound.play();
     } catch (error) {
       if (/** @type {Error} */ (error).name === "AbortError") return;
@@ -120,6 +125,16 @@ const player = {
   /** @param {string} mode */
   setMode(mode) {
     player.mode = mode;
+    player.again();
+  },
+
+  toggleBand() {
+    player.bandAlone = !player.bandAlone;
+    player.again();
+  },
+
+  /** Play what plays in another way. */
+  again() {
     if (player.now && !player.sound.paused) player.play(player.now);
     player.changed();
   },
@@ -132,17 +147,24 @@ player.sound.addEventListener("ended", () => {
   else player.pause();
 });
 
-/** @param {number|string} clip its number; of another sound its name */
-function soundUrl(clip) {
-  const inside = arrived.get(`audio/${clip}`); // where all is one file
+/**
+ * Where a sound lies: in a file; in a script, where bands can be heard; inside, where all is one file.
+ * @param {Playable} figure
+ * @param {boolean} bandAlone
+ * @returns {Promise<string>}
+ */
+async function soundUrl({ clip, band }, bandAlone) {
+  if (bandAlone && band) return bandUrl(Number(clip), band);
+  const inside = arrived.get(`audio/${clip}`) ?? (run.in_scripts && typeof clip === "number" ? await soundScript(clip) : null);
   return inside ? `data:audio/mpeg;base64,${inside}` : `audio/${clip}.mp3`;
 }
 
 /**
  * Show the bar at the foot of the window.
  * @param {() => Playable|null} first what the button plays while nothing has been chosen
+ * @param {boolean} [bands] whether what is played has bands
  */
-function showTransport(first) {
+function showTransport(first, bands = false) {
   const bar = /** @type {HTMLElement} */ (document.getElementById("transport"));
   bar.hidden = !run.audio;
   const button = h("button", { class: "play big", type: "button", click: () => {
@@ -152,9 +174,11 @@ function showTransport(first) {
   const title = h("span", { class: "what" });
   const clock = h("span", { class: "clock" });
   const modes = MODES.map(([mode, label]) => h("button", { type: "button", "data-mode": mode, click: () => player.setMode(mode) }, label));
+  const band = bands ? h("button", { type: "button", click: player.toggleBand }, "Its band alone") : null;
   bar.replaceChildren(
     button,
     h("div", { class: "now" }, title, clock),
+    ...(band ? [h("div", { class: "segments one" }, band)] : []),
     h("div", { class: "segments", role: "group", "aria-label": "What is played" }, ...modes),
   );
   player.changed = () => {
@@ -164,6 +188,7 @@ function showTransport(first) {
     title.textContent = (player.now ?? first())?.title ?? "";
     clock.textContent = player.now ? `${player.sound.currentTime.toFixed(2)} of ${seconds(player.now.duration_s)}` : "";
     modes.forEach((mode) => mode.setAttribute("aria-pressed", String(mode.dataset.mode === player.mode)));
+    band?.setAttribute("aria-pressed", String(player.bandAlone));
   };
   player.changed();
 }

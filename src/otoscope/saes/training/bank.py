@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -21,7 +21,7 @@ from otoscope.saes.training.stack import Schedule, Stack, n_weights
 CPU_STACK_BYTES = 16 * 2**20
 """Weights, gradients and Adam's moments of a stack are kept below this on a CPU, so that they stay in its cache."""
 SMALL_WEIGHTS = 500_000
-"""A lone autoencoder with fewer weights trains on one core: its products are too small to share."""
+"""Fewer weights, of one autoencoder or several in a stack, train on one core: their products are too small to share."""
 
 
 class Bank:
@@ -125,8 +125,9 @@ class Bank:
 class _Threads:
     """Runs a function on every stack; on a CPU in threads that share its cores.
 
-    Where there are as many stacks as cores, each computes with one: that needs no barrier within an operation, so it
-    also holds up on a busy machine. Where there are fewer, a stack that is large enough to share gets several.
+    Where a layer has as many stacks as there are cores, each computes with one: that needs no barrier within an
+    operation, so it also holds up on a busy machine. Where it has fewer, a stack that is large enough to share gets
+    several. How many does not depend on other layers: last bits may depend on it (see `_groups`).
     """
 
     def __init__(self, stacks: list[Stack], device: torch.device) -> None:
@@ -136,11 +137,12 @@ class _Threads:
         self._n_before = torch.get_num_threads()
         self._pool = None
         if device.type == "cpu":
-            n_workers = min(self._n_before, len(stacks))
+            n_of_layer = Counter(stacked.layer for stacked in stacks)
             for stacked in stacks:
                 if n_weights(stacked.module) >= SMALL_WEIGHTS:
-                    stacked.lanes = Lanes(self._n_before // n_workers)
-            self._pool = ThreadPoolExecutor(n_workers, "saes", initializer=set_up_thread)
+                    stacked.lanes = Lanes(max(self._n_before // n_of_layer[stacked.layer], 1))
+            n_workers = self._n_before // max(stacked.lanes.n for stacked in stacks)
+            self._pool = ThreadPoolExecutor(min(n_workers, len(stacks)), "saes", initializer=set_up_thread)
 
     def each(self, function: Callable[[Stack], object]) -> None:
         """Call `function` on every stack; the first exception is raised here."""
@@ -178,7 +180,11 @@ def _keep_freed_memory() -> None:
 
 
 def _groups(saes: list[SparseAutoencoder], device: torch.device, half: bool) -> list[list[SparseAutoencoder]]:
-    """Group autoencoders that can be stacked; on a CPU into stacks that fit the cache and occupy all cores."""
+    """Group autoencoders that can be stacked; on a CPU into stacks that fit the cache and are worth a core each.
+
+    How an autoencoder is stacked depends on the others of its layer alone. So a layer comes out the same, to the last
+    bit, by itself and in a bank of several; last bits do depend on how many share a product, or AuxK's turn.
+    """
     by_key: dict = defaultdict(list)
     for index, sae in enumerate(saes):
         shape = (sae.stack_key(), sparse_wins(sae, half)) if sae.stackable else index
@@ -187,9 +193,10 @@ def _groups(saes: list[SparseAutoencoder], device: torch.device, half: bool) -> 
     for members in by_key.values():
         size = len(members)
         if device.type == "cpu":
-            state_bytes = 4 * n_weights(members[0]) * next(members[0].parameters()).element_size()
-            for_cores = -(-len(saes) // torch.get_num_threads())
-            size = max(1, min(for_cores, CPU_STACK_BYTES // state_bytes))
+            each = n_weights(members[0])
+            in_cache = CPU_STACK_BYTES // (4 * each * next(members[0].parameters()).element_size())
+            n_stacks = min(torch.get_num_threads(), max(size * each // SMALL_WEIGHTS, 1))
+            size = max(1, min(-(-size // n_stacks), in_cache))
         groups += [members[start : start + size] for start in range(0, len(members), size)]
     return groups
 

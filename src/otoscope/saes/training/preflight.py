@@ -188,6 +188,10 @@ def _advice(seen_here: Preflight) -> str:
     does = "normalise: auto, the default, subtracts the mean and divides by one number"
     if seen_here.limited:
         does += f", and brings {seen_here.limited} dimensions down to {OUTLIER:g} times the median"
+        if seen_here.effective_rank < LOW_RANK * seen_here.width:
+            does += (
+                "; where both meet, start: data (latents start at training rows) leaves fewer of them dead"
+            )
     return "; ".join([*seen, does]) if seen else f"nothing stands out; {does}"
 
 
