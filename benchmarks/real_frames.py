@@ -134,7 +134,7 @@ def study(rows: Set, fold: int, layer: int, asked: argparse.Namespace) -> None:
     done = read(asked.out / "frames_done.csv")
     scored = np.any([test for _, test in rows.folds[fold].probes], axis=0)[rows.clip]
     train, held_out = x[learns & rows.used].astype(np.float32), x[scored].astype(np.float32)
-    means = _means(x, rows.mean_of, learns)
+    means = means_of(x, rows.mean_of, learns)
     follows = rows.clip[:-1] == rows.clip[1:]
     sequence = rows.clip[learns & rows.used]
     for name, make in representations(train, means, sequence, rows.name, asked):
@@ -263,7 +263,7 @@ def write_probes(
     if of == "clips":
         kept = probed[rows.clip]
         clip_of = rows.clip[kept][np.unique(rows.mean_of[kept], return_index=True)[1]]
-        codes = {"mean": mean_over_clips(encode(_means(x, rows.mean_of, kept)), place[clip_of])}
+        codes = {"mean": mean_over_clips(encode(means_of(x, rows.mean_of, kept)), place[clip_of])}
     else:
         blocks = (x[start : start + BLOCK].astype(np.float32) for start in range(0, len(x), BLOCK))
         codes = pooled_codes(
@@ -288,11 +288,18 @@ def write_probes(
 
 
 def write_units(
-    rows: Set, learns: np.ndarray, scored: np.ndarray, x: np.ndarray, encode: Callable, about: dict, out: Path
+    rows: Set,
+    learns: np.ndarray,
+    scored: np.ndarray,
+    x: np.ndarray,
+    encode: Callable,
+    about: dict,
+    out: Path,
+    n_rows: int = UNIT_ROWS,
 ) -> None:
-    """Add the best units of each concept, and the area under the curve within each speaker that judges."""
+    """Add the best units of each concept, from `n_rows` frames to choose on and as many to judge on, at random."""
     rng = np.random.default_rng(0)
-    chosen = [rng.permutation(np.flatnonzero(side))[:UNIT_ROWS] for side in (learns, scored)]
+    chosen = [rng.permutation(np.flatnonzero(side))[:n_rows] for side in (learns, scored)]
     both = np.sort(np.concatenate(chosen))
     codes = np.concatenate(
         [
@@ -301,12 +308,25 @@ def write_units(
         ]
     )
     concepts = rows.concepts.iloc[both].reset_index(drop=True)
-    table, outputs = single_units(codes, concepts, learn=learns[both], judge=scored[both])
-    add(out / "frames_units.csv", [about | row for row in table.to_dict("records")])
     speakers = rows.clips["speaker"].to_numpy()[rows.clip[both]]
+    add_units(codes, concepts, speakers, learns[both], scored[both], about, out)
+
+
+def add_units(
+    codes: np.ndarray,
+    concepts: pd.DataFrame,
+    speakers: np.ndarray,
+    learn: np.ndarray,
+    judge: np.ndarray,
+    about: dict,
+    out: Path,
+) -> None:
+    """Add the best units of each concept, and the area under the curve within each speaker that judges."""
+    table, outputs = single_units(codes, concepts, learn=learn, judge=judge)
+    add(out / "frames_units.csv", [about | row for row in table.to_dict("records")])
     found = []
     for (concept, choice, k), values in outputs.items():
-        defined = scored[both] & concepts[concept].notna().to_numpy()
+        defined = judge & concepts[concept].notna().to_numpy()
         truth, who = concepts[concept].to_numpy(float)[defined] > 0, speakers[defined]
         for speaker in np.unique(who):
             own = who == speaker
@@ -316,7 +336,7 @@ def write_units(
     add(out / "frames_units_speakers.csv", found)
 
 
-def _means(x: np.ndarray, mean_of: np.ndarray, kept: np.ndarray) -> np.ndarray:
+def means_of(x: np.ndarray, mean_of: np.ndarray, kept: np.ndarray) -> np.ndarray:
     """Return the means of the frames that are kept, one for each value of `mean_of`, in order."""
     starts = np.unique(mean_of[kept], return_index=True)[1]
     counts = np.diff(np.r_[starts, kept.sum()])[:, None]

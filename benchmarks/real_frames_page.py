@@ -15,6 +15,8 @@ from otoscope.probing import mean_interval
 
 SET, LAYER = "LibriSpeech", 3
 DENSE, LATENTS, MEANS, RANDOM = "dense", "topk of frames", "topk of means", "random directions"
+CONFIRMED = (DENSE, LATENTS, MEANS, "untrained", "matryoshka")
+"""What the predictions for FSDD are of."""
 WAYS = ("mean", "max", "share")
 
 
@@ -123,9 +125,15 @@ def speakers() -> str:
 def summary(places: list[tuple[str, int]], title: str) -> str:
     """Clips told right by the mean code, and the best unit's area and the purest one's precision, means over concepts.
 
-    Of representations that all of `places` have, one seed; over folds where there are several.
+    Of representations that all of `places` have, one seed; over the folds that the confirmation's ones all have.
     """
-    common = [set(of(read("frames_done"), set=name, layer=layer)["representation"]) for name, layer in places]
+    done = [of(read("frames_done"), set=name, layer=layer) for name, layer in places]
+    folds = set.intersection(
+        *(set(table["fold"][table["representation"] == name]) for table in done for name in CONFIRMED)
+    )
+    common = [
+        {name for name, own in table.groupby("representation") if folds <= set(own["fold"])} for table in done
+    ]
     rows = {
         name: {"representation": name}
         for name in names(read("frames_done"))
@@ -137,6 +145,7 @@ def summary(places: list[tuple[str, int]], title: str) -> str:
             of(read("frames_probes"), clip_code="mean", **which),
             of(read("frames_units"), **which),
         )
+        probed, table = probed[probed["fold"].isin(folds)], table[table["fold"].isin(folds)]
         for name, row in rows.items():
             own, its = of(probed, representation=name), of(table, representation=name)
             right = own["correct"].sum() / own["n"].sum() if len(own) else np.nan
