@@ -94,6 +94,29 @@ def test_checkpoints_of_other_settings_or_data_are_refused(tmp_path):
     assert (tmp_path / NAME).read_bytes() == before
 
 
+def test_checkpoints_of_other_stacks_are_refused_with_the_number_of_threads(tmp_path, monkeypatch):
+    """Dictionaries that are large enough are dealt out to the cores."""
+    from otoscope.saes.training import bank
+
+    def train():
+        x = np.random.default_rng(0).normal(size=(400, 12)).astype("f4")
+        options = {"checkpoint": tmp_path, "checkpoint_every_s": 0, "device": "cpu", "progress": False}
+        train_saes({0: x}, make_config("topk", n_latents=32, k=3), seeds=range(4), epochs=2, **options)
+
+    monkeypatch.setattr(bank, "SMALL_WEIGHTS", 1)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        train()
+        torch.set_num_threads(1)
+        with pytest.raises(ProvenanceError, match=r"made on 2 threads, and on 1 .* OMP_NUM_THREADS=2"):
+            train()
+        torch.set_num_threads(2)
+        train()
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_corrupt_checkpoints_are_refused_and_left_alone(tmp_path):
     (tmp_path / NAME).write_bytes(b"not a checkpoint")
     with pytest.raises(ModelError, match="not a readable checkpoint"):

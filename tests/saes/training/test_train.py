@@ -436,3 +436,8 @@ def test_threads_change_nothing_but_the_last_bits_and_are_put_back():
 
 def boom(*args):
     raise RuntimeError("boom")
+
+
+def test_rows_without_a_layer_are_refused_with_what_is_wanted():
+    with pytest.raises(InputError, match=r"a dict of layer -> rows such as \{3: rows\}; got ndarray"):
+        train_saes(np.zeros((10, 4), dtype=np.float32), make_config("topk", n_latents=8, k=2), progress=False)

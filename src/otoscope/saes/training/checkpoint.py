@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pydantic
+import torch
 from torch import Tensor
 
 from otoscope.errors import FileError, ModelError, ProvenanceError
@@ -35,6 +36,8 @@ class _Notes(pydantic.BaseModel):
     epoch: int
     block: int
     stacks: list[dict[str, Any]]
+    threads: int = 0
+    """It was made on; 0 where it does not say."""
 
 
 class Checkpoints:
@@ -71,6 +74,7 @@ class Checkpoints:
             "epoch": position.epoch,
             "block": position.block,
             "stacks": [stacked.notes() for stacked in bank.stacks],
+            "threads": torch.get_num_threads(),
         }
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -86,7 +90,7 @@ class Checkpoints:
         Raises
         ------
         ProvenanceError
-            If the checkpoint was made with other settings or data.
+            If the checkpoint was made with other settings or data, or on so many threads that its stacks are others.
         ModelError
             If it cannot be read.
         """
@@ -102,13 +106,22 @@ class Checkpoints:
             notes = checked(json.loads(told["otoscope"]), _Notes, self._path, error=ModelError)
         except (SafetensorError, OSError, KeyError, ValueError, RecursionError) as error:
             raise unreadable from error
-        if told.get("crc32") != str(_sum(tensors)) or len(notes.stacks) != len(bank.stacks):
+        if told.get("crc32") != str(_sum(tensors)):
             raise unreadable
         changed = [key for key, value in self._settings.items() if notes.settings.get(key) != value]
         if changed:
             raise ProvenanceError(
                 f"{self._path} was made with other settings ({', '.join(changed)}); go on with those, or name "
                 "another folder"
+            )
+        if [len(own.get("best_score", ())) for own in notes.stacks] != [len(own.saes) for own in bank.stacks]:
+            threads = torch.get_num_threads()
+            if notes.threads in (0, threads):
+                raise unreadable
+            raise ProvenanceError(
+                f"{self._path} was made on {notes.threads} threads, and on {threads} these autoencoders are stacked "
+                f"otherwise: go on with OMP_NUM_THREADS={notes.threads} (or as many cores), or move it away to start "
+                "anew"
             )
         for index, (stacked, stack_notes) in enumerate(zip(bank.stacks, notes.stacks)):
             prefix = f"{index}."
@@ -122,8 +135,6 @@ class Checkpoints:
 
 def _sum(tensors: dict[str, Tensor]) -> int:
     """Return a CRC-32 of all tensors' bytes, in the order of their names."""
-    import torch
-
     found = 0
     for name in sorted(tensors):
         found = zlib.crc32(tensors[name].contiguous().reshape(-1).view(torch.uint8).numpy().data, found)

@@ -273,6 +273,10 @@ def check_finite(
 
 def available_layers(activations: Any, layers: Sequence[Layer] | None, what: str) -> list[Layer]:
     """Return the layers asked for, all by default; raises InputError for one that is not there."""
+    if not isinstance(activations, Mapping) and not hasattr(activations, "layers"):
+        raise InputError(
+            f"{what} needs a store, or a dict of layer -> rows such as {{3: rows}}; got {type(activations).__name__}"
+        )
     available = list(activations) if isinstance(activations, Mapping) else list(activations.layers)
     wanted = available if layers is None else list(layers)
     missing = [layer for layer in wanted if layer not in available]
