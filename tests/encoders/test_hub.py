@@ -21,6 +21,7 @@ LOAD = """
     """
 
 
+@pytest.mark.slow  # two processes that import all anew; saes/files/test_hub.py fetches too
 def test_it_is_fetched_once_then_found_without_a_network(tiny_encoder, tmp_path):
     name = "someone/their-hubert"
     expected = f"someone--their-hubert 2 {name} {COMMIT}"

@@ -182,6 +182,7 @@ def test_factors_of_moments_are_held_by_frames(made, frames):
     )  # folds over the same four singers, scaled otherwise
 
 
+@pytest.mark.slow  # a whole report
 def test_the_report_says_how_clips_codes_were_made(made):
     page = html.unescape(write_report(made).read_text())
     assert "A clip's code from its frames" in page

@@ -127,6 +127,7 @@ def test_the_same_seed_gives_the_same_tables(done, settings, tmp_path):
         assert file.read_text() == (other.root / "results" / file.name).read_text(), file.name
 
 
+@pytest.mark.slow  # a run more; test_run_directory.py has the rule
 def test_only_what_depends_on_a_change_is_made_again(done, settings, tmp_path):
     import shutil
 

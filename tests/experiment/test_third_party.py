@@ -168,6 +168,7 @@ def several(tiny_encoder, singing, tmp_path_factory):
     return run(folder / "spec.yaml", out=folder / "run", settings=[f"dataset.root={singing}"])
 
 
+@pytest.mark.slow  # a run of their own
 def test_several_kinds_in_one_run(several):
     table = several.table("reconstruction")
     names = ["topk-32-s0.75", "topk-32-s0.9", "relu-32-l1-0.01", "relu-32-l1-0.3"]
@@ -183,6 +184,7 @@ def test_several_kinds_in_one_run(several):
     np.testing.assert_allclose(probed.sparsity, table.sparsity)
 
 
+@pytest.mark.slow  # a run of their own
 def test_nulls_share_the_measured_l0_of_the_dictionary_nearest_in_measured_sparsity(several):
     from otoscope.activations import Activations
     from otoscope.experiment.stages.nulls import _untrained
@@ -206,6 +208,7 @@ def test_nulls_share_the_measured_l0_of_the_dictionary_nearest_in_measured_spars
             assert active.mean() == pytest.approx(own.l0, abs=1)
 
 
+@pytest.mark.slow  # a run of their own
 def test_kinds_are_looked_at_side_by_side(several):
     few = several.table("sparse_probing")
     assert set(few.representation) == {"dense", "topk", "relu"}

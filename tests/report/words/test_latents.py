@@ -60,6 +60,7 @@ def test_names_hold_by_fishers_test_and_holm(folder):
     assert found.n_hold == 2
 
 
+@pytest.mark.slow  # a whole report
 def test_section_counts_and_links_to_the_explorer(folder):
     section = latents_section(read_run(folder))
     for part in ("Of 9\u00a0latents", "6 fire in clips enough", "4 of these got a name", "2 hold there"):
