@@ -1,7 +1,7 @@
 """Extraction under load: whether memory and speed stay as they are over many clips, what a second worker brings, and
 what planning costs.
 
-    python benchmarks/load.py steady workers planner --work /tmp/load
+    python benchmarks/load.py steady workers planner --work DIR
 
 Run it on a machine that does nothing else. ``steady`` goes on where it was stopped. The tables are written to the
 folder --out: load_steady.csv, load_workers.csv and load_planner.csv.

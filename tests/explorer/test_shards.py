@@ -27,4 +27,5 @@ def test_numbers_are_those_that_formatting_gives(digits):
 def test_what_is_missing_is_none():
     assert figures([1.23456, float("nan"), None, 2]) == [1.235, None, None, 2.0]
     assert figures(pd.Series([], dtype=float)) == []
+    assert figures([5e-310, 2e-300, 1.0]) == [5e-310, 2e-300, 1.0]  # no power of ten rounds these
     assert figures(pd.Series([0.5, np.nan], dtype="float32", index=[7, 9])) == [0.5, None]

@@ -26,9 +26,7 @@ def script(name: str, value: Any) -> str:
 
 def write_shard(data: Path, name: str, value: Any) -> None:
     """Write a shard below the folder `data`; `name` may hold slashes."""
-    path = data / f"{name}.js"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(script(name, value), encoding="utf-8")
+    _write(data, name, script(name, value))
 
 
 def sound_script(name: str, mp3: bytes) -> str:
@@ -38,18 +36,22 @@ def sound_script(name: str, mp3: bytes) -> str:
 
 def write_sound_script(data: Path, name: str, mp3: bytes) -> None:
     """Write a script that holds a sound below the folder `data`."""
+    _write(data, name, sound_script(name, mp3))
+
+
+def _write(data: Path, name: str, text: str) -> None:
     path = data / f"{name}.js"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(sound_script(name, mp3), encoding="utf-8")
+    path.write_text(text, encoding="utf-8")
 
 
 def figures(values: Any, digits: int = 4) -> list[float | None]:
-    """Return numbers with few significant digits, missing ones as None."""
+    """Return numbers [n] with few significant digits, missing ones as None; those below 1e-290 stay as they are."""
     import numpy as np
 
     numbers = np.asarray(values, dtype=np.float64)
     size = np.abs(numbers)
-    some = (size > 0) & np.isfinite(size)
+    some = (size > 1e-290) & np.isfinite(size)  # 10 to the places must be a number
     places = np.zeros(len(numbers), dtype=int)
     places[some] = digits - 1 - np.floor(np.log10(size[some])).astype(int)
     rounded = numbers.copy()
