@@ -18,7 +18,7 @@ DENSE, LATENTS = "dense", "topk of frames"
 LAYER = 3
 ROWS = {"frames": "frames", "mean": "words, mean", "max": "words, largest"}
 MARKS = {DENSE: ("o", COLOURS["dense"]), LATENTS: ("s", "#0072B2"), "matryoshka": ("^", "#D55E00"),
-         "pca": ("D", "#999999"), "untrained": ("x", "#009E73")}  # fmt: skip
+         "ica 100": ("D", "#999999"), "untrained": ("x", "#009E73")}  # fmt: skip
 
 
 def main() -> None:
@@ -111,7 +111,7 @@ def each() -> str:
         row[f"{LATENTS}, largest in the word: area"] = _mean(
             of(own, representation=LATENTS, rows="max", choice="auc", k=1)["auc"]
         )
-        for name in (DENSE, LATENTS, "untrained"):
+        for name in (DENSE, LATENTS, "ica 100", "untrained"):
             row[f"{name}, purest: precision (recall)"] = _pair(of(frames, representation=name, choice="pure"))
         row[f"{LATENTS}, where it fires"] = _pair(of(frames, representation=LATENTS, choice="fires"))
         rows.append(row)
@@ -145,7 +145,8 @@ def draw(path) -> None:
             panel.plot(found.value, place, "o", color=colour, mfc=colour if sure else "white")
         panel.axvline(0, color="black", lw=0.8)
         panel.set_title({"frames": "frames", "max": "words, largest value"}[kind])
-        panel.set_xlabel("area: latent minus dimension")
+        panel.set_xlabel("area: best latent minus best dimension")
+        panel.locator_params(axis="x", nbins=4)
     for name, (mark, colour) in MARKS.items():
         own = of(table, rows="frames", choice="pure", representation=name).set_index("concept")
         if len(own):
@@ -154,7 +155,7 @@ def draw(path) -> None:
             )
     chance = of(table, rows="frames", choice="pure", representation=DENSE).set_index("concept")["chance"]
     axes[2].plot(chance.reindex(words), range(len(words)), "|", color="black", label="chance")
-    axes[2].set_title("purest unit of frames")
+    axes[2].set_title("purest unit, frames")
     axes[2].set_xlabel("precision on the ten speakers")
     axes[2].set_xlim(0, None)
     axes[2].legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
