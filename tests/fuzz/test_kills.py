@@ -92,6 +92,7 @@ def test_a_process_that_hangs(bench, encoder, store):
         assert len(Store(store).done()) == 1  # the other one
         if seed % 4 < 2:
             process.kill()
+            process.join()  # its lock is free once it is gone, not once it is told to go
         else:
             os.remove(str(error.value).partition("remove ")[2].partition(":")[0])
         again(bench, encoder, store)
