@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -10,6 +11,10 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a test that reaches for the netw
 from pathlib import Path
 
 import pytest
+
+from otoscope.cli import RARELY
+
+gc.set_threshold(*RARELY)  # as on the command line: hundreds of modules and tests stay, and are no garbage
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
