@@ -153,7 +153,7 @@ class SaesSpec(_Section):
     """Last fraction of training, over which the learning rate falls to 0."""
     normalise: Literal["auto", "none", "center", "scale", "whiten"] = "auto"
     """What is done to rows before they train, and folded into the weights: auto takes the mean off, divides by one
-    number, and brings outlying dimensions down to ten times the median."""
+    number, and brings outlying dimensions down to six times the median."""
     start: Literal["own", "data"] = "own"
     """Where latents start: as the kind's authors have them, or at training rows."""
     revive: bool = True
