@@ -41,6 +41,7 @@ from otoscope.saes import (
     reconstruction_metrics,
     train_saes,
 )
+from otoscope.saes.nulls import fit_pca
 
 HEADLINE = 0.95
 SHARES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)
@@ -276,7 +277,7 @@ def splice_layers(options: argparse.Namespace) -> None:
         saes = {sae.name: sae for sae in learnt}
         saes[f"untrained {middle.config.name}"] = make_untrained(middle)
         table = splice(
-            ear.encoder, waveforms, ear.words, layer, saes, mean=frames(options, layer).mean(0), groups=who,
+            ear.encoder, waveforms, ear.words, layer, saes, pca=fit_pca(frames(options, layer)), groups=who,
             plain=plain, answer=ear.again(waveforms, states, plain),
             on_done=lambda name, t: say(f"{name}: {t[['loss', 'kl', 'changed_words']].mean().round(3).to_dict()}"),
         )  # fmt: skip

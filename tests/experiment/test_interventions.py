@@ -95,7 +95,10 @@ def test_each_first_card_says_what_the_model_does_on_reconstructions(done):
     assert "## Splice test" in cards["topk-32-s0.9-seed0"]
     assert "## Splice test" not in cards["topk-32-s0.9-seed1"]
     table = done.table("splice")
-    own = table[(table.layer == 1) & (table.sparsity == 0.9) & (table.measure == "kl")].iloc[0]
+    own = table[(table.layer == 1) & (table.sparsity == 0.9) & (table.measure == "kl")]
+    assert set(own.replaced_by) == {"reconstruction", "components"}  # as many as the code has active latents
+    assert own.k.nunique() == 1
+    own = own[own.replaced_by == "reconstruction"].iloc[0]
     assert f"| kl | {own.value:.4g} |" in cards["topk-32-s0.9-seed0"]
 
 

@@ -66,7 +66,7 @@ def test_splice(lab, tmp_path):
     )  # fmt: skip
     table = read_table(out)
     assert tuple(table) == TABLES["splice"].names
-    assert set(table.replaced_by) == {"untouched", "mean", "zero", "reconstruction"}
+    assert set(table.replaced_by) == {"untouched", "mean", "zero", "components", "reconstruction"}
     assert (table.n_clips == 16).all()
     assert (table.n_groups == 4).all()
     own = table[table.replaced_by == "reconstruction"]

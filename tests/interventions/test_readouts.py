@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from sklearn.decomposition import PCA
 
 import otoscope
 from otoscope.errors import InputError, ModelError, ProvenanceError
@@ -21,11 +22,13 @@ from otoscope.interventions import (
     scale,
     scores,
     splice,
+    states_of,
     steer,
     through,
 )
 from otoscope.interventions.readouts import Logits
 from otoscope.saes import build_sae, make_config
+from otoscope.saes.nulls import fit_pca
 
 from .conftest import HEADS
 
@@ -161,14 +164,27 @@ def test_the_splice_test_ranks_what_is_left(load, noise):
             return z
 
     perfect = Perfect(sae_for().config, 32)
-    mean = encoder.hidden_states(noise, [2])[2].mean((0, 1)).numpy()
-    table = splice(encoder, list(noise), readout, 2, {"perfect": perfect, "fresh": sae_for()}, mean=mean)
+    rows = np.concatenate(list(states_of(encoder, noise, 2)))
+    table = splice(
+        encoder, list(noise), readout, 2, {"perfect": perfect, "fresh": sae_for()}, pca=fit_pca(rows)
+    )
     loss = table[table.measure == "kl"].set_index(["sae", "replaced_by"])
     assert loss.value["", "untouched"] == 0
     assert loss.value["perfect", "reconstruction"] == 0
     assert loss.recovered["perfect", "reconstruction"] == 1
     assert loss.recovered["", "zero"] == 0
     assert loss.value["", "zero"] > 0
+    k = sae_for().config.active
+    model = PCA(k).fit(rows)
+
+    def by_sklearn(state):
+        rows = state.flatten(0, 1).numpy()
+        return torch.from_numpy(model.inverse_transform(model.transform(rows))).view_as(state).to(state)
+
+    linear = answers(encoder, noise, readout, {2: by_sklearn})
+    plain = answers(encoder, noise, readout)
+    assert loss.k["", "components"] == k
+    assert loss.value["", "components"] == pytest.approx(scores(readout, plain, linear).kl.mean(), rel=1e-3)
     assert (loss.n_clips == 3).all()
 
 

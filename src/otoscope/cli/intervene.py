@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from otoscope.encoders.tokens import Layer
     from otoscope.interventions import Readout
     from otoscope.saes import SparseAutoencoder
+    from otoscope.saes.nulls import Components
 
 SaesArgument = Annotated[
     list[str], typer.Argument(help="Trained autoencoders of one layer: folders or hub ids.", metavar="SAE...")
@@ -77,7 +78,7 @@ def splice(
     store: Annotated[
         str | None,
         typer.Option(
-            help="The store they were trained on: the layer's mean is that of its rows. Default: of these clips."
+            help="The store they were trained on: mean and components are of its rows. Default: of these clips."
         ),
     ] = None,
     truth: TruthOption = None,
@@ -87,7 +88,7 @@ def splice(
     group: GroupOption = None,
     skip_unreadable: SkipOption = False,
 ) -> None:
-    """Replace a layer by its reconstruction, its mean and zero: how much of what the model does is left?"""
+    """Replace a layer by its reconstruction, components, its mean and zero: how much of what the model does is left?"""
     from otoscope.experiment.sounds import waveforms_of
     from otoscope.interventions import splice as run_splice
 
@@ -106,7 +107,7 @@ def splice(
         reads,
         at,
         named,
-        mean=_mean(model, waveforms, at, store),
+        pca=_components(model, waveforms, at, store),
         groups=table.group.to_numpy(),
         truth=_truth(table, truth),
         on_done=lambda name, measured: print(f"{name}: {_said(measured.mean())}"),
@@ -291,11 +292,13 @@ def _check_rows(loaded: SparseAutoencoder, sae: str, activations: Any, store: st
             )
 
 
-def _mean(model: Encoder, waveforms: list[np.ndarray], at: Layer, store: str | None) -> np.ndarray:
+def _components(model: Encoder, waveforms: list[np.ndarray], at: Layer, store: str | None) -> Components:
     from otoscope.activations import Activations
-    from otoscope.interventions.respond import mean_state
+    from otoscope.interventions import states_of
+    from otoscope.saes.nulls import fit_pca
 
-    return mean_state(model, waveforms, at) if store is None else Activations.open(store).layer(at).mean(0)
+    rows = states_of(model, waveforms, at) if store is None else Activations.open(store).layer(at)
+    return fit_pca(rows)
 
 
 def _truth(table: pd.DataFrame, column: str | None) -> list[str] | None:

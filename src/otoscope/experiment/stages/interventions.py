@@ -105,6 +105,7 @@ def _splice(
 ) -> list[pd.DataFrame]:
     """Replace each studied layer by what each architecture, first seed, makes of it."""
     from otoscope.interventions import answers, splice
+    from otoscope.saes.nulls import fit_pca
 
     encoder, readout, heard = encoder_and_readout(run, clips, name, views)
     waveforms, truth = waveforms_of(heard, encoder), _truth(run, heard)
@@ -113,21 +114,22 @@ def _splice(
     for layer, folders in trained[name].items():
         dictionaries = load(run, name, layer, folders)
         first = {own.sae.config.name: own for own in reversed(dictionaries)}
-        with progress(f"splicing layer {layer}", len(first) + 3, unit="replacements") as bar:
+        n_linear = len({own.sae.config.active for own in first.values()} - {None})
+        with progress(f"splicing layer {layer}", len(first) + n_linear + 3, unit="replacements") as bar:
             table = splice(
                 encoder,
                 waveforms,
                 readout,
                 layer,
                 {key: own.sae for key, own in reversed(first.items())},
-                mean=views[name].train.layer(layer).mean(0),
+                pca=fit_pca(views[name].train.layer(layer)),
                 groups=heard.group.to_numpy(),
                 truth=truth,
                 plain=plain,
                 on_done=lambda *_: bar.advance(),
             )
         known = table.sae.map({key: own.sparsity for key, own in first.items()})
-        found.append(table.assign(encoder=name, sparsity=known))
+        found.append(table.assign(encoder=name, sparsity=known.fillna(table.sparsity)))
     return found
 
 

@@ -20,6 +20,7 @@ from otoscope.report.figures.style import (
     styled,
 )
 from otoscope.results import (
+    COMPONENTS,
     LATENTS,
     LEACE,
     MEAN,
@@ -57,9 +58,11 @@ def splice_figure(table: pd.DataFrame, *, measure: str, stacked: bool = False) -
         own = table[(table["encoder"] == encoder) & (table["layer"] == layer)]
         made = own[own["replaced_by"] == RECONSTRUCTION].sort_values("sparsity", kind="stable")
         made = made.sort_values("sae", key=lambda names: names.astype(str).str.contains(" "), kind="stable")
+        linear = own[own["replaced_by"] == COMPONENTS].sort_values("sparsity", kind="stable")
         whole = {kind: own[own["replaced_by"] == kind].iloc[0] for kind in (UNTOUCHED, MEAN, ZERO)}
-        bars = [whole[UNTOUCHED], *(row for _, row in made.iterrows()), whole[MEAN], whole[ZERO]]
-        names = ["untouched", *_dictionaries(made), "mean", "zero"]
+        between = [row for table in (made, linear) for _, row in table.iterrows()]
+        bars = [whole[UNTOUCHED], *between, whole[MEAN], whole[ZERO]]
+        names = ["untouched", *_dictionaries(made), *(f"PCA\n{k:.0f}" for k in linear["k"]), "mean", "zero"]
         for x, row in enumerate(bars):
             _bar(axes, x, row)
         axes.set_xticks(range(len(bars)), names, fontsize=7)
@@ -77,7 +80,7 @@ def _bar(axes: Axes, x: int, row: pd.Series) -> None:
     if row["low"] == row["low"]:
         axes.plot([x, x], [row["low"], row["high"]], color=MUTED, linewidth=1)
         top = max(top, row["high"])
-    if made and row["recovered"] == row["recovered"]:
+    if (made or row["replaced_by"] == COMPONENTS) and row["recovered"] == row["recovered"]:
         text = wording.percent(row["recovered"], 0)
         axes.annotate(text, (x, top), xytext=(0, 3), textcoords="offset points", ha="center", fontsize=7)
 

@@ -18,7 +18,7 @@ from otoscope.report.tables.cells import (
     where,
     with_interval,
 )
-from otoscope.results import LATENTS, RECONSTRUCTION, layer_order
+from otoscope.results import COMPONENTS, LATENTS, RECONSTRUCTION, layer_order
 
 
 def intervention_tables(run: Run) -> list[Table]:
@@ -36,7 +36,7 @@ def _splice(run: Run) -> Table | None:
     columns: list[Column] = [
         *where(table["encoder"].nunique() > 1, ENCODER),
         LAYER,
-        ("replaced by", lambda r: r.replaced_by),
+        ("replaced by", lambda r: f"{r.k:.0f} components" if r.replaced_by == COMPONENTS else r.replaced_by),
         *where(table["sae"].nunique() > 2, ("dictionary", lambda r: r.sae)),
         SPARSITY,
         ("measure", lambda r: r.measure),
