@@ -17,6 +17,7 @@ from otoscope.interventions import (
     ablate,
     answers,
     check_sae,
+    editing,
     replaced_by,
     scale,
     scores,
@@ -212,6 +213,21 @@ def test_layers_before_the_edit_are_untouched(load, noise):
     with encoder.edited(2, through(sae_for(), ablate(range(64)))):
         edited = encoder.hidden_states(noise)
     assert [torch.equal(plain[layer], edited[layer]) for layer in range(4)] == [True, True, False, False]
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_edits_of_two_layers_meet(name, load, noise):
+    """The second finds what the first left, and what lies between is the model's own."""
+    encoder = load(name)
+    first, second = through(sae_for(1), ablate(range(32))), through(sae_for(2), ablate(range(64)))
+    with editing(encoder, {1: first, 2: second}):
+        both = encoder.hidden_states(noise, [0, 1, 2])
+    with encoder.edited(1, first):
+        one = encoder.hidden_states(noise, [0, 1, 2])
+    assert torch.equal(both[0], encoder.hidden_states(noise, [0])[0])
+    assert torch.equal(both[1], one[1])
+    assert torch.equal(both[2], second(one[2]))
+    assert not torch.equal(one[1], encoder.hidden_states(noise, [1])[1])
 
 
 @pytest.mark.parametrize(

@@ -114,8 +114,8 @@ def _steering(run: Run) -> Table | None:
     ]
     note = (
         "A dose of 1 adds, to the latents that tell the class best, the difference of their means between its training "
-        "rows and the rest; by the raw direction, the difference of the states' means. Random latents and directions "
-        "are pushed as far: what they do, any push does."
+        "rows and the rest; by the raw direction, the difference of the states' means. Random latents get the same "
+        "amounts, a random direction the raw one's length: what they do, any push does."
     )
     return laid_out(
         "Steering towards a class",
