@@ -12,6 +12,7 @@ extract ... --pool frames --layers all``, CSV its clips with a column speaker; o
 - ``erase-frames``: the digit at every frame of the last of the layers, read there and in later ones
   (``interventions_frames.py``).
 - ``splice``: frame dictionaries of the training side's speakers, heard on clips of others, one a speaker.
+- ``splice-digits``: spoken digits against their names (``interventions_digits.py``).
 - ``steer``: words heard where nobody speaks, before and after, and what it changes on speech.
 
 States before the edited layer are kept, so a pass costs what comes after it. Tokens past a clip's end (Whisper pads
@@ -44,6 +45,7 @@ from otoscope.saes import (
     train_saes,
 )
 
+PARTS = ("erase", "erase-frames", "splice", "splice-digits", "steer")
 HEADLINE = 0.95
 SHARES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)
 """Of the living latents, how many are erased."""
@@ -53,6 +55,7 @@ TURNS = 3
 
 def main() -> None:
     """Measure what is not there yet."""
+    from interventions_digits import splice_digits
     from interventions_frames import erase_frames
     from interventions_steering import steer_noise
 
@@ -68,7 +71,7 @@ def main() -> None:
         default=Path("interventions-work"),
         help="Dictionaries and answers are kept here.",
     )
-    parser.add_argument("--parts", nargs="+", default=["erase", "erase-frames", "splice", "steer"])
+    parser.add_argument("--parts", nargs="+", default=list(PARTS))
     parser.add_argument("--voices", type=int, default=60, help="Speakers that are heard.")
     parser.add_argument("--seconds", type=float, default=6.0, help="Of speech, at most.")
     parser.add_argument("--noises", type=int, default=300)
@@ -87,6 +90,7 @@ def main() -> None:
             "erase": erase_labels,
             "erase-frames": erase_frames,
             "splice": splice_layers,
+            "splice-digits": splice_digits,
             "steer": steer_noise,
         }
         make[part](options)
