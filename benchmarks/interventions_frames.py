@@ -9,15 +9,15 @@ is gone from one that has moved, and one that learns anew from edited clips, whi
 
 The mean in place of every token of sound shows what comes back from elsewhere: from the padding, which is not edited.
 
-Writes ``interventions/erasure_frames.csv``: layer (edited), turn, method, n, share, read_at (layer), tokens (whose mean
-is read), probe ("untouched", "anew"), label, held_out, score, low, high, chance, change (of the means, squared, over
-their variance), fvu (of the dictionary, on held-out speakers' frames).
+Writes ``interventions/erasure_frames.csv``: layer (edited), turn, method, share, n, fvu (of the dictionary, on held-out
+speakers' frames), read_at (layer), tokens (whose mean is read), probe ("untouched", "anew"), label, held_out, score,
+low, high, chance, change (of the means, squared, over their variance).
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -57,18 +57,20 @@ from otoscope.results import (
 from otoscope.saes import codes_of, reconstruction_metrics
 
 TAKES = 4
-SHARES = (0.1, 0.5, 1.0)
-"""Of the living latents, how many are erased."""
+SHARES = (1.0, 0.5, 0.1)
+"""Of the living latents, how many are erased, the most telling first."""
 TARGET_LABEL = "digit"
 
 
 class Way(NamedTuple):
-    """One edit: its method, how many latents or directions, their share of the living latents."""
+    """One edit: its method, the share of the living latents (0 of what is none), how many latents or directions."""
 
     method: str
-    n: int
     share: float
+    n: int
     edit: Edit
+    fvu: float = float("nan")
+    """Of the dictionary, on held-out speakers' frames."""
 
 
 class Heard(NamedTuple):
@@ -88,22 +90,21 @@ def erase_frames(options: argparse.Namespace) -> None:
     encoder = oto.load_encoder(options.whisper, device="cpu")
     heard = listen(encoder, clips, layer, options)
     rows = Rows(options.out / "erasure_frames.csv")
+    concepts = [turn_concepts(clips, turn) for turn in range(TURNS)]
+    made = [ways(heard, own[TARGET_LABEL], layer, turn, seed, options) for turn, own in enumerate(concepts)]
     plain = None
-    for turn in range(TURNS):
-        concepts = turn_concepts(clips, turn)
-        made, fvu = ways(heard, concepts[TARGET_LABEL], layer, turn, seed, options)
-        for way in made:
-            about = {"layer": layer, "turn": turn, "method": way.method, "n": way.n}
+    for each in zip(*made, strict=True):  # way by way, so that what is there is there of every turn
+        for turn, way in enumerate(each):
+            about = {"layer": layer, "turn": turn, "method": way.method, "share": float(way.share)}
             if rows.has(**about):
                 continue
             if plain is None:
                 plain = onwards(encoder, heard, layer, lambda state: state)
                 check(encoder, heard, layer, way.edit)
             means = plain if way.method == UNTOUCHED else onwards(encoder, heard, layer, way.edit)
-            found = judged(plain, means, concepts)
-            rows.add(
-                pd.DataFrame({**about, "share": way.share}, index=found.index).join(found.assign(fvu=fvu))
-            )
+            found = judged(plain, means, concepts[turn])
+            first = pd.DataFrame({**about, "n": way.n, "fvu": way.fvu}, index=found.index)
+            rows.add(first.join(found))
             shown = found[found.tokens == "sound"].set_index(["label", "read_at", "probe"]).score.round(2)
             say(f"{about}: {shown[TARGET].to_dict()}")
 
@@ -158,8 +159,8 @@ def check(encoder: Encoder, heard: Heard, layer: int, edit: Edit) -> None:
 
 def ways(
     heard: Heard, target: Concept, layer: int, turn: int, seed: int, options: argparse.Namespace
-) -> tuple[list[Way], float]:
-    """Return the edits, fitted on training speakers' frames, and the dictionary's FVU on the others'."""
+) -> list[Way]:
+    """Return the edits, fitted on training speakers' frames."""
     clip = np.nonzero(heard.sound)[0]
     x = np.concatenate([state[tokens] for state, tokens in zip(heard.states, heard.sound, strict=True)])
     own = target.train[clip]
@@ -175,25 +176,25 @@ def ways(
     ranked = rank_latents(by_clip, labels[target.train])
     ranked = ranked[np.isin(ranked, alive)]
 
-    def off(latents: np.ndarray) -> Edit:
-        return through(sae, ablate(latents, to=mean[latents]))
+    n, fvu = len(np.unique(labels[target.train])) - 1, reconstruction_metrics(sae, x[~own]).fvu
 
-    def each() -> Iterator[Way]:
-        n, nan = len(np.unique(labels[target.train])) - 1, float("nan")
-        yield Way(UNTOUCHED, 0, 0.0, lambda state: state)
-        yield Way(LEACE, n, nan, leace(x[own], labels[clip[own]]).edit)
-        yield Way(MEAN_PROJECTION, n, nan, mean_projection(x[own], labels[clip[own]]).edit)
-        yield Way(RANDOM_DIRECTIONS, n, nan, random_projection(x[own], n, seed=turn).edit)
-        yield Way(MEAN, 0, nan, replaced_by(x[own].mean(0)))
-        for share in reversed(SHARES):
-            n = max(round(share * len(alive)), 1)
-            yield Way(LATENTS, n, n / len(alive), off(ranked[:n]))
-            if 2 * n <= len(alive):
-                place = np.searchsorted(alive, ranked[:n])
-                drawn = alive[matched_latents(density[alive], place, seed=turn)]
-                yield Way(RANDOM_LATENTS, n, n / len(alive), off(drawn))
+    def off(method: str, share: float, latents: np.ndarray) -> Way:
+        edit = through(sae, ablate(latents, to=mean[latents]))
+        return Way(method, share, len(latents), edit, fvu)
 
-    return list(each()), reconstruction_metrics(sae, x[~own]).fvu
+    found = [
+        Way(UNTOUCHED, 0, 0, lambda state: state),
+        Way(LEACE, 0, n, leace(x[own], labels[clip[own]]).edit),
+        Way(MEAN, 0, 0, replaced_by(x[own].mean(0))),
+        Way(MEAN_PROJECTION, 0, n, mean_projection(x[own], labels[clip[own]]).edit),
+    ]
+    for share in SHARES:
+        chosen = ranked[: max(round(share * len(alive)), 1)]
+        found.append(off(LATENTS, share, chosen))
+        if share <= 0.5:
+            drawn = matched_latents(density[alive], np.searchsorted(alive, chosen), seed=turn)
+            found.append(off(RANDOM_LATENTS, share, alive[drawn]))
+    return [*found, Way(RANDOM_DIRECTIONS, 0, n, random_projection(x[own], n, seed=turn).edit)]
 
 
 def judged(
