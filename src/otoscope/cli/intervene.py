@@ -176,7 +176,10 @@ def steer(
     ] = None,
     chosen_on: Annotated[
         str | None,
-        typer.Option(help="With --towards: the store's clips; their training side alone is used."),
+        typer.Option(
+            help="The store's clips, of which the training side alone is used; --towards needs them. Without them, the "
+            "amounts of --latents are of all rows."
+        ),
     ] = None,
     n_latents: Annotated[int, typer.Option(help="With --towards: how many latents.", min=1)] = 20,
     doses: Annotated[str, typer.Option(help="Such as -1,0,0.5,1,2; 0 leaves all as it is.")] = "0,0.5,1,2,4",
@@ -206,7 +209,8 @@ def steer(
     activations = Activations.open(store)
     at = _layer(loaded, sae, layer)
     _check_rows(loaded, sae, activations, store, at)
-    rows, side = _chosen_rows(activations, towards, chosen_on)
+    # Clips that are chosen on and heard are split in one way: else a group may be on both sides.
+    rows, side = _chosen_rows(activations, towards, chosen_on, group if chosen_on == clips else None)
     x = activations.layer(at)[rows]
     by = pushes(
         loaded,
@@ -319,19 +323,22 @@ def _check_columns(table: pd.DataFrame, names: list[str]) -> None:
 
 
 def _chosen_rows(
-    activations: Any, towards: str | None, chosen_on: str | None
+    activations: Any, towards: str | None, chosen_on: str | None, group: str | None
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Return the rows that latents are chosen on, and which of them are of the class that is pushed towards."""
     import numpy as np
 
     if towards is None:
-        return np.arange(len(activations)), None
+        if chosen_on is None:
+            return np.arange(len(activations)), None
+        rows = activations.labelled(read_clips(chosen_on, group=group))
+        return np.flatnonzero(rows.split == "train"), None
     column, equals, wanted = towards.partition("=")
     if not equals or chosen_on is None:
         raise InputError(
             f"--towards takes COLUMN=CLASS, and --chosen-on the clips that have the column; got '{towards}'"
         )
-    rows = activations.labelled(read_clips(chosen_on, label=column))
+    rows = activations.labelled(read_clips(chosen_on, group=group, label=column))
     rows = rows[rows.split == "train"]
     side = (rows[column].astype(str) == wanted).to_numpy()
     if not side.any() or side.all():

@@ -264,7 +264,7 @@ class InterventionsSpec(_Section):
     erase: str | None = None
     """Column to take out of each studied layer, by latents and in closed form."""
     keep: list[str] = []
-    """Columns that should stay."""
+    """Columns that should stay: what erasing takes of them is measured and, by a probe of each, what steering does."""
     shares: list[Annotated[float, pydantic.Field(gt=0, le=1)]] = [
         0.01,
         0.02,

@@ -13,7 +13,7 @@ import torch
 
 from otoscope.errors import InputError, ProvenanceError
 from otoscope.interventions.edits import Edit, at
-from otoscope.interventions.readouts import Readout
+from otoscope.interventions.readouts import HearsLengths, Readout
 
 if TYPE_CHECKING:
     from otoscope.encoders.encoder import Encoder
@@ -78,6 +78,8 @@ def answers(
     lengths = np.array([len(waveform) for waveform in waveforms])
     for n in np.unique(lengths):
         own = np.flatnonzero(lengths == n)
+        if isinstance(readout, HearsLengths):
+            readout.hears(int(n))
         with editing(encoder, edits or {}, tokens=partial(where, int(n))):
             for start in range(0, len(own), batch_size):
                 batch = own[start : start + batch_size]

@@ -109,13 +109,15 @@ def _steering(run: Run) -> Table | None:
         LAYER,
         ("pushed by", lambda r: r.by),
         ("dose", lambda r: f"{r.dose:g}"),
+        *where(table["readout"].nunique() > 1, ("asked", lambda r: r.readout)),
         ("measure", lambda r: r.measure),
         ("mean over clips", _interval),
     ]
     note = (
         "A dose of 1 adds, to the latents that tell the class best, the difference of their means between its training "
-        "rows and the rest; by the raw direction, the difference of the states' means. Random latents and directions "
-        "are pushed as far: what they do, any push does."
+        "rows and the rest; by the raw direction, the difference of the states' means. Random latents get the same "
+        "amounts, a random direction the raw one's length: what they do, any push does. "
+        "What a probe of another label then says against what it said before is a side effect."
     )
     return laid_out(
         "Steering towards a class",
