@@ -320,7 +320,7 @@ class Spec(_Section):
         framewise = self.extraction.pool in ("frames", "tokens")
         if framewise and not self.factors.whole_clip and not Path(self.factors.name).suffix:
             raise ValueError(
-                f"extraction.pool: {self.extraction.pool} makes several rows of a crop, and factors are of whole clips: "
+                f"extraction.pool: {self.extraction.pool} makes several rows of a crop, and factors are of clips: "
                 f"set factors.whole_clip: true, or let dictionaries alone read them (saes.rows: {self.extraction.pool})"
             )
         if self.extraction.crops == "in_turn" and self.extraction.pool not in ROW_PER_CROP:
