@@ -44,6 +44,7 @@ def settings(patches, root, way):
     return [
         "dataset.options={n_singers: 4}",
         f"dataset.root={root}",
+        "dataset.licence=ours, not to be passed on",
         f"encoders=[{{name: {patches}, layers: [1]}}]",
         "saes={n_latents: 24, sparsities: [0.9], seeds: [0], epochs: 2}",
         "probing.few_latents=[]",
@@ -76,6 +77,7 @@ def test_the_peaks_band_goes_from_the_spec_to_the_page(made):
     described = read_latents(folder)
     edges_hz = store.provenance["bands_hz"]["1"]
     assert described.about["bands_hz"] == edges_hz
+    assert described.about["licence"] == "ours, not to be passed on"
     assert len(edges_hz) == N_BANDS
     assert np.all(np.diff(edges_hz, axis=0) > 0)  # the higher, the higher
     sae = SparseAutoencoder.from_pretrained(made.root / described.about["sae"]["folder"])

@@ -59,6 +59,8 @@ class DatasetSpec(_Section):
     """Column of what must not cross a split (singer, speaker); only for data sets that have no groups of their own."""
     skip_unreadable: bool = False
     """Go on without recordings that cannot be read, and say how many were left out."""
+    licence: str | None = None
+    """The licence of the recordings, for the explorer, which copies them. Default: a built-in data set's own."""
     options: dict[str, Any] = {}
     """Further options of the data set's own."""
 
