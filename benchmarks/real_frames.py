@@ -28,7 +28,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -51,6 +51,7 @@ from otoscope.saes import (
     reconstruction_metrics,
     train_saes,
 )
+from otoscope.saes.config import SAEConfig
 from otoscope.saes.nulls import fit_ica, fit_pca, permuted, random_topk, untrained
 
 N_LATENTS, K, N_ICA, KIND = 1024, 32, 100, "topk"
@@ -67,6 +68,8 @@ CONTRASTS: dict[str, dict] = {
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 TRAIN_FRAMES = 200
 """Of each training recording of LibriSpeech, from its start: 4 s."""
+LONGER = 40
+"""Epochs in which an error settles; the others have what is asked for, 4 unless it is said."""
 UNIT_ROWS = 10_000
 """Frames that units are chosen on, and as many to judge on, drawn at random."""
 BLOCK = 4096
@@ -95,10 +98,10 @@ class Set:
 
 @dataclass(frozen=True)
 class Made:
-    """Ways to encode rows, by seed; whether they go into the probes, the units, or both; autoencoders, if any."""
+    """A way to encode rows; whether it goes into the probes, the units, or both; the autoencoder, if it is one."""
 
-    codes: dict[int, Callable[[np.ndarray], np.ndarray]]
-    saes: tuple[SparseAutoencoder, ...] = ()
+    encode: Callable[[np.ndarray], np.ndarray]
+    sae: SparseAutoencoder | None = None
     rows: str = "frames"
     into: tuple[str, ...] = ("probes", "units")
 
@@ -115,7 +118,7 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", default=list(SETS))
     parser.add_argument("--layers", type=int, nargs="+", default=[3])
     parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--seeds", type=int, default=3, help="Of what is drawn or starts at random.")
     parser.add_argument("--folds", type=int, nargs="+", help="Default: all.")
     parser.add_argument("--only", nargs="+", help="Representations; default: all.")
     asked = parser.parse_args()
@@ -137,39 +140,39 @@ def study(rows: Set, fold: int, layer: int, asked: argparse.Namespace) -> None:
     means = means_of(x, rows.mean_of, learns)
     follows = rows.clip[:-1] == rows.clip[1:]
     sequence = rows.clip[learns & rows.used]
-    for name, make in representations(train, means, sequence, rows.name, asked):
-        where = {"set": rows.name, "layer": layer, "fold": fold, "representation": name}
-        if len(done) and (done[list(where)] == pd.Series(where)).all(axis=1).any():
+    for name, seed, make in representations(train, means, sequence, rows.name, asked):
+        where = {"set": rows.name, "layer": layer, "fold": fold, "representation": name, "seed": seed}
+        if is_in(done, where):
             continue
         started = time.process_time()
-        made = make()
-        for seed, encode in made.codes.items():
-            about = where | {"seed": seed}
-            if "probes" in made.into:
-                write_probes(rows, fold, x, encode, made.rows, about, asked.out)
-            if "units" in made.into and seed == 0:
-                write_units(rows, learns & rows.used, scored, x, encode, about, asked.out)
-        for sae in made.saes:
+        made = make(seed)
+        if "probes" in made.into:
+            write_probes(rows, fold, x, made.encode, made.rows, where, asked.out)
+        if "units" in made.into:
+            write_units(rows, learns & rows.used, scored, x, made.encode, where, asked.out)
+        if made.sae:
             one = np.flatnonzero(scored)[:20_000]
-            codes = encoder(sae)(x[one])
+            codes = made.encode(x[one])
             steady = coherence(codes, np.r_[follows, False][one])
             first = coherence(codes[:, : N_LATENTS // 5], np.r_[follows, False][one])
-            checked = vars(health(sae, train, held_out)) | vars(steady) | {"cosine_of_first": first.cosine}
-            fvu = reconstruction_metrics(sae, train).fvu
-            add(
-                asked.out / "frames_dictionaries.csv",
-                [where | {"seed": sae.seed, "train_fvu": fvu} | checked],
-            )
+            checked = vars(health(made.sae, train, held_out)) | vars(steady)
+            checked |= {"cosine_of_first": first.cosine}
+            fvu = reconstruction_metrics(made.sae, train).fvu
+            add(asked.out / "frames_dictionaries.csv", [where | {"train_fvu": fvu} | checked])
         cpu_s = round(time.process_time() - started, 1)
         add(asked.out / "frames_done.csv", [where | {"cpu_s": cpu_s}])
         print(*where.values(), f"{cpu_s} s", file=sys.stderr, flush=True)
 
 
+def is_in(done: pd.DataFrame, where: dict) -> bool:
+    """Return whether a table has a row with these values."""
+    return bool(len(done) and (done[list(where)] == pd.Series(where)).all(axis=1).any())
+
+
 def representations(
     train: np.ndarray, means: np.ndarray, sequence: np.ndarray, name: str, asked: argparse.Namespace
-) -> Iterator[tuple[str, Callable[[], Made]]]:
-    """Yield what is compared: a name, and a function that makes it from the training rows."""
-    seeds = range(asked.seeds)  # of the two that the page compares; all others have one
+) -> Iterator[tuple[str, int, Callable[[int], Made]]]:
+    """Yield what is compared: a name, a seed, and a function that makes it from the training rows and the seed."""
     epochs = asked.epochs * (1 if name == "LibriSpeech" else 5)  # of eight times fewer frames
     pca = cache(lambda: fit_pca(train))
     moments = {"mean": train.mean(0), "scale": train.std(0)}
@@ -177,67 +180,57 @@ def representations(
     def trained(
         kind: str = KIND,
         n_latents: int = N_LATENTS,
-        seeds: Sequence[int] = (0,),
         kind_options: dict | None = None,
         into: tuple[str, ...] = ("probes", "units"),
         **changes: object,
-    ) -> Callable[[], Made]:
-        def make() -> Made:
+    ) -> Callable[[int], Made]:
+        def make(seed: int) -> Made:
             config = make_config(kind, n_latents=n_latents, **({"k": K} | (kind_options or {})))
             rows, options = train, {"batch_size": 256, "epochs": epochs, **changes}
             if options.pop("permuted", False):
-                rows = permuted(train, seed=0)
+                rows = permuted(train, seed=seed)
             if getattr(SAES.get(kind), "reads_pairs", False):
                 options["sequence"] = sequence
             valid = sequence % 7 == 6
-            saes = train_saes(
-                {0: rows},
-                config,
-                rows=~valid,
-                validation_rows=valid,
-                seeds=list(seeds),
-                progress=False,
-                **options,
-            )
-            return Made({sae.seed: encoder(sae) for sae in saes}, tuple(saes), into=into)
+            return fitted(rows, valid, config, seed, into=into, **options)
 
         return make
 
-    def of_means() -> Made:
+    def fitted(
+        x: np.ndarray, valid: np.ndarray, config: SAEConfig, seed: int, *, into: tuple[str, ...] = Made.into,
+        rows: str = "frames", **options: object,
+    ) -> Made:  # fmt: skip
+        sae = train_saes(
+            {0: x}, config, rows=~valid, validation_rows=valid, seeds=[seed], progress=False, **options
+        )[0]
+        return Made(encoder(sae), sae, rows, into)
+
+    def of_means(seed: int) -> Made:
         valid = np.arange(len(means)) % 7 == 6
         config = make_config(KIND, n_latents=N_LATENTS, k=K)
-        saes = train_saes(
-            {0: means},
-            config,
-            rows=~valid,
-            validation_rows=valid,
-            seeds=list(seeds),
-            epochs=40,
-            progress=False,
-        )
-        return Made({sae.seed: encoder(sae) for sae in saes}, tuple(saes), rows="clips")
+        return fitted(means, valid, config, seed, rows="clips", epochs=40)
 
-    def drawn() -> Made:
-        config = make_config(KIND, n_latents=N_LATENTS, k=K)
-        return Made({seed: encoder(untrained(config, train, seed=seed)) for seed in seeds})
+    def drawn(seed: int) -> Made:
+        return Made(encoder(untrained(make_config(KIND, n_latents=N_LATENTS, k=K), train, seed=seed)))
 
-    def projected(seed: int, k: int) -> Callable[[np.ndarray], np.ndarray]:
-        if k:
-            return lambda x: random_topk(x, N_LATENTS, k, **moments, seed=seed).astype(np.float32)
+    def directions(seed: int) -> Made:
         matrix = np.random.default_rng(seed).standard_normal((train.shape[1], N_LATENTS))
         matrix = (matrix / moments["scale"][:, None]).astype(np.float32)
-        return lambda x: x @ matrix
+        return Made(lambda x: x @ matrix, into=("units",))
 
-    found = {
-        "dense": lambda: Made({0: lambda x: x}),
-        f"{KIND} of frames": trained(seeds=seeds),
+    def projected(seed: int) -> Made:
+        return Made(lambda x: random_topk(x, N_LATENTS, K, **moments, seed=seed).astype(np.float32))
+
+    found: dict[str, Callable[[int], Made]] = {
+        "dense": lambda _: Made(lambda x: x),
+        f"{KIND} of frames": trained(),
         f"{KIND} of means": of_means,
-        "random directions": lambda: Made({0: projected(0, 0)}, into=("units",)),
+        "random directions": directions,
         "untrained": drawn,
-        "pca": lambda: Made({0: pca().codes}, into=("units",)),
-        f"ica {N_ICA}": lambda: Made({0: fit_ica(train[::4], N_ICA).codes}),
-        f"pca {K}": lambda: Made({0: lambda x: pca().codes(x)[:, :K]}, into=("probes",)),
-        "random projection, top k": lambda: Made({seed: projected(seed, K) for seed in seeds}),
+        "pca": lambda _: Made(pca().codes, into=("units",)),
+        f"ica {N_ICA}": lambda seed: Made(fit_ica(train[::4], N_ICA, seed=seed).codes),
+        f"pca {K}": lambda _: Made(lambda x: pca().codes(x)[:, :K], into=("probes",)),
+        "random projection, top k": projected,
         **{kind: trained(kind) for kind in OTHER_KINDS},
         f"{KIND}, {FEWER_LATENTS} latents": trained(n_latents=FEWER_LATENTS),
         **{
@@ -249,8 +242,12 @@ def representations(
         "frozen decoder": trained(frozen="decoder"),
         "frozen encoder": trained(frozen="encoder"),
         "permuted": trained(permuted=True),
+        **{f"{kind}, {LONGER} epochs": trained(kind, epochs=LONGER) for kind in (KIND, "matryoshka")},
     }
-    yield from ((name, make) for name, make in found.items() if not asked.only or name in asked.only)
+    one = ("dense", "pca", f"pca {K}")
+    for name, make in found.items():
+        if not asked.only or name in asked.only:
+            yield from ((name, seed, make) for seed in range(1 if name in one else asked.seeds))
 
 
 def write_probes(

@@ -5,6 +5,7 @@ Run ``python benchmarks/real_frames_page.py`` after ``real_frames.py``; the pros
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -17,6 +18,7 @@ SET, LAYER = "LibriSpeech", 3
 DENSE, LATENTS, MEANS, RANDOM = "dense", "topk of frames", "topk of means", "random directions"
 CONFIRMED = (DENSE, LATENTS, MEANS, "untrained", "matryoshka")
 """What the predictions for FSDD are of."""
+PURE = (DENSE, RANDOM, "pca", "untrained", LATENTS, MEANS, "temporal")
 WAYS = ("mean", "max", "share")
 
 
@@ -57,7 +59,7 @@ def probes() -> str:
 
 
 def areas() -> str:
-    """The area under the curve of each concept's best unit, on speakers who did not choose it."""
+    """The area under the curve of each concept's best unit, on speakers who did not choose it; means over seeds."""
     table = units(choice="auc", k=1)
     wide = table.pivot_table(index="concept", columns="representation", values="auc", sort=False)
     rows = []
@@ -66,36 +68,41 @@ def areas() -> str:
         row = {"concept": concept}
         row |= {name: f"**{v:.2f}**" if v > best - 0.005 else f"{v:.2f}" for name, v in values.items()}
         rows.append(row)
-    rows.append({"concept": "mean"} | {name: f"{v:.2f}" for name, v in wide[names(table)].mean().items()})
+    means = table.groupby(["representation", "seed"])["auc"].mean()
+    rows.append({"concept": "mean"} | {name: over_seeds(means[name], _two) for name in names(table)})
     return markdown(rows)
 
 
 def pure() -> str:
-    """Precision of the purest unit where it takes a tenth of a concept's frames, and of the unit that fires best."""
-    rows = []
-    concepts = list(dict.fromkeys(units()["concept"]))
-    for concept in concepts:
-        own = of(units(), concept=concept)
+    """Precision of the purest unit where it takes a tenth of a concept's frames, and of the unit that fires best.
+
+    Means over seeds; in the last row over concepts, with the lowest and the highest seed.
+    """
+    shown = {f"{name}: precision (recall)": (name, "pure") for name in PURE}
+    shown |= {f"{LATENTS}, where it fires": (LATENTS, "fires")}
+    whole = units()
+    rows, last = [], {"concept": "mean precision", "chance": ""}
+    for concept in dict.fromkeys(whole["concept"]):
+        own = of(whole, concept=concept)
         row = {"concept": concept, "chance": f"{own['chance'].iloc[0]:.2f}"}
-        for name in (DENSE, RANDOM, "pca", "untrained", LATENTS, MEANS, "temporal"):
-            found = of(own, representation=name, choice="pure")
-            row[f"{name}: precision (recall)"] = _both(found)
-        row[f"{LATENTS}, where it fires"] = _both(of(own, representation=LATENTS, choice="fires"))
+        for title, (name, choice) in shown.items():
+            found = of(own, representation=name, choice=choice)[["precision", "recall"]].mean()
+            row[title] = f"{found['precision']:.2f} ({found['recall']:.2f})"
         rows.append(row)
-    return markdown(rows)
-
-
-def _both(found: pd.DataFrame) -> str:
-    return f"{found['precision'].iloc[0]:.2f} ({found['recall'].iloc[0]:.2f})" if len(found) else ""
+    for title, (name, choice) in shown.items():
+        found = of(whole, representation=name, choice=choice).groupby("seed")["precision"].mean()
+        last[title] = over_seeds(found, _two)
+    return markdown([*rows, last])
 
 
 def few() -> str:
     """The mean area over concepts of probes on the best 1, 2, 4 and 8 units."""
     table = units(choice="auc")
-    wide = table.groupby(["representation", "k"], sort=False)["auc"].mean().unstack("k")
+    means = table.groupby(["representation", "k", "seed"], sort=False)["auc"].mean()
     return markdown(
         [
-            {"representation": name} | {f"best {k}": f"{v:.3f}" for k, v in wide.loc[name].items()}
+            {"representation": name}
+            | {f"best {k}": over_seeds(means[name, k], "{:.3f}".format) for k in (1, 2, 4, 8)}
             for name in names(table)
         ]
     )
@@ -125,7 +132,7 @@ def speakers() -> str:
 def summary(places: list[tuple[str, int]], title: str) -> str:
     """Clips told right by the mean code, and the best unit's area and the purest one's precision, means over concepts.
 
-    Of representations that all of `places` have, one seed; over the folds that the confirmation's ones all have.
+    Of representations that all of `places` have; over the folds that the confirmation's ones all have.
     """
     done = [of(read("frames_done"), set=name, layer=layer) for name, layer in places]
     folds = set.intersection(
@@ -140,7 +147,7 @@ def summary(places: list[tuple[str, int]], title: str) -> str:
         if all(name in c for c in common)
     }
     for place in places:
-        which = {"set": place[0], "layer": place[1], "seed": 0}
+        which = {"set": place[0], "layer": place[1]}
         probed, table = (
             of(read("frames_probes"), clip_code="mean", **which),
             of(read("frames_units"), **which),
@@ -148,15 +155,23 @@ def summary(places: list[tuple[str, int]], title: str) -> str:
         probed, table = probed[probed["fold"].isin(folds)], table[table["fold"].isin(folds)]
         for name, row in rows.items():
             own, its = of(probed, representation=name), of(table, representation=name)
-            right = own["correct"].sum() / own["n"].sum() if len(own) else np.nan
-            row[f"{title.format(*place)}: right, %"] = percent(right) if len(own) else ""
-            row[f"{title.format(*place)}: area"] = _mean_of(of(its, choice="auc", k=1)["auc"])
-            row[f"{title.format(*place)}: purest"] = _mean_of(of(its, choice="pure")["precision"])
+            counts = own.groupby("seed")[["n", "correct"]].sum()
+            row[f"{title.format(*place)}: right, %"] = _over(counts["correct"] / counts["n"], percent)
+            found = {
+                "area": (of(its, choice="auc", k=1), "auc"),
+                "purest": (of(its, choice="pure"), "precision"),
+            }
+            for what, (chosen, column) in found.items():
+                row[f"{title.format(*place)}: {what}"] = _over(chosen.groupby("seed")[column].mean(), _two)
     return markdown(list(rows.values()))
 
 
-def _mean_of(values: pd.Series) -> str:
-    return f"{values.mean():.2f}" if len(values) else ""
+def _over(values: pd.Series, form: Callable[[float], str]) -> str:
+    return over_seeds(values, form) if len(values) else ""
+
+
+def _two(value: float) -> str:
+    return f"{value:.2f}"
 
 
 def dictionaries() -> str:
@@ -171,6 +186,7 @@ def dictionaries() -> str:
                 "L0": over_seeds(own["l0"], lambda v: f"{v:.0f}"),
                 "alive": over_seeds(own["alive"], lambda v: f"{v:,.0f}"),
                 "FVU": over_seeds(own["fvu"], lambda v: f"{v:.3f}"),
+                "still fell, %": over_seeds(own["tail_slope"], percent),
                 "cosine of neighbours": over_seeds(own["cosine"], lambda v: f"{v:.2f}"),
                 "of any two frames": over_seeds(own["cosine_apart"], lambda v: f"{v:.2f}"),
                 "still on in the next, %": over_seeds(own["kept"], percent),

@@ -30,14 +30,13 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from real import add, read
-from real_frames import BLOCK, Set, add_units, librispeech, means_of, representations, write_units
+from real_frames import BLOCK, Set, add_units, is_in, librispeech, means_of, representations, write_units
 from word_times import word_times
 
 from otoscope.saes import pooled_codes
@@ -63,7 +62,7 @@ def main() -> None:
     parser.add_argument("--stores", type=Path, default=Path("real-stores"))
     parser.add_argument("--layers", type=int, nargs="+", default=[3, 4])
     parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--seeds", type=int, default=3, help="Of what is drawn or starts at random.")
     parser.add_argument("--only", nargs="+", default=list(NAMES), help="Representations; default: all.")
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
@@ -144,12 +143,12 @@ def study(
     speakers = rows.clips["speaker"].to_numpy()[said["clip"]]
     learn = learns[said["clip"].to_numpy()]
     done = read(asked.out / "frames_done.csv")
-    for name, make in representations(train, means, rows.clip[fits], "LibriSpeech", asked):
-        where = {"set": rows.name, "layer": layer, "representation": name}
-        if len(done) and (done[list(where)] == pd.Series(where)).all(axis=1).any():
+    for name, seed, make in representations(train, means, rows.clip[fits], "LibriSpeech", asked):
+        where = {"set": rows.name, "layer": layer, "representation": name, "seed": seed}
+        if is_in(done, where):
             continue
         started = time.process_time()
-        encode: Callable[[np.ndarray], np.ndarray] = make().codes[0]
+        encode = make(seed).encode
         write_units(rows, *sides, x, encode, where | {"rows": "frames"}, asked.out, n_rows=FRAMES)
         blocks = (x[start : start + BLOCK].astype(np.float32) for start in range(0, len(x), BLOCK))
         for pool, codes in pooled_codes(encode, blocks, place, n_places=len(said), clip_codes=POOLS).items():

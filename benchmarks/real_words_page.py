@@ -10,7 +10,7 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from real_page import COLOURS, FIGURES, fill, markdown, of, read
+from real_page import COLOURS, FIGURES, fill, markdown, of, over_seeds, read
 
 from otoscope.probing import mean_interval
 
@@ -44,7 +44,7 @@ def layers() -> list[int]:
 
 
 def everyone() -> str:
-    """Every representation's means over words: areas, and the purest unit of frames."""
+    """Every representation's means over words and seeds: areas, and the purest unit of frames."""
     rows = []
     for name in names(units()):
         row: dict = {"representation": f"**{name}**" if name == LATENTS else name}
@@ -53,9 +53,10 @@ def everyone() -> str:
             for kind, label in ROWS.items():
                 areas = of(own, rows=kind, choice="auc")
                 for k in (1, 8) if kind == "frames" else (1,):
-                    row[f"layer {layer}, {label}: best {k}"] = _mean(of(areas, k=k)["auc"])
+                    row[f"layer {layer}, {label}: best {k}"] = _over(of(areas, k=k), "auc")
             pure, fires = (of(own, rows="frames", choice=choice) for choice in ("pure", "fires"))
-            row[f"layer {layer}: purest, precision (recall)"] = _pair(pure)
+            row[f"layer {layer}: purest, precision"] = _over(pure, "precision")
+            row[f"layer {layer}: recall"] = _over(pure, "recall")
             row[f"layer {layer}: where it fires, precision (recall)"] = _pair(fires)
         rows.append(row)
     return markdown(rows)
@@ -126,6 +127,10 @@ def _mean(values: pd.Series) -> str:
     return f"{values.mean():.2f}" if len(values) else ""
 
 
+def _over(found: pd.DataFrame, column: str) -> str:
+    return over_seeds(found.groupby("seed")[column].mean(), "{:.2f}".format) if len(found) else ""
+
+
 def _pair(found: pd.DataFrame) -> str:
     return f"{found['precision'].mean():.2f} ({found['recall'].mean():.2f})" if len(found) else ""
 
@@ -148,11 +153,10 @@ def draw(path) -> None:
         panel.set_xlabel("area: best latent minus best dimension")
         panel.locator_params(axis="x", nbins=4)
     for name, (mark, colour) in MARKS.items():
-        own = of(table, rows="frames", choice="pure", representation=name).set_index("concept")
+        own = of(table, rows="frames", choice="pure", representation=name)
         if len(own):
-            axes[2].plot(
-                own["precision"].reindex(words), range(len(words)), mark, color=colour, label=name, mfc="none"
-            )
+            pure = own.groupby("concept")["precision"].mean().reindex(words)
+            axes[2].plot(pure, range(len(words)), mark, color=colour, label=name, mfc="none")
     chance = of(table, rows="frames", choice="pure", representation=DENSE).set_index("concept")["chance"]
     axes[2].plot(chance.reindex(words), range(len(words)), "|", color="black", label="chance")
     axes[2].set_title("purest unit, frames")
