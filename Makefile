@@ -1,7 +1,7 @@
 # make setup      set everything up: .venv/bin/otoscope
 # make demo       set everything up and run the main job, offline, on built-in data
 # make test       set everything up and pass the tests, but for the slow ones
-# make test-all   pass the slow ones too (browser, cluster, fuzz, wheels; docs/scale.md: what a cluster needs)
+# make test-all   pass the slow ones too (a Chromium on the PATH, cluster, fuzz, wheels; docs/scale.md: what a cluster needs)
 # make fuzz       10,000 damaged and odd inputs, about 15 minutes on two cores
 # PYTHON=python3.12   instead of 3.11 or, where that does not run, the newest of 3.12 to 3.14 that does
 # TORCH_INDEX=https://download.pytorch.org/whl/cpu   take PyTorch's CPU build where a GPU build is not wanted
@@ -21,7 +21,7 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not slow"
 
-test-all: $(VENV)/.installed-dev
+test-all: $(VENV)/.installed-browser
 	OTOSCOPE_THOROUGH=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.installed-dev
@@ -48,6 +48,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt .ci/set_up
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	@.ci/set_up $(VENV) dev
+	@touch $@
+
+$(VENV)/.installed-browser: $(VENV)/.installed-dev
+	@.ci/set_up $(VENV) dev,browser
 	@touch $@
 
 clean:

@@ -44,7 +44,7 @@ def shard(explorer):
 def browser() -> Iterator[Any]:
     """A browser, or a reason to skip."""
     playwright = pytest.importorskip(
-        "playwright.sync_api", reason="playwright is not installed (pip install playwright)"
+        "playwright.sync_api", reason="playwright is not installed (make test-all, or the extra browser)"
     )
     found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if found is None:
