@@ -102,7 +102,9 @@ def test_a_run_may_go_on_without_bad_recordings_and_says_so(folder, capsys, tmp_
     assert stopped.value.code == 0
     printed = capsys.readouterr().out
     assert "left out 1 recordings" in printed
-    assert "report.html" in printed
+    last = printed.splitlines()[-1]
+    assert "report.html" in last
+    assert f"hear with: otoscope explore {tmp_path / 'out'}" in last
     page = (tmp_path / "out" / "report.html").read_text()
     assert "03.wav" in page
 
