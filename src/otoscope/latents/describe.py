@@ -64,8 +64,9 @@ def describe_latents(
 ) -> Description:
     """Say of each latent of a dictionary when it fires, what it goes with, and what it may be called.
 
-    Rows are read twice, a block at a time; what is kept grows with the clips, not with the frames. Where there are test
-    clips beside others, names are made without them and then judged on them.
+    Rows are read a block at a time, and again where their active codes take more than 256 MB; what else is kept grows
+    with the clips, not with the frames. Where there are test clips beside others, names are made without them and then
+    judged on them.
 
     Parameters
     ----------
