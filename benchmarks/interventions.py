@@ -5,11 +5,14 @@ killed, it goes on where it was, and tables grow as it goes. STORE of frames: Li
 extract ... --pool frames --layers all``, CSV its clips with a column speaker; of means: FSDD's takes 0 to 19 by
 ``--pool mean``, CSV its clips with columns digit, speaker.
 
-- ``erase``: layers 2 and 4. Digit: two of six speakers are held out, a pair in each of three turns; speaker: every
-  fourth take of each. Dictionaries of clip means, latents, LEACE and probes see the training side alone; so do they
-  for each turn anew.
-- ``splice``: frame dictionaries of the training side's speakers, heard on clips of others, one a speaker; of further
-  seeds the usual sparsity alone.
+- ``erase``: layers 2 and 4. Digit: two of six speakers are held out, a pair in each of three turns, and each turn has
+  dictionaries of every seed; speaker: every fourth take of each, the same ones whatever the seed (the turn, seed by
+  seed, is of the pair on which the digit is judged that is to stay). Dictionaries of clip means, latents, LEACE and
+  probes see the training side alone.
+- ``erase-frames``: the digit at every frame of the last of the layers, read there and in later ones
+  (``interventions_frames.py``).
+- ``splice``: frame dictionaries of the training side's speakers, heard on clips of others, one a speaker.
+- ``splice-digits``: spoken digits against their names (``interventions_digits.py``).
 - ``steer``: words heard where nobody speaks, before and after, and what it changes on speech.
 
 States before the edited layer are kept, so a pass costs what comes after it. Tokens past a clip's end (Whisper pads
@@ -20,7 +23,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,14 +44,20 @@ from otoscope.saes import (
     reconstruction_metrics,
     train_saes,
 )
+from otoscope.saes.nulls import fit_pca
 
+PARTS = ("erase", "erase-frames", "splice", "splice-digits", "steer")
 HEADLINE = 0.95
 SHARES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)
 """Of the living latents, how many are erased."""
+TURNS = 3
+"""Pairs of the six speakers, held out one after the other."""
 
 
 def main() -> None:
     """Measure what is not there yet."""
+    from interventions_digits import splice_digits
+    from interventions_frames import erase_frames
     from interventions_steering import steer_noise
 
     parser = argparse.ArgumentParser(
@@ -63,7 +72,7 @@ def main() -> None:
         default=Path("interventions-work"),
         help="Dictionaries and answers are kept here.",
     )
-    parser.add_argument("--parts", nargs="+", default=["erase", "splice", "steer"])
+    parser.add_argument("--parts", nargs="+", default=list(PARTS))
     parser.add_argument("--voices", type=int, default=60, help="Speakers that are heard.")
     parser.add_argument("--seconds", type=float, default=6.0, help="Of speech, at most.")
     parser.add_argument("--noises", type=int, default=300)
@@ -72,12 +81,20 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=6, help="Passes over them.")
     parser.add_argument("--layers", type=int, nargs="+", default=[4, 2], help="Steering takes the first.")
     parser.add_argument("--sparsities", type=float, nargs="+", default=[0.75, 0.95, 0.99], help="Of frames.")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="Of dictionaries and nulls.")
+    parser.add_argument("--targets", nargs="+", default=["digit", "speaker"], help="What is erased.")
     options = parser.parse_args()
     torch.set_num_threads(1)
     options.out.mkdir(parents=True, exist_ok=True)
     for part in options.parts:
-        {"erase": erase_labels, "splice": splice_layers, "steer": steer_noise}[part](options)
+        make = {
+            "erase": erase_labels,
+            "erase-frames": erase_frames,
+            "splice": splice_layers,
+            "splice-digits": splice_digits,
+            "steer": steer_noise,
+        }
+        make[part](options)
 
 
 def say(text: str) -> None:
@@ -136,38 +153,46 @@ def dictionaries(
 
 
 def erase_labels(options: argparse.Namespace) -> None:
-    """Take out digit and keep speaker, and the reverse, at two layers, in three turns."""
+    """Take out digit and keep speaker, and the reverse, at two layers."""
     store = oto.Activations.open(str(options.means))
     clips = pd.read_csv(options.digits).set_index("clip_id").loc[store.rows.clip_id].reset_index()
-    speakers = sorted(clips.speaker.unique())
     rows = Rows(options.out / "erasure.csv")
-    for seed in options.seeds:
-        held_out = speakers[2 * seed % len(speakers) :][:2]
-        table = clips.assign(
-            split=np.where(clips.speaker.isin(held_out), "test", "train"), group=clips.speaker
-        )
-        concepts = {name: Concept.of(table, name) for name in ("digit", "speaker")}
+    for name, turn, seed in erasures(options):
+        concepts = turn_concepts(clips, turn)
+        target = concepts.pop(name)
+        # The rows that train the speaker's dictionary are the same in every turn, and so is the dictionary.
+        folder = options.work / (f"means-digit-turn{turn}" if name == "digit" else "means-speaker")
         for layer in options.layers:
             x = np.asarray(store.layer(layer), dtype=np.float32)
-            for name, other in (("digit", "speaker"), ("speaker", "digit")):
-                target = concepts[name]
-                sae = dictionaries(
-                    options.work / f"means-{name}", lambda x=x, t=target: x[t.train], layer, (HEADLINE,), 512, seed=seed
-                )[HEADLINE]  # fmt: skip
-                about = {"layer": layer, "seed": seed, "target": name}
+            sae = dictionaries(
+                folder, lambda x=x, t=target: x[t.train], layer, (HEADLINE,), 512, seed=seed
+            )[HEADLINE]  # fmt: skip
+            about = {"layer": layer, "turn": turn, "seed": seed, "target": name}
 
-                def add(found: pd.DataFrame, about: dict = about) -> None:
-                    rows.add(pd.DataFrame(about, index=found.index).join(found))
-                    first = found.iloc[0]
-                    say(
-                        f"{about} {first.method} {first.n}: {found.set_index('label').score.round(3).to_dict()}"
-                    )
+            def add(found: pd.DataFrame, about: dict = about) -> None:
+                rows.add(pd.DataFrame(about, index=found.index).join(found))
+                first = found.iloc[0]
+                say(f"{about} {first.method} {first.n}: {found.set_index('label').score.round(3).to_dict()}")
 
-                erase(
-                    x, codes_of(sae, x), sae, target=target, keep={other: concepts[other]}, seed=seed,
-                    shares=SHARES, on_rows=add,
-                    done=lambda method, n, about=about: rows.has(**about, method=method, n=n),
-                )  # fmt: skip
+            erase(
+                x, codes_of(sae, x), sae, target=target, keep=concepts, seed=seed, shares=SHARES, on_rows=add,
+                done=lambda method, n, about=about: rows.has(**about, method=method, n=n),
+            )  # fmt: skip
+
+
+def erasures(options: argparse.Namespace) -> Iterator[tuple[str, int, int]]:
+    """Yield target, turn and seed: of the digit every turn with every seed, of the speaker a turn a seed."""
+    for seed in options.seeds:
+        for name in options.targets:
+            for turn in range(TURNS) if name == "digit" else [seed % TURNS]:
+                yield name, turn, seed
+
+
+def turn_concepts(clips: pd.DataFrame, turn: int) -> dict[str, Concept]:
+    """Return digit and speaker, the digit judged on the turn's pair of speakers."""
+    held_out = sorted(clips.speaker.unique())[2 * turn :][:2]
+    table = clips.assign(split=np.where(clips.speaker.isin(held_out), "test", "train"), group=clips.speaker)
+    return {name: Concept.of(table, name) for name in ("digit", "speaker")}
 
 
 # ------------------------------------------------------------------------------------------------ splice
@@ -235,14 +260,13 @@ def frames(options: argparse.Namespace, layer: int, *, of: str = "train", most: 
     return np.asarray(store.layer(layer)[:])[chosen].astype(np.float32)
 
 
-def frame_dictionaries(
-    options: argparse.Namespace, layer: int, *, sparsities: Sequence[float] = (), seed: int = 0
-) -> dict[float, SparseAutoencoder]:
-    """Return dictionaries of 1,024 latents of frames."""
-    return dictionaries(
-        options.work / "frames", lambda: frames(options, layer), layer, sparsities or options.sparsities, 1024,
+def frame_dictionaries(options: argparse.Namespace, layer: int, *, seed: int = 0) -> list[SparseAutoencoder]:
+    """Return dictionaries of 1,024 latents of frames, one a sparsity."""
+    found = dictionaries(
+        options.work / "frames", lambda: frames(options, layer), layer, options.sparsities, 1024,
         epochs=options.epochs, batch_size=256, seed=seed,
     )  # fmt: skip
+    return list(found.values())
 
 
 def splice_layers(options: argparse.Namespace) -> None:
@@ -255,16 +279,10 @@ def splice_layers(options: argparse.Namespace) -> None:
     check = answers(ear.encoder, waveforms[:1], ear.words)
     assert check[0].tokens == plain[0].tokens, "states kept and states anew must give one transcript"
     for layer in options.layers:
-        if rows.has(layer=layer):
+        learnt = [sae for seed in options.seeds for sae in frame_dictionaries(options, layer, seed=seed)]
+        learnt = [sae for sae in learnt if not rows.has(layer=layer, sae=sae.name)]
+        if not learnt:
             continue
-        found = frame_dictionaries(options, layer)
-        middle = headline(found)
-        more = [
-            frame_dictionaries(options, layer, sparsities=[middle.config.sparsity], seed=seed)
-            for seed in options.seeds
-            if seed
-        ]
-        learnt = [*found.values(), *(headline(each) for each in more)]
         held_out = frames(options, layer, of="test", most=10_000)
         for sae in learnt:
             fit = reconstruction_metrics(sae, held_out)
@@ -274,18 +292,21 @@ def splice_layers(options: argparse.Namespace) -> None:
             measured |= {"fvu": fit.fvu, "dead_fraction": fit.dead_fraction, **how}
             quality.add(pd.DataFrame([measured]))
         saes = {sae.name: sae for sae in learnt}
-        saes[f"untrained {middle.config.name}"] = make_untrained(middle)
+        further = rows.has(layer=layer)  # the layer's own rows are there
+        if not further:
+            middle = headline(learnt)
+            saes[f"untrained {middle.config.name}"] = make_untrained(middle)
         table = splice(
-            ear.encoder, waveforms, ear.words, layer, saes, mean=frames(options, layer).mean(0), groups=who,
+            ear.encoder, waveforms, ear.words, layer, saes, pca=fit_pca(frames(options, layer)), groups=who,
             plain=plain, answer=ear.again(waveforms, states, plain),
             on_done=lambda name, t: say(f"{name}: {t[['loss', 'kl', 'changed_words']].mean().round(3).to_dict()}"),
         )  # fmt: skip
-        rows.add(table)
+        rows.add(table[table.sae != ""] if further else table)
 
 
-def headline(found: dict[float, SparseAutoencoder]) -> SparseAutoencoder:
-    """Return the dictionary whose sparsity is nearest to the usual one."""
-    return found[min(found, key=lambda sparsity: abs(sparsity - HEADLINE))]
+def headline(saes: Sequence[SparseAutoencoder]) -> SparseAutoencoder:
+    """Return the first of the dictionaries whose sparsity is nearest to the usual one."""
+    return min(saes, key=lambda sae: abs(sae.config.sparsity - HEADLINE))
 
 
 def make_untrained(sae: SparseAutoencoder) -> SparseAutoencoder:

@@ -18,6 +18,7 @@ dimensions, each standardised and taken for two latents, its positive and its ne
 from __future__ import annotations
 
 import argparse
+import gc
 import resource
 import shutil
 import time
@@ -30,6 +31,7 @@ import torch
 
 import otoscope as oto
 from otoscope.audio import write_audio
+from otoscope.cli import RARELY
 from otoscope.datasets import DATASETS
 from otoscope.experiment import write_latents
 from otoscope.factors import Factors, compute_factors, moment_factors
@@ -64,6 +66,7 @@ def main() -> None:
     parser.add_argument("--layer", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("benchmarks"))
     options = parser.parse_args()
+    gc.set_threshold(*RARELY)  # as the command line does
     if options.data == "speed":
         speed(options.work / "speed")
         return

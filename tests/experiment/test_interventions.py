@@ -87,7 +87,11 @@ def test_tables(done):
     assert set(erasure.seed) == {0, 1}
     steering = done.table("steering")
     assert set(steering.by) == {"latents", "random latents", "raw direction", "random direction"}
-    assert steering[(steering.dose == 0) & (steering.measure == "kl")].value.abs().max() < 1e-9
+    assert set(steering.readout) == {"probe", "probe of vowel", "probe of group"}
+    assert set(steering.measure[steering.readout == "probe of group"]) == {"loss", "kl", "changed"}
+    kl = steering[steering.measure == "kl"].pivot_table(index="readout", columns="dose", values="value")
+    assert kl[0].abs().max() < 1e-9
+    assert (kl[1] > 0).all()
 
 
 def test_each_first_card_says_what_the_model_does_on_reconstructions(done):
@@ -95,7 +99,10 @@ def test_each_first_card_says_what_the_model_does_on_reconstructions(done):
     assert "## Splice test" in cards["topk-32-s0.9-seed0"]
     assert "## Splice test" not in cards["topk-32-s0.9-seed1"]
     table = done.table("splice")
-    own = table[(table.layer == 1) & (table.sparsity == 0.9) & (table.measure == "kl")].iloc[0]
+    own = table[(table.layer == 1) & (table.sparsity == 0.9) & (table.measure == "kl")]
+    assert set(own.replaced_by) == {"reconstruction", "components"}  # as many as the code has active latents
+    assert own.k.nunique() == 1
+    own = own[own.replaced_by == "reconstruction"].iloc[0]
     assert f"| kl | {own.value:.4g} |" in cards["topk-32-s0.9-seed0"]
 
 

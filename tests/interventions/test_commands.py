@@ -66,7 +66,7 @@ def test_splice(lab, tmp_path):
     )  # fmt: skip
     table = read_table(out)
     assert tuple(table) == TABLES["splice"].names
-    assert set(table.replaced_by) == {"untouched", "mean", "zero", "reconstruction"}
+    assert set(table.replaced_by) == {"untouched", "mean", "zero", "components", "reconstruction"}
     assert (table.n_clips == 16).all()
     assert (table.n_groups == 4).all()
     own = table[table.replaced_by == "reconstruction"]
@@ -116,6 +116,40 @@ def test_steer(lab, tmp_path, pushed):
     assert ("raw direction" in kl) == ("--towards" in pushed)
     assert (kl.loc[0].abs() < 1e-9).all()
     assert (kl.loc[20] > kl.loc[0]).all()
+
+
+def test_amounts_are_of_the_training_side_of_the_clips_that_are_named(lab, tmp_path):
+    """A latent off the training side's speakers: what a dose adds, by the rows of the others alone."""
+    from otoscope import load_clips, load_encoder
+    from otoscope.experiment.sounds import waveforms_of
+    from otoscope.interventions import READOUTS, answers, pushes, scores
+    from otoscope.saes import codes_of
+
+    root, encoder_folder, path = lab
+    sae, store = SparseAutoencoder.from_pretrained(path), Activations.open(root / "mean")
+    clips = load_clips(str(root / "clips"), group="speaker")
+    x = store.layer(2)
+    codes = codes_of(sae, x)
+    train = (store.labelled(clips).split == "train").to_numpy()
+    latent = int(np.argmax((codes[train] != 0).sum(0)))
+    out = tmp_path / "steering.csv"
+    main_quietly(
+        "steer", path, root / "mean", "--clips", root / "clips", "--chosen-on", root / "clips", "--group", "speaker",
+        "--readout", "classes", "--latents", latent, "--doses", "1", "--out", out,
+    )  # fmt: skip
+    found = read_table(out).set_index(["by", "measure"]).value["latents", "kl"]
+    encoder, readout = load_encoder(encoder_folder, device="cpu"), READOUTS.get("classes")()
+    readout.prepare(encoder)
+    waveforms = waveforms_of(clips, encoder)
+    plain = answers(encoder, waveforms, readout)
+
+    def by(own: np.ndarray) -> float:
+        edit = pushes(sae, x[own], codes[own], latents=[latent])["latents"](1.0)
+        return float(scores(readout, plain, answers(encoder, waveforms, readout, {2: edit})).kl.mean())
+
+    assert 0 < train.sum() < len(train)
+    assert found == pytest.approx(by(train), rel=1e-3)
+    assert by(np.ones(len(train), bool)) != pytest.approx(by(train), rel=1e-3)
 
 
 def test_what_is_refused(lab, tmp_path, capsys, checkpoint):

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 import transformers
+from sklearn.decomposition import PCA
 
 import otoscope
 from otoscope.errors import InputError, ModelError, ProvenanceError
@@ -17,15 +22,18 @@ from otoscope.interventions import (
     ablate,
     answers,
     check_sae,
+    editing,
     replaced_by,
     scale,
     scores,
     splice,
+    states_of,
     steer,
     through,
 )
 from otoscope.interventions.readouts import Logits
 from otoscope.saes import build_sae, make_config
+from otoscope.saes.nulls import fit_pca
 
 from .conftest import HEADS
 
@@ -118,6 +126,32 @@ def test_whisper_says_what_transformers_generates(load, checkpoint, noise):
         assert (logits.log_softmax(-1) - torch.from_numpy(answer.log_probs)).abs().max() < 1e-4
 
 
+def test_whisper_of_several_languages_is_told_the_one_it_hears(checkpoint, tmp_path, noise):
+    """The likeliest of the languages' tokens after the first, and then what transformers' model goes on with."""
+    folder = tmp_path / "whisper"
+    shutil.copytree(checkpoint("whisper"), folder)
+    settings = json.loads((folder / "generation_config.json").read_text())
+    settings |= {"lang_to_id": {"<|en|>": 50, "<|de|>": 51, "<|fr|>": 52}, "task_to_id": {"transcribe": 55}}
+    (folder / "generation_config.json").write_text(json.dumps(settings))
+    encoder = otoscope.load_encoder(folder, device="cpu")
+    words = Words(most=1)
+    words.prepare(encoder)
+    plain = answers(encoder, noise, words)
+    model = transformers.WhisperForConditionalGeneration.from_pretrained(folder).eval()
+    for clip, answer in zip(noise, plain, strict=True):
+        heard = encoder.frontend(clip)[None]
+        with torch.no_grad():
+            first = model(heard, decoder_input_ids=torch.tensor([[4]])).logits[0, -1]
+            language = 50 + int(first[50:53].argmax())
+            after = model(heard, decoder_input_ids=torch.tensor([[4, language, 55, 58]])).logits[0, -1]
+        after[[57, 3]] = -torch.inf
+        assert answer.language == ["<|en|>", "<|de|>", "<|fr|>"][language - 50]
+        assert answer.tokens == (int(after.argmax()),)
+    measured = scores(words, plain, [replace(answer, language="<|xx|>") for answer in plain])
+    assert measured.changed_language.tolist() == [1, 1, 1]
+    assert words.score(plain[0], plain[0])["changed_language"] == 0
+
+
 def test_loss_and_divergence_by_hand():
     classes = READOUTS.get("classes")()
     classes._independent = False
@@ -161,14 +195,27 @@ def test_the_splice_test_ranks_what_is_left(load, noise):
             return z
 
     perfect = Perfect(sae_for().config, 32)
-    mean = encoder.hidden_states(noise, [2])[2].mean((0, 1)).numpy()
-    table = splice(encoder, list(noise), readout, 2, {"perfect": perfect, "fresh": sae_for()}, mean=mean)
+    rows = np.concatenate(list(states_of(encoder, noise, 2)))
+    table = splice(
+        encoder, list(noise), readout, 2, {"perfect": perfect, "fresh": sae_for()}, pca=fit_pca(rows)
+    )
     loss = table[table.measure == "kl"].set_index(["sae", "replaced_by"])
     assert loss.value["", "untouched"] == 0
     assert loss.value["perfect", "reconstruction"] == 0
     assert loss.recovered["perfect", "reconstruction"] == 1
     assert loss.recovered["", "zero"] == 0
     assert loss.value["", "zero"] > 0
+    k = sae_for().config.active
+    model = PCA(k).fit(rows)
+
+    def by_sklearn(state):
+        rows = state.flatten(0, 1).numpy()
+        return torch.from_numpy(model.inverse_transform(model.transform(rows))).view_as(state).to(state)
+
+    linear = answers(encoder, noise, readout, {2: by_sklearn})
+    plain = answers(encoder, noise, readout)
+    assert loss.k["", "components"] == k
+    assert loss.value["", "components"] == pytest.approx(scores(readout, plain, linear).kl.mean(), rel=1e-3)
     assert (loss.n_clips == 3).all()
 
 
@@ -212,6 +259,21 @@ def test_layers_before_the_edit_are_untouched(load, noise):
     with encoder.edited(2, through(sae_for(), ablate(range(64)))):
         edited = encoder.hidden_states(noise)
     assert [torch.equal(plain[layer], edited[layer]) for layer in range(4)] == [True, True, False, False]
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_edits_of_two_layers_meet(name, load, noise):
+    """The second finds what the first left, and what lies between is the model's own."""
+    encoder = load(name)
+    first, second = through(sae_for(1), ablate(range(32))), through(sae_for(2), ablate(range(64)))
+    with editing(encoder, {1: first, 2: second}):
+        both = encoder.hidden_states(noise, [0, 1, 2])
+    with encoder.edited(1, first):
+        one = encoder.hidden_states(noise, [0, 1, 2])
+    assert torch.equal(both[0], encoder.hidden_states(noise, [0])[0])
+    assert torch.equal(both[1], one[1])
+    assert torch.equal(both[2], second(one[2]))
+    assert not torch.equal(one[1], encoder.hidden_states(noise, [1])[1])
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import torch
 from sklearn.linear_model import Ridge
 
 from otoscope.errors import InputError
-from otoscope.interventions import answers, fit_probe, mean_state, pushes
+from otoscope.interventions import Probed, answers, fit_probe, pushes, states_of
 from otoscope.saes import build_sae, codes_of, make_config
 
 
@@ -99,11 +99,27 @@ def test_a_fitted_probe_of_classes_knows_its_training_clips(load, noise):
     assert [answer.says for answer in answers(encoder, clips, readout)] == labels
 
 
-def test_the_mean_state_is_over_tokens_that_are_no_padding(load, noise):
+def test_states_are_of_tokens_that_are_no_padding(load, noise):
     encoder = load("whisper")  # which pads to a second
     short = [noise[0][:8000], noise[1]]
-    found = mean_state(encoder, short, 2)
+    found = list(states_of(encoder, short, 2))
     states = [encoder.hidden_states(clip[None], [2])[2][0].numpy() for clip in short]
     n = [int(np.ceil(len(clip) / 16_000 * 50)) for clip in short]  # 50 tokens a second
-    by_hand = np.concatenate([state[:k] for state, k in zip(states, n)]).mean(0)
-    assert np.abs(found - by_hand).max() < 1e-5
+    for own, state, k in zip(found, states, n, strict=True):
+        np.testing.assert_allclose(own, state[:k], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["whisper", "ast"])
+def test_a_probe_reads_the_tokens_of_sound_alone(name, load, noise):
+    """As pooling to means does: of half a second, what the model pads it with says nothing; nor do class tokens."""
+    encoder = load(name)
+    readout = Probed(2, np.eye(32), np.zeros(32))
+    readout.prepare(encoder)
+    clips = [noise[0][:8000], noise[1]]  # of two lengths, one after the other
+    found = np.stack([answer.values for answer in answers(encoder, clips, readout)])
+    for clip, values in zip(clips, found, strict=True):
+        state = encoder.hidden_states(clip[None], [2])[2][0].double()
+        centres = encoder.tokens(len(clip), 2).time_s
+        sound = [i for i, centre in enumerate(centres) if centre < len(clip) / 16_000]
+        assert 0 < len(sound) < len(centres)
+        np.testing.assert_allclose(values, state[sound].mean(0), atol=1e-5)

@@ -52,6 +52,18 @@ def test_activity_is_what_all_codes_say(size):
     assert found.matrix("max").toarray()[2] == pytest.approx(CODES[CLIP_OF == 2].max(0))
 
 
+@pytest.mark.parametrize(("most", "times"), [(1000, 1), (3, 2)])
+def test_codes_are_made_once_where_they_fit(monkeypatch, most, times):
+    monkeypatch.setattr("otoscope.latents.activity.MOST_REMEMBERED", most)
+    made = []
+    codes = Codes(32, 7, lambda: made.append(0) or in_blocks(8).blocks())
+    for _ in range(2):
+        places, active = zip(*codes.active())
+        assert np.array_equal(np.concatenate(places), np.arange(32))
+        assert np.array_equal(np.concatenate([block.toarray() for block in active]), CODES)
+    assert len(made) == times
+
+
 def test_courses_and_histograms():
     clip_start_s = np.array([0.0, 10.0, 0.5, 0.0])
     index = np.concatenate([np.arange(5), [0], np.arange(17), np.arange(9)])

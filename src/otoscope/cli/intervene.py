@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from otoscope.encoders.tokens import Layer
     from otoscope.interventions import Readout
     from otoscope.saes import SparseAutoencoder
+    from otoscope.saes.nulls import Components
 
 SaesArgument = Annotated[
     list[str], typer.Argument(help="Trained autoencoders of one layer: folders or hub ids.", metavar="SAE...")
@@ -77,7 +78,7 @@ def splice(
     store: Annotated[
         str | None,
         typer.Option(
-            help="The store they were trained on: the layer's mean is that of its rows. Default: of these clips."
+            help="The store they were trained on: mean and components are of its rows. Default: of these clips."
         ),
     ] = None,
     truth: TruthOption = None,
@@ -87,7 +88,7 @@ def splice(
     group: GroupOption = None,
     skip_unreadable: SkipOption = False,
 ) -> None:
-    """Replace a layer by its reconstruction, its mean and zero: how much of what the model does is left?"""
+    """Replace a layer by its reconstruction, components, its mean and zero: how much of what the model does is left?"""
     from otoscope.experiment.sounds import waveforms_of
     from otoscope.interventions import splice as run_splice
 
@@ -106,7 +107,7 @@ def splice(
         reads,
         at,
         named,
-        mean=_mean(model, waveforms, at, store),
+        pca=_components(model, waveforms, at, store),
         groups=table.group.to_numpy(),
         truth=_truth(table, truth),
         on_done=lambda name, measured: print(f"{name}: {_said(measured.mean())}"),
@@ -175,7 +176,10 @@ def steer(
     ] = None,
     chosen_on: Annotated[
         str | None,
-        typer.Option(help="With --towards: the store's clips; their training side alone is used."),
+        typer.Option(
+            help="The store's clips, of which the training side alone is used; --towards needs them. Without them, the "
+            "amounts of --latents are of all rows."
+        ),
     ] = None,
     n_latents: Annotated[int, typer.Option(help="With --towards: how many latents.", min=1)] = 20,
     doses: Annotated[str, typer.Option(help="Such as -1,0,0.5,1,2; 0 leaves all as it is.")] = "0,0.5,1,2,4",
@@ -205,7 +209,8 @@ def steer(
     activations = Activations.open(store)
     at = _layer(loaded, sae, layer)
     _check_rows(loaded, sae, activations, store, at)
-    rows, side = _chosen_rows(activations, towards, chosen_on)
+    # Clips that are chosen on and heard are split in one way: else a group may be on both sides.
+    rows, side = _chosen_rows(activations, towards, chosen_on, group if chosen_on == clips else None)
     x = activations.layer(at)[rows]
     by = pushes(
         loaded,
@@ -291,11 +296,13 @@ def _check_rows(loaded: SparseAutoencoder, sae: str, activations: Any, store: st
             )
 
 
-def _mean(model: Encoder, waveforms: list[np.ndarray], at: Layer, store: str | None) -> np.ndarray:
+def _components(model: Encoder, waveforms: list[np.ndarray], at: Layer, store: str | None) -> Components:
     from otoscope.activations import Activations
-    from otoscope.interventions.respond import mean_state
+    from otoscope.interventions import states_of
+    from otoscope.saes.nulls import fit_pca
 
-    return mean_state(model, waveforms, at) if store is None else Activations.open(store).layer(at).mean(0)
+    rows = states_of(model, waveforms, at) if store is None else Activations.open(store).layer(at)
+    return fit_pca(rows)
 
 
 def _truth(table: pd.DataFrame, column: str | None) -> list[str] | None:
@@ -316,19 +323,22 @@ def _check_columns(table: pd.DataFrame, names: list[str]) -> None:
 
 
 def _chosen_rows(
-    activations: Any, towards: str | None, chosen_on: str | None
+    activations: Any, towards: str | None, chosen_on: str | None, group: str | None
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Return the rows that latents are chosen on, and which of them are of the class that is pushed towards."""
     import numpy as np
 
     if towards is None:
-        return np.arange(len(activations)), None
+        if chosen_on is None:
+            return np.arange(len(activations)), None
+        rows = activations.labelled(read_clips(chosen_on, group=group))
+        return np.flatnonzero(rows.split == "train"), None
     column, equals, wanted = towards.partition("=")
     if not equals or chosen_on is None:
         raise InputError(
             f"--towards takes COLUMN=CLASS, and --chosen-on the clips that have the column; got '{towards}'"
         )
-    rows = activations.labelled(read_clips(chosen_on, label=column))
+    rows = activations.labelled(read_clips(chosen_on, group=group, label=column))
     rows = rows[rows.split == "train"]
     side = (rows[column].astype(str) == wanted).to_numpy()
     if not side.any() or side.all():

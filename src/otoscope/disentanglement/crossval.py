@@ -280,6 +280,7 @@ class _Search:
             scale = alive / inverse_y[factor] if alive else 0.0
             path[place] = (x[:, active] @ coefs[:, active].T * scale + baseline[:, [factor]]).T
 
-        for _ in thread_map(fit, range(len(factors)), workers=self.workers):
+        places = range(len(factors))
+        for _ in thread_map(fit, places, workers=self.workers) if self.workers > 1 else map(fit, places):
             pass
         return path, baseline

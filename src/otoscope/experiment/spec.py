@@ -153,7 +153,7 @@ class SaesSpec(_Section):
     """Last fraction of training, over which the learning rate falls to 0."""
     normalise: Literal["auto", "none", "center", "scale", "whiten"] = "auto"
     """What is done to rows before they train, and folded into the weights: auto takes the mean off, divides by one
-    number, and brings outlying dimensions down to ten times the median."""
+    number, and brings outlying dimensions down to six times the median."""
     start: Literal["own", "data"] = "own"
     """Where latents start: as the kind's authors have them, or at training rows."""
     revive: bool = True
@@ -264,7 +264,7 @@ class InterventionsSpec(_Section):
     erase: str | None = None
     """Column to take out of each studied layer, by latents and in closed form."""
     keep: list[str] = []
-    """Columns that should stay."""
+    """Columns that should stay: what erasing takes of them is measured and, by a probe of each, what steering does."""
     shares: list[Annotated[float, pydantic.Field(gt=0, le=1)]] = [
         0.01,
         0.02,

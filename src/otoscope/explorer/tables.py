@@ -157,11 +157,10 @@ def clip_shards(
     """Yield which latents fire in each ``CLIPS_A_SHARD`` clips, strongest first, and the curves of the strongest."""
     latents = dictionary.table("latents")
     most = dict(zip(latents.latent, latents["max"].replace(0, np.nan)))
-    activity = dictionary.table("activity").sort_values("max", ascending=False, kind="stable")
-    activity = activity[activity.clip_id.isin(numbers)]
-    activity = activity.assign(
-        clip=activity.clip_id.map(numbers), of_max=activity["max"] / activity.latent.map(most)
-    )
+    activity = dictionary.table("activity")
+    activity["clip"] = _numbers_of(activity.pop("clip_id"), numbers)
+    activity = activity[activity["clip"] >= 0].sort_values("max", ascending=False, kind="stable")
+    activity["of_max"] = activity["max"] / activity.latent.map(most)
     rows_of = _rows_of(activity, "latent max share of_max", by="clip")
     for first in range(0, len(numbers), CLIPS_A_SHARD):
         shard = {}
@@ -175,13 +174,19 @@ def clip_shards(
         yield shard
 
 
-def _rows_of(table: pd.DataFrame, columns: str, *, by: str = "latent") -> dict[int, list[list]]:
-    """Return the rows of each latent as lists of plain values, in the table's order."""
+def _numbers_of(clip_ids: pd.Series, numbers: Mapping[str, int]) -> np.ndarray:
+    """Return the number of each row's clip, -1 where it is not shown."""
+    codes, ids = clip_ids.factorize()
+    return np.array([numbers.get(clip_id, -1) for clip_id in ids], dtype=np.int64)[codes]
+
+
+def _rows_of(table: pd.DataFrame, columns: str, *, by: str = "latent") -> dict[int, list[tuple]]:
+    """Return the rows of each latent as plain values, in the table's order."""
     table = table.sort_values(by, kind="stable")
     cells = [_plain(table[column]) for column in columns.split()]
     keys, starts = np.unique(table[by].to_numpy(), return_index=True)
     stops = np.append(starts[1:], len(table))
-    rows = [list(row) for row in zip(*cells)]
+    rows = list(zip(*cells))
     return {int(key): rows[start:stop] for key, start, stop in zip(keys, starts, stops)}
 
 

@@ -18,6 +18,7 @@ from .edits import (
     clamp,
     matched_latents,
     mean_difference,
+    onto,
     random_direction,
     replaced_by,
     scale,
@@ -28,7 +29,7 @@ from .edits import (
 from .erasure import Eraser, leace, mean_projection, random_projection
 from .probed import Probed, fit_probe
 from .readouts import READOUTS, Classes, Letters, Readout, States, Told
-from .respond import answers, check_sae, editing, mean_state, sae_columns, scores
+from .respond import answers, check_sae, editing, sae_columns, scores, states_of
 from .sound import Sound
 from .splicing import splice
 from .steering import pushes, steer
@@ -71,8 +72,8 @@ __all__ = [
     "matched_latents",
     "mean_difference",
     "mean_projection",
-    "mean_state",
     "needed_for_chance",
+    "onto",
     "pushes",
     "random_direction",
     "random_projection",
@@ -81,6 +82,7 @@ __all__ = [
     "sae_columns",
     "scale",
     "scores",
+    "states_of",
     "splice",
     "steer",
     "swap",

@@ -314,7 +314,7 @@ def _ways(
     place = {latent: i for i, latent in enumerate(alive)}
     for n in sorted({max(round(share * len(alive)), 1) for share in shares}):
         chosen = {LATENTS: ranked[:n]}
-        if 2 * n <= len(alive):
+        if 3 * n <= len(alive):  # beyond, those left over are no random choice
             drawn = matched_latents(density[alive], [place[latent] for latent in ranked[:n]], seed=seed)
             chosen[RANDOM_LATENTS] = alive[drawn]
         for method, latents in chosen.items():

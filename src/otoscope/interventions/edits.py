@@ -18,6 +18,7 @@ from otoscope.errors import InputError
 
 if TYPE_CHECKING:
     from otoscope.saes.base import SparseAutoencoder
+    from otoscope.saes.nulls import Components
 
 Change = Callable[[Tensor], Tensor]
 """codes [..., latents] -> the same shape"""
@@ -103,6 +104,20 @@ def through(sae: SparseAutoencoder, *changes: Change, error: Literal["kept", "sp
 def replaced_by(value: float | np.ndarray | Tensor) -> Edit:
     """Replace every state by `value`: a number, or a vector [width] such as the mean of training rows."""
     return lambda state: torch.as_tensor(value).to(state).expand_as(state).clone()
+
+
+def onto(components: Components, k: int) -> Edit:
+    """Replace every state by what the first `k` components make of it."""
+    analysis, synthesis = components.analysis[:, :k], components.synthesis[:k]
+
+    def edit(state: Tensor) -> Tensor:
+        mean, there, back = (
+            torch.as_tensor(np.ascontiguousarray(own)).to(state)
+            for own in (components.mean, analysis, synthesis)
+        )
+        return (state - mean) @ there @ back + mean
+
+    return edit
 
 
 def along(direction: np.ndarray | Tensor, amount: float) -> Edit:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
+import torch
 from torch import Tensor
 
 from otoscope.errors import InputError
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Probed:
-    """A linear probe of a later layer's mean over tokens.
+    """A linear probe of a later layer's mean over the tokens of sound: not padding, not class tokens.
 
     Parameters
     ----------
@@ -47,6 +48,7 @@ class Probed:
     def prepare(self, encoder: Encoder) -> None:
         """Check that the probe is of this layer's width."""
         self._encoder = encoder
+        self._sound: Tensor | None = None
         layer = encoder.layers([self._layer])[0]
         if encoder.widths[layer] != len(self._weights):
             raise InputError(
@@ -54,10 +56,16 @@ class Probed:
                 f"{encoder.widths[layer]}: was it trained on another layer or model?"
             )
 
+    def hears(self, n_samples: int) -> None:
+        """Take the mean over the tokens of sound of clips of this length, as pooling to means does."""
+        tokens = self._encoder.tokens(n_samples, self._encoder.layers([self._layer])[0])
+        self._sound = torch.from_numpy(tokens.inside(n_samples / self._encoder.sample_rate))
+
     def read(self, inputs: Tensor, plain: Sequence[Any] | None = None) -> list[Logits]:
         """Return the outputs of each clip."""
         state = self._encoder.run(inputs, self._encoder.layers([self._layer]))[self._layer]
-        outputs = state.mean(1).double().cpu().numpy() @ self._weights + self._intercept
+        own = state if self._sound is None else state[:, self._sound.to(state.device)]
+        outputs = own.mean(1).double().cpu().numpy() @ self._weights + self._intercept
         return [Logits(row, self._names[int(row.argmax())] if self._names else "") for row in outputs]
 
     def score(self, plain: Logits, edited: Logits, truth: Any = None) -> dict[str, float]:
@@ -94,7 +102,7 @@ def fit_probe(
     kind: Literal["class", "number"] = "class",
     groups: Sequence | np.ndarray | None = None,
 ) -> Probed:
-    """Train a probe of a layer's mean over tokens on clips, and return it as a readout, ready to be asked.
+    """Train a probe of a layer's mean over tokens of sound on clips, and return it as a readout, ready to be asked.
 
     Parameters
     ----------

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -38,7 +38,8 @@ class Readout(Protocol):
     """What a readout must have.
 
     An answer is whatever it says of one clip; only the readout itself looks inside. One whose answers people are to
-    read, side by side with those of an edited model, also has ``tell(answer) -> Told``.
+    read, side by side with those of an edited model, also has ``tell(answer) -> Told``; one to which padding matters,
+    `HearsLengths`.
     """
 
     name: str
@@ -57,6 +58,14 @@ class Readout(Protocol):
 
         Measures are 0 or at their lowest where nothing changed, save those that the truth decides.
         """
+
+
+@runtime_checkable
+class HearsLengths(Protocol):
+    """A readout that is told how long clips are, before it reads those of another length."""
+
+    def hears(self, n_samples: int) -> None:
+        """Be told the length of the clips that come next: models that pad show nothing of it in their inputs."""
 
 
 class Told(NamedTuple):

@@ -13,7 +13,7 @@ import torch
 
 from otoscope.errors import InputError, ProvenanceError
 from otoscope.interventions.edits import Edit, at
-from otoscope.interventions.readouts import Readout
+from otoscope.interventions.readouts import HearsLengths, Readout
 
 if TYPE_CHECKING:
     from otoscope.encoders.encoder import Encoder
@@ -78,6 +78,8 @@ def answers(
     lengths = np.array([len(waveform) for waveform in waveforms])
     for n in np.unique(lengths):
         own = np.flatnonzero(lengths == n)
+        if isinstance(readout, HearsLengths):
+            readout.hears(int(n))
         with editing(encoder, edits or {}, tokens=partial(where, int(n))):
             for start in range(0, len(own), batch_size):
                 batch = own[start : start + batch_size]
@@ -103,14 +105,11 @@ def inside(encoder: Encoder, n_samples: int, layer: Layer) -> np.ndarray:
     return tokens.inside(n_samples / encoder.sample_rate) | np.isnan(tokens.time_s)
 
 
-def mean_state(encoder: Encoder, waveforms: Sequence[np.ndarray], layer: Layer) -> np.ndarray:
-    """Return the mean [width] of a layer's states over all tokens of all clips that are no padding."""
-    total, n = np.zeros(encoder.widths[encoder.layers([layer])[0]]), 0
+def states_of(encoder: Encoder, waveforms: Sequence[np.ndarray], layer: Layer) -> Iterator[np.ndarray]:
+    """Yield a layer's states [tokens, width] of each clip, at the tokens that are no padding."""
     for waveform in waveforms:
         states = encoder.hidden_states(np.asarray(waveform, np.float32)[None], [layer])[layer][0]
-        own = states[torch.as_tensor(inside(encoder, len(waveform), layer))].double().cpu().numpy()
-        total, n = total + own.sum(0), n + len(own)
-    return total / max(n, 1)
+        yield states[torch.as_tensor(inside(encoder, len(waveform), layer))].cpu().numpy()
 
 
 def sae_columns(sae: SparseAutoencoder) -> dict[str, Any]:

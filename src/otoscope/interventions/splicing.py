@@ -1,4 +1,4 @@
-"""The splice test: replace a layer by its reconstruction, its mean or zero, and see what the model loses.
+"""The splice test: replace a layer by its reconstruction, components, mean or zero, and see what the model loses.
 
 What a language model's "loss recovered" is, for audio: ``recovered = (zero - reconstruction) / (zero - untouched)`` of
 a measure, 1 where the reconstruction does what the layer does, 0 where it does no better than nothing.
@@ -13,16 +13,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from otoscope.interventions.edits import Edit, replaced_by, through
+from otoscope.interventions.edits import Edit, onto, replaced_by, through
 from otoscope.interventions.readouts import Readout
 from otoscope.interventions.respond import Edits, answers, check_sae, sae_columns, scores
 from otoscope.probing import mean_interval
-from otoscope.results import MEAN, RECONSTRUCTION, UNTOUCHED, ZERO, table_of
+from otoscope.results import COMPONENTS, MEAN, RECONSTRUCTION, UNTOUCHED, ZERO, table_of
 
 if TYPE_CHECKING:
     from otoscope.encoders.encoder import Encoder
     from otoscope.encoders.tokens import Layer
     from otoscope.saes.base import SparseAutoencoder
+    from otoscope.saes.nulls import Components
 
 
 def splice(
@@ -32,7 +33,7 @@ def splice(
     layer: Layer,
     saes: Mapping[str, SparseAutoencoder],
     *,
-    mean: np.ndarray,
+    pca: Components,
     groups: Sequence | np.ndarray | None = None,
     truth: Sequence[Any] | None = None,
     plain: Sequence[Any] | None = None,
@@ -51,8 +52,9 @@ def splice(
     layer : int or "final"
     saes : mapping of name -> autoencoder
         Of this layer.
-    mean : np.ndarray [width]
-        Of the layer's training rows.
+    pca : Components
+        Principal components of the layer's training rows (`otoscope.saes.nulls.fit_pca`), and their mean. As many of
+        them as a code has active latents (k) are the linear code that it has to beat.
     groups : sequence [clips], optional
         Speaker, singer, for intervals; default: each clip its own.
     truth : sequence [clips], optional
@@ -76,10 +78,14 @@ def splice(
     if plain is None:
         plain = answers(encoder, waveforms, readout)
     ask = answer or partial(answers, encoder, waveforms, readout, plain=plain)
+    about = {name: sae_columns(sae) | {"sae": name} for name, sae in saes.items()}
+    sparsities = {own["k"]: own["sparsity"] for own in about.values() if own["k"]}
+    linear = {f"k {k}": {"sae": "", "sparsity": s, "k": k, "seed": None} for k, s in sparsities.items()}
     edits: dict[tuple[str, str], Edit] = {
         ("", UNTOUCHED): lambda state: state,
-        ("", MEAN): replaced_by(mean),
+        ("", MEAN): replaced_by(pca.mean),
         ("", ZERO): replaced_by(0.0),
+        **{(name, COMPONENTS): onto(pca, own["k"]) for name, own in linear.items()},
         **{(name, RECONSTRUCTION): through(sae, error="spliced") for name, sae in saes.items()},
     }
     measured = {}
@@ -89,8 +95,7 @@ def splice(
         if on_done:
             on_done(" ".join(filter(None, key)), measured[key])
     sides = np.arange(len(waveforms)) if groups is None else groups
-    about = {name: sae_columns(sae) | {"sae": name} for name, sae in saes.items()}
-    table = _table(measured, sides, about)
+    table = _table(measured, sides, linear | about)
     return table.assign(encoder=encoder.name, layer=layer, readout=readout.name)[
         list(table_of("splice").names)
     ]

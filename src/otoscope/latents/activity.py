@@ -24,6 +24,8 @@ FEWEST_CLIPS = 20
 """Clips that a sample of rows is of, where there are so many."""
 BLOCK_ROWS = 4096
 """Rows whose codes are in memory at a time."""
+MOST_REMEMBERED = 32_000_000
+"""Active codes, of 8 bytes, that are kept where all rows have no more, so that they are made once."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,26 @@ class Codes:
     n_rows: int
     n_latents: int
     blocks: Callable[[], Iterator[tuple[np.ndarray, torch.Tensor]]]
+
+    def active(self) -> Iterator[tuple[np.ndarray, sparse.csr_matrix]]:
+        """Yield places of rows [block] and their codes above 0, sparse [block, latents]; few are made only once."""
+        if self._remembered:
+            yield from self._remembered
+            return
+        known: list[tuple[np.ndarray, sparse.csr_matrix]] = []
+        n = 0
+        for places, codes in self.blocks():
+            found = _above_zero(codes.numpy())
+            n += found.nnz
+            known.append((places, found))
+            if n > MOST_REMEMBERED:
+                known.clear()
+            yield places, found
+        self._remembered.extend(known)
+
+    @cached_property
+    def _remembered(self) -> list[tuple[np.ndarray, sparse.csr_matrix]]:
+        return []
 
 
 def codes_of_store(sae: SparseAutoencoder, store: Any, layer: int | str) -> Codes:
@@ -159,15 +181,12 @@ def measure_activity(
     sampled[[] if sample_rows is None else sample_rows] = True
     parts, kept = [], []
     n_on, total = np.zeros(codes.n_latents, np.int64), np.zeros(codes.n_latents)
-    for places, z in codes.blocks():
-        z = z.clamp(min=0)
-        row, latent = (index.numpy() for index in torch.nonzero(z, as_tuple=True))
-        value = z.numpy()[row, latent]
-        n_on += np.bincount(latent, minlength=codes.n_latents)
-        total += np.bincount(latent, value, minlength=codes.n_latents)
-        parts.append(_summed_up(z, row, latent, value, places, clip_of[places]))
+    for places, z in codes.active():
+        n_on += np.bincount(z.indices, minlength=codes.n_latents)
+        total += np.bincount(z.indices, z.data, minlength=codes.n_latents)
+        parts.append(_summed_up(z, places, clip_of[places]))
         if sampled[places].any():
-            kept.append(sparse.csr_matrix(z[torch.from_numpy(sampled[places])].numpy()))
+            kept.append(z[sampled[places]])
         on_rows(len(places))
     columns = [np.concatenate(column) for column in zip(*parts)]
     clip, latent, peak, summed, n_active, row = _merged(columns, n_clips)
@@ -219,45 +238,50 @@ def sampled_rows(
     return np.flatnonzero(np.isin(clip_of, chosen) & (place >= 0) & (place < given[clip_of]))
 
 
-def _summed_up(
-    z: torch.Tensor,
-    row: np.ndarray,
-    latent: np.ndarray,
-    value: np.ndarray,
-    places: np.ndarray,
-    clip: np.ndarray,
-) -> tuple:
+def rows_of(z: sparse.csr_matrix) -> np.ndarray:
+    """Return the row of each entry [entries]."""
+    return np.repeat(np.arange(z.shape[0]), np.diff(z.indptr))
+
+
+def _above_zero(codes: np.ndarray) -> sparse.csr_matrix:
+    """Return the entries of codes [block, latents] that are not 0 or less."""
+    n_rows, n_latents = codes.shape
+    found = np.flatnonzero(~(codes <= 0))
+    starts = np.searchsorted(found, np.arange(n_rows + 1) * n_latents)
+    latent = (found - np.repeat(np.arange(n_rows) * n_latents, np.diff(starts))).astype(np.int32)
+    return sparse.csr_matrix((codes.ravel()[found], latent, starts.astype(np.int32)), shape=codes.shape)
+
+
+def _summed_up(z: sparse.csr_matrix, places: np.ndarray, clip: np.ndarray) -> tuple:
     """Return clip, latent, max, sum, number of active rows and row of the max, where a latent is active in a block.
 
     Parameters
     ----------
-    z : Tensor [block, latents]
-        Codes, 0 and more.
-    row, latent, value : [active]
-        Where and what they are, if above 0.
+    z : sparse [block, latents]
+        Codes above 0.
     places, clip : int [block]
     """
+    row, latent, value = rows_of(z), z.indices.astype(np.int64), z.data
     first = np.flatnonzero(np.diff(clip, prepend=-1))
     if len(first) == len(clip):  # a row a clip
         return clip[row], latent, value, value, np.ones(len(value), np.int64), places[row]
     n_latents = z.shape[1]
-    ends = np.append(first[1:], len(clip))
-    run = np.repeat(np.arange(len(first)), ends - first)
+    run = np.repeat(np.arange(len(first)), np.diff(np.append(first, len(clip))))
     key = run[row] * n_latents + latent
     size = len(first) * n_latents
     counts, sums = np.bincount(key, minlength=size), np.bincount(key, value, minlength=size)
     found = np.flatnonzero(counts)
-    peaks = [z[start:end].max(0) for start, end in zip(first, ends)]
-    highest = torch.stack([peak.values for peak in peaks]).numpy().ravel()[found]
-    where = torch.stack([peak.indices for peak in peaks]).numpy().ravel()[found]
-    own = found // n_latents
+    highest, where = np.zeros(size, value.dtype), np.zeros(size, np.int64)
+    np.maximum.at(highest, key, value)
+    at_peak = np.flatnonzero(value == highest[key])[::-1]
+    where[key[at_peak]] = row[at_peak]  # of equal ones the first, which is written last
     return (
-        clip[first][own],
+        clip[first][found // n_latents],
         found % n_latents,
-        highest,
+        highest[found],
         sums[found],
         counts[found],
-        places[first[own] + where],
+        places[where[found]],
     )
 
 

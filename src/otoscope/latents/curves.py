@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-import torch
 
-from otoscope.latents.activity import Activity, Codes
+from otoscope.latents.activity import Activity, Codes, rows_of
 
 N_BINS = 20
 """Of the histograms, between 0 and a latent's highest code."""
@@ -100,27 +99,22 @@ def measure_courses(
     flat = np.zeros(offset[-1], np.uint8)
     latents, scale = wanted.latent.to_numpy(), (255 / wanted.peak.to_numpy(float)).astype(np.float32)
     histogram = np.zeros(activity.n_latents * N_BINS, np.int64)
-    to_bin = torch.from_numpy(N_BINS / np.where(activity.peak > 0, activity.peak, 1).astype(np.float32))
-    for places, z in codes.blocks():
-        z = z.clamp(min=0)
-        row, latent = torch.nonzero(z, as_tuple=True)
-        level = (z[row, latent] * to_bin[latent]).long().clamp(max=N_BINS - 1)
-        histogram += np.bincount((latent * N_BINS + level).numpy(), minlength=len(histogram))
+    to_bin = N_BINS / np.where(activity.peak > 0, activity.peak, 1).astype(np.float32)
+    for places, z in codes.active():
+        level = np.minimum((z.data * to_bin[z.indices]).astype(np.int64), N_BINS - 1)
+        histogram += np.bincount(z.indices.astype(np.int64) * N_BINS + level, minlength=len(histogram))
         if moments is not None and len(wanted):
             clip = clip_of[places]
             first = np.flatnonzero(np.diff(clip, prepend=-1))
-            for start, end in zip(first, np.append(first[1:], len(clip))):
-                own = slice(bounds[clip[start]], bounds[clip[start] + 1])
-                if own.start == own.stop:
-                    continue
-                curves = flat[offset[own.start] : offset[own.stop]].reshape(own.stop - own.start, -1)
-                values = z[start:end, torch.from_numpy(latents[own].copy())].numpy().T * scale[own, None]
-                levels = np.rint(values).clip(0, 255).astype(np.uint8)
-                when = moments.index[places[start:end]]
-                if (np.diff(when) > 0).all():
-                    curves[:, when] = np.maximum(curves[:, when], levels)
-                else:
-                    np.maximum.at(curves.T, when, levels.T)
+            run = np.repeat(np.arange(len(first)), np.diff(np.append(first, len(clip))))
+            pair_of = np.full((len(first), activity.n_latents), -1)
+            for known, start, stop in zip(pair_of, bounds[clip[first]], bounds[clip[first] + 1]):
+                known[latents[start:stop]] = np.arange(start, stop)
+            row = rows_of(z)
+            pair = pair_of[run[row], z.indices]
+            row, pair, value = (entries[pair >= 0] for entries in (row, pair, z.data))
+            levels = np.rint(value * scale[pair]).clip(0, 255).astype(np.uint8)
+            np.maximum.at(flat, offset[pair] + moments.index[places[row]], levels)
         on_rows(len(places))
     curves = wanted.assign(
         start_s=moments.start_s[pairs] - moments.step_s / 2 if moments else np.zeros(0),

@@ -45,14 +45,15 @@ def choose_examples(
         latent.
     """
     found = []
+    shares = np.array(list(QUANTILES.values()), dtype=activity.max.dtype)
     for latent in np.flatnonzero(np.diff(activity.starts)).tolist():
         own = activity.of(latent)
         clip, value = activity.clip[own], activity.max[own]
         order = np.argsort(-value, kind="stable")
         chosen = [("top", order[:N_TOP])]
         left = order[N_TOP:]
-        for kind, share in QUANTILES.items():
-            away = np.abs(value[left] - np.quantile(value, share))
+        for kind, middle in zip(QUANTILES, np.quantile(value, shares)):
+            away = np.abs(value[left] - middle)
             nearest = left[np.argsort(away, kind="stable")[:N_EACH]]
             chosen.append((kind, nearest))
             left = left[~np.isin(left, nearest)]

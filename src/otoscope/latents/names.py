@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 from scipy.stats import rankdata, t
 
 from otoscope.latents.evidence import FEWEST_CLIPS, FEWEST_OF_VALUE, GROUP
@@ -75,8 +76,7 @@ def name_latents(
     others = ground.values[:0].tocsc() if elsewhere is None else elsewhere.tocsc()
     rows = []
     for latent in latents:
-        values = columns[:, [latent]].toarray()[:, 0]
-        unheard = others[:, [latent]].toarray()[:, 0]
+        values, unheard = _column(columns, latent), _column(others, latent)
         found = _Search(ground, values, of_labels.get(latent), of_factors.get(latent), unheard)
         rows.append({"latent": latent} | _describe(found, label))
     return pd.DataFrame(
@@ -185,6 +185,14 @@ class _Search:
         if len(least) < FEWEST_GROUPS or least.max() < ONE_GROUPS_SHARE:
             return ""
         return str(self.ground.labels.group.iloc[int((self.ground.groups == least.argmax()).argmax())])
+
+
+def _column(values: sparse.csc_matrix, number: int) -> np.ndarray:
+    """Return one column, dense [rows]; indexing takes ten times as long."""
+    own = slice(*values.indptr[number : number + 2])
+    column = np.zeros(values.shape[0], values.dtype)
+    column[values.indices[own]] = values.data[own]
+    return column
 
 
 def _best(table: pd.DataFrame | None) -> list[tuple]:

@@ -73,9 +73,8 @@ def recurrence(atoms: np.ndarray, others: Sequence[np.ndarray]) -> np.ndarray:
 def _nearest(chunk: np.ndarray, cosine: np.ndarray, together: np.ndarray, n: int) -> pd.DataFrame:
     """Return the first half by cosine and the rest by co-firing, without doubles."""
     rows = np.arange(len(chunk))[:, None]
-    by_time = np.argsort(-together, axis=1, kind="stable")[:, :n]
     if np.isnan(cosine).all():
-        chosen = by_time
+        chosen = np.argsort(-together, axis=1, kind="stable")[:, :n]
     else:
         by_aim = np.argsort(-cosine, axis=1, kind="stable")[:, : (n + 1) // 2]
         later = together.copy()

@@ -150,8 +150,9 @@ def _minimise(problem: _Problem, at: torch.Tensor, tol: float) -> torch.Tensor:
     value, gradient = problem(at)
     steps: list[torch.Tensor] = []
     changes: list[torch.Tensor] = []
+    rhos: list[torch.Tensor] = []
     for _ in range(_MAX_ITERATIONS):
-        direction = _direction(gradient, steps, changes)
+        direction = _direction(gradient, steps, changes, rhos)
         slope = _dot(direction, gradient)
         rate = torch.ones_like(value)
         new_value, new_gradient = problem(at + direction)
@@ -167,7 +168,9 @@ def _minimise(problem: _Problem, at: torch.Tensor, tol: float) -> torch.Tensor:
         step = rate[:, None, None] * direction
         steps.append(step)
         changes.append(new_gradient - gradient)
-        steps, changes = steps[-_MEMORY:], changes[-_MEMORY:]
+        curvature = _dot(step, changes[-1])  # a step without any is skipped
+        rhos.append(torch.where(curvature > 1e-12, 1 / curvature.clamp_min(1e-12), 0.0))
+        steps, changes, rhos = steps[-_MEMORY:], changes[-_MEMORY:], rhos[-_MEMORY:]
         at = at + step
         fell = value - new_value
         value, gradient = new_value, new_gradient
@@ -179,22 +182,21 @@ def _minimise(problem: _Problem, at: torch.Tensor, tol: float) -> torch.Tensor:
                 return result
             alive, at, value, gradient = (t[stay] for t in (alive, at, value, gradient))
             problem = problem.pick(stay)
-            steps, changes = [t[stay] for t in steps], [t[stay] for t in changes]
+            steps, changes, rhos = ([t[stay] for t in kept] for kept in (steps, changes, rhos))
     result[alive] = at
     return result
 
 
 def _direction(
-    gradient: torch.Tensor, steps: list[torch.Tensor], changes: list[torch.Tensor]
+    gradient: torch.Tensor,
+    steps: list[torch.Tensor],
+    changes: list[torch.Tensor],
+    rhos: list[torch.Tensor],
 ) -> torch.Tensor:
     """Return minus the inverse Hessian, as remembered, times the gradient: the two-loop recursion."""
     q = gradient.clone()
     kept = []
-    for step, change in zip(reversed(steps), reversed(changes)):
-        curvature = _dot(step, change)
-        rho = torch.where(
-            curvature > 1e-12, 1 / curvature.clamp_min(1e-12), 0.0
-        )  # a step without curvature is skipped
+    for step, change, rho in zip(reversed(steps), reversed(changes), reversed(rhos)):
         a = rho * _dot(step, q)
         q -= a[:, None, None] * change
         kept.append((step, change, rho, a))
@@ -210,4 +212,5 @@ def _direction(
 
 
 def _dot(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    return torch.einsum("bpk,bpk->b", a, b)
+    n = len(a)
+    return torch.bmm(a.reshape(n, 1, -1), b.reshape(n, -1, 1)).view(n)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
@@ -105,6 +105,7 @@ def _splice(
 ) -> list[pd.DataFrame]:
     """Replace each studied layer by what each architecture, first seed, makes of it."""
     from otoscope.interventions import answers, splice
+    from otoscope.saes.nulls import fit_pca
 
     encoder, readout, heard = encoder_and_readout(run, clips, name, views)
     waveforms, truth = waveforms_of(heard, encoder), _truth(run, heard)
@@ -113,21 +114,22 @@ def _splice(
     for layer, folders in trained[name].items():
         dictionaries = load(run, name, layer, folders)
         first = {own.sae.config.name: own for own in reversed(dictionaries)}
-        with progress(f"splicing layer {layer}", len(first) + 3, unit="replacements") as bar:
+        n_linear = len({own.sae.config.active for own in first.values()} - {None})
+        with progress(f"splicing layer {layer}", len(first) + n_linear + 3, unit="replacements") as bar:
             table = splice(
                 encoder,
                 waveforms,
                 readout,
                 layer,
                 {key: own.sae for key, own in reversed(first.items())},
-                mean=views[name].train.layer(layer).mean(0),
+                pca=fit_pca(views[name].train.layer(layer)),
                 groups=heard.group.to_numpy(),
                 truth=truth,
                 plain=plain,
                 on_done=lambda *_: bar.advance(),
             )
         known = table.sae.map({key: own.sparsity for key, own in first.items()})
-        found.append(table.assign(encoder=name, sparsity=known))
+        found.append(table.assign(encoder=name, sparsity=known.fillna(table.sparsity)))
     return found
 
 
@@ -170,7 +172,8 @@ def _steer(
     column, _, wanted = str(settings.steer).partition("=")
     encoder, readout, heard = encoder_and_readout(run, clips, name, views)
     waveforms, truth = waveforms_of(heard, encoder), _truth(run, heard)
-    plain = answers(encoder, waveforms, readout)
+    asked = [(readout, truth), *((probe, None) for probe in _bystanders(run, clips, encoder, views[name]))]
+    plain = [answers(encoder, waveforms, each) for each, _ in asked]
     train = views[name].train
     found = []
     for layer, folders in trained[name].items():
@@ -180,11 +183,30 @@ def _steer(
             own.sae, x, codes_of(own.sae, x), towards=(train.rows[column].astype(str) == wanted).to_numpy(),
             n_latents=settings.n_latents, seed=run.spec.seed,
         )  # fmt: skip
-        table = steer(
-            encoder, waveforms, readout, layer, by, settings.doses, groups=heard.group.to_numpy(), truth=truth,
-            plain=plain,
-        )  # fmt: skip
-        found.append(table.assign(encoder=name, **own.columns))
+        for (each, known), before in zip(asked, plain, strict=True):
+            table = steer(
+                encoder, waveforms, each, layer, by, settings.doses, groups=heard.group.to_numpy(), truth=known,
+                plain=before,
+            )  # fmt: skip
+            found.append(table.assign(encoder=name, **own.columns))
+    return found
+
+
+def _bystanders(run: RunDirectory, clips: pd.DataFrame, encoder: Encoder, own: Views) -> list[Readout]:
+    """Return a probe of each label that is to stay: what steering does to it is a side effect."""
+    from otoscope.interventions import fit_probe
+
+    learnt = _clips(own.train, clips, None, run.spec.seed)
+    labels = run.spec.interventions.keep
+    waveforms = waveforms_of(learnt, encoder) if labels else []
+    found: list[Readout] = []
+    for label in labels:
+        kind: Literal["class", "number"] = "number" if learnt[label].dtype.kind == "f" else "class"
+        probe = fit_probe(
+            encoder, waveforms, learnt[label], layer=own.layers[-1], kind=kind, groups=learnt.group.to_numpy()
+        )
+        probe.name = f"probe of {label}"
+        found.append(probe)
     return found
 
 

@@ -20,6 +20,7 @@ from otoscope.report.figures.style import (
     styled,
 )
 from otoscope.results import (
+    COMPONENTS,
     LATENTS,
     LEACE,
     MEAN,
@@ -57,9 +58,17 @@ def splice_figure(table: pd.DataFrame, *, measure: str, stacked: bool = False) -
         own = table[(table["encoder"] == encoder) & (table["layer"] == layer)]
         made = own[own["replaced_by"] == RECONSTRUCTION].sort_values("sparsity", kind="stable")
         made = made.sort_values("sae", key=lambda names: names.astype(str).str.contains(" "), kind="stable")
+        linear = own[own["replaced_by"] == COMPONENTS].sort_values("sparsity", kind="stable")
         whole = {kind: own[own["replaced_by"] == kind].iloc[0] for kind in (UNTOUCHED, MEAN, ZERO)}
-        bars = [whole[UNTOUCHED], *(row for _, row in made.iterrows()), whole[MEAN], whole[ZERO]]
-        names = ["untouched", *_dictionaries(made), "mean", "zero"]
+        between = [row for table in (made, linear) for _, row in table.iterrows()]
+        bars = [whole[UNTOUCHED], *between, whole[MEAN], whole[ZERO]]
+        names = [
+            "un-\ntouched",
+            *_dictionaries(made),
+            *(f"PCA\n{k:.0f}" for k in linear["k"]),
+            "mean",
+            "zero",
+        ]
         for x, row in enumerate(bars):
             _bar(axes, x, row)
         axes.set_xticks(range(len(bars)), names, fontsize=7)
@@ -72,12 +81,13 @@ def splice_figure(table: pd.DataFrame, *, measure: str, stacked: bool = False) -
 
 def _bar(axes: Axes, x: int, row: pd.Series) -> None:
     made = row["replaced_by"] == RECONSTRUCTION
-    axes.bar(x, row["value"], width=0.7, color=BLUE if made else OTHER_COLOR)
+    learnt = made and " " not in str(row["sae"])  # "untrained topk-1024-s0.95" is a null
+    axes.bar(x, row["value"], width=0.7, color=BLUE if learnt else OTHER_COLOR)
     top = row["value"]
     if row["low"] == row["low"]:
         axes.plot([x, x], [row["low"], row["high"]], color=MUTED, linewidth=1)
         top = max(top, row["high"])
-    if made and row["recovered"] == row["recovered"]:
+    if (made or row["replaced_by"] == COMPONENTS) and row["recovered"] == row["recovered"]:
         text = wording.percent(row["recovered"], 0)
         axes.annotate(text, (x, top), xytext=(0, 3), textcoords="offset points", ha="center", fontsize=7)
 
@@ -86,7 +96,7 @@ def _dictionaries(rows: pd.DataFrame) -> list[str]:
     """Name dictionaries by their sparsity, those that share one or have none by what they are called."""
     names = []
     for sae, sparsity in zip(rows["sae"].astype(str), rows["sparsity"]):
-        kind = sae.split()[0] if " " in sae else "codes"  # "untrained topk-1024-s0.95"
+        kind = sae.split()[0].replace("untrained", "un-\ntrained") if " " in sae else "codes"
         names.append(
             f"{kind}\n{wording.sparsity(sparsity)}" if sparsity == sparsity else sae.replace("-", "-\n")
         )

@@ -18,7 +18,7 @@ from otoscope.report.tables.cells import (
     where,
     with_interval,
 )
-from otoscope.results import LATENTS, RECONSTRUCTION, layer_order
+from otoscope.results import COMPONENTS, LATENTS, RECONSTRUCTION, layer_order
 
 
 def intervention_tables(run: Run) -> list[Table]:
@@ -36,7 +36,7 @@ def _splice(run: Run) -> Table | None:
     columns: list[Column] = [
         *where(table["encoder"].nunique() > 1, ENCODER),
         LAYER,
-        ("replaced by", lambda r: r.replaced_by),
+        ("replaced by", lambda r: f"{r.k:.0f} components" if r.replaced_by == COMPONENTS else r.replaced_by),
         *where(table["sae"].nunique() > 2, ("dictionary", lambda r: r.sae)),
         SPARSITY,
         ("measure", lambda r: r.measure),
@@ -109,13 +109,15 @@ def _steering(run: Run) -> Table | None:
         LAYER,
         ("pushed by", lambda r: r.by),
         ("dose", lambda r: f"{r.dose:g}"),
+        *where(table["readout"].nunique() > 1, ("asked", lambda r: r.readout)),
         ("measure", lambda r: r.measure),
         ("mean over clips", _interval),
     ]
     note = (
         "A dose of 1 adds, to the latents that tell the class best, the difference of their means between its training "
-        "rows and the rest; by the raw direction, the difference of the states' means. Random latents and directions "
-        "are pushed as far: what they do, any push does."
+        "rows and the rest; by the raw direction, the difference of the states' means. Random latents get the same "
+        "amounts, a random direction the raw one's length: what they do, any push does. "
+        "What a probe of another label then says against what it said before is a side effect."
     )
     return laid_out(
         "Steering towards a class",

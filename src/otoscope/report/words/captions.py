@@ -224,10 +224,12 @@ def _figure5(run: Run) -> Caption:
     return Caption(
         "What does the model still do on reconstructions?",
         f"The model run{clips} with one layer replaced: by itself (untouched), by what each dictionary makes of it "
-        "(blue), by its mean over training rows, and by zero (grey). Thin lines: 95\u00a0% intervals for clips of new "
-        "groups. Percentages: how much of what zero loses is recovered.",
+        "(blue), by as many principal components as it has latents on (PCA), by its mean over training rows, and by "
+        "zero (grey). Thin lines: 95\u00a0% intervals for clips of new groups. Percentages: how much of what zero "
+        "loses is recovered.",
         "Blue near untouched: the codes keep what the model itself needs of this layer, whatever a probe can read. "
-        "Blue no lower than the mean: they keep nothing of it that counts.",
+        "Blue no lower than PCA: as few numbers do as well without a dictionary. No lower than the mean: they keep "
+        "nothing of it that counts.",
     )
 
 

@@ -9,6 +9,7 @@ from otoscope.report.numbers.interventions import splice_measure
 from otoscope.report.run import Run
 from otoscope.report.words.finding import Finding, place_of
 from otoscope.results import (
+    COMPONENTS,
     LATENTS,
     LEACE,
     MEAN,
@@ -33,11 +34,18 @@ def _splice(run: Run) -> Finding | None:
         return None
     parts = []
     for row in made.itertuples():
-        mean = table[
-            (table["encoder"] == row.encoder) & (table["layer"] == row.layer) & (table["replaced_by"] == MEAN)
+        there = table[(table["encoder"] == row.encoder) & (table["layer"] == row.layer)]
+        linear = there[(there["replaced_by"] == COMPONENTS) & (there["k"] == row.k)]
+        others = [
+            (linear, f"{row.k:.0f} principal components"),
+            (there[there["replaced_by"] == MEAN], "its mean"),
         ]
-        beside = f" (its mean: {wording.percent(mean['recovered'].iloc[0], 0)})" if len(mean) else ""
-        parts.append(f"{place_of(run, row.encoder, row.layer)} {wording.percent(row.recovered, 0)}{beside}")
+        beside = [
+            f"{name}: {wording.percent(own['recovered'].iloc[0], 0)}" for own, name in others if len(own)
+        ]
+        parts.append(
+            f"{place_of(run, row.encoder, row.layer)} {wording.percent(row.recovered, 0)} ({', '.join(beside)})"
+        )
     text = f"With a layer replaced by its reconstruction at {wording.sparsity(made['sparsity'].iloc[0])} sparsity, the "
     text += f"model keeps of what zeros would cost it ({measure}): {wording.listing(parts)}."
     return Finding("What the model does on reconstructions", text)

@@ -44,7 +44,7 @@ def fit_normalisers(kind: str, blocks: Iterator[Block]) -> dict[Layer, Normalise
     Parameters
     ----------
     kind
-        ``"auto"``: subtract the mean, divide by the median standard deviation, and bring dimensions of over 10 times
+        ``"auto"``: subtract the mean, divide by the median standard deviation, and bring dimensions of over 6 times
         it down to that (:func:`otoscope.saes.training.preflight.divisors`). ``"center"``: subtract the mean.
         ``"scale"``: divide by each dimension's standard deviation too.
         ``"whiten"``: rotate and scale to unit covariance (ZCA).
