@@ -95,9 +95,7 @@ class MomentTally:
         if not len(rows):
             return
         self._hashes.append(_hashes(rows))
-        rows = np.array(
-            rows, dtype=np.float64
-        )  # a copy, centred in place: a block of wide rows is a gigabyte
+        rows = np.array(rows, dtype=np.float64)  # a copy, centred in place: it may be a gigabyte
         mean = rows.mean(0)
         gap = mean - self._mean
         rows -= mean
@@ -219,8 +217,8 @@ def _hashes(block: np.ndarray) -> np.ndarray:
     factors = np.random.default_rng(0).integers(0, 2**64, block.shape[1], dtype=np.uint64) | np.uint64(1)
     found = np.empty(len(block), np.uint64)
     for start in range(0, len(block), _HASHED_ROWS):  # eight bytes a number, twice: never of a whole block
-        part = np.ascontiguousarray(np.asarray(block[start : start + _HASHED_ROWS], dtype=np.float32) + 0.0)
-        bits = part.view(np.uint32)  # + 0.0: -0 is 0
+        part = np.asarray(block[start : start + _HASHED_ROWS], dtype=np.float32) + 0.0  # + 0.0: -0 is 0
+        bits = np.ascontiguousarray(part).view(np.uint32)
         found[start : start + len(part)] = (bits.astype(np.uint64) * factors).sum(1, dtype=np.uint64)
     return found
 
