@@ -119,7 +119,13 @@ def wide(*, device="cpu", precision="float32", revision=None):
             return self.blocks[0](10 * self.stem(waveforms[:, None]).transpose(1, 2))
 
     torch.manual_seed(0)
-    options = {"sample_rate": RATE, "min_samples": 400, "name": "wide", "device": "cpu"}
+    options = {
+        "sample_rate": RATE,
+        "min_samples": 400,
+        "name": "wide",
+        "device": "cpu",
+        "frame_rate_hz": RATE / 320,
+    }
     return Encoder.from_module(Wide(), blocks="blocks.*", **options)
 
 

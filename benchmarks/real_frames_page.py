@@ -98,7 +98,7 @@ def pure() -> str:
 def few() -> str:
     """The mean area over concepts of probes on the best 1, 2, 4 and 8 units."""
     table = units(choice="auc")
-    means = table.groupby(["representation", "k", "seed"], sort=False)["auc"].mean()
+    means = table.groupby(["representation", "k", "seed"])["auc"].mean()
     return markdown(
         [
             {"representation": name}

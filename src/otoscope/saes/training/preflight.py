@@ -30,6 +30,8 @@ LOW_RANK = 0.25
 MANY_DUPLICATES = 0.01
 """Share of repeated rows above which held-out rows may be copies of training rows."""
 
+_HASHED_ROWS = 4096
+
 COLUMNS = (
     "layer", "n_rows", "width", "mean_over_spread", "outliers", "outlier_share", "largest_dimension",
     "largest_severity", "effective_rank", "limited", "duplicates", "advice",
@@ -93,12 +95,13 @@ class MomentTally:
         if not len(rows):
             return
         self._hashes.append(_hashes(rows))
-        rows = np.asarray(rows, dtype=np.float64)
+        rows = np.array(rows, dtype=np.float64)  # a copy, centred in place: it may be a gigabyte
         mean = rows.mean(0)
-        centred, gap = rows - mean, mean - self._mean
+        gap = mean - self._mean
+        rows -= mean
         total = self._n_rows + len(rows)
         between = np.multiply.outer(gap, gap) * (self._n_rows * len(rows) / total)
-        self._scatter = self._scatter + centred.T @ centred + between
+        self._scatter = self._scatter + rows.T @ rows + between
         self._mean = self._mean + gap * (len(rows) / total)
         self._n_rows = total
 
@@ -211,9 +214,13 @@ def _effective_rank(covariance: np.ndarray) -> float:
 
 def _hashes(block: np.ndarray) -> np.ndarray:
     """Return a 64-bit hash of each row: a random linear form of its bits, modulo 2^64 (a chance pair: 1 in 2^63)."""
-    bits = np.ascontiguousarray(np.asarray(block, dtype=np.float32) + 0.0).view(np.uint32)  # + 0.0: -0 is 0
-    factors = np.random.default_rng(0).integers(0, 2**64, bits.shape[1], dtype=np.uint64) | np.uint64(1)
-    return (bits.astype(np.uint64) * factors).sum(1, dtype=np.uint64)
+    factors = np.random.default_rng(0).integers(0, 2**64, block.shape[1], dtype=np.uint64) | np.uint64(1)
+    found = np.empty(len(block), np.uint64)
+    for start in range(0, len(block), _HASHED_ROWS):  # eight bytes a number, twice: never of a whole block
+        part = np.asarray(block[start : start + _HASHED_ROWS], dtype=np.float32) + 0.0  # + 0.0: -0 is 0
+        bits = np.ascontiguousarray(part).view(np.uint32)
+        found[start : start + len(part)] = (bits.astype(np.uint64) * factors).sum(1, dtype=np.uint64)
+    return found
 
 
 def _ratio(above: float, below: float) -> float:
