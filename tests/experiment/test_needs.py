@@ -172,7 +172,8 @@ def test_a_model_in_the_cache_is_not_fetched(tiny_encoder, tmp_path, monkeypatch
 
 
 def test_frames_are_left_out_since_only_the_model_knows_them(tiny_encoder, tmp_path):
-    found = needs(spec(tiny_encoder, extraction={"pool": "frames"}), CLIPS, out=tmp_path)
+    own = spec(tiny_encoder, extraction={"pool": "frames"}, factors={"whole_clip": True})
+    found = needs(own, CLIPS, out=tmp_path)
     assert (found.disk, found.memory) == ({}, {})
     assert found.lines() == [f"not counted, as not known before it is loaded: {tiny_encoder}"]
 

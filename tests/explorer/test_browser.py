@@ -80,6 +80,21 @@ def test_search_sort_and_open_a_latent(visit):
     assert page.evaluate("location.hash").endswith("/latent/0")
 
 
+def test_a_search_may_limit_numbers(visit, shard):
+    page = visit()
+    table = shard("d0/table")
+    alive = np.array(table["alive"], dtype=bool)
+    frequency, recurs = (np.array(table[key], dtype=float)[alive] for key in ("frequency", "recurrence"))
+    middle = np.median(frequency)
+    for words, expected in (
+        (f"fires<{100 * middle:.6f}%", frequency < middle),
+        (f"fires>{middle:.8f} recurs>0.5", (frequency > middle) & (recurs > 0.5)),
+    ):
+        page.fill("#search", words)
+        assert 0 < expected.sum() < alive.sum()
+        assert page.locator(".found").inner_text().split()[0] == str(expected.sum())
+
+
 def test_links_and_the_tables_view_survive_a_reload(visit):
     page = visit(f"#/{FRAMES}?q=singer-4&sort=latent&clear=")
     before = names(page)
@@ -306,6 +321,28 @@ def test_100_000_latents_stay_quick(visit, explorer, shard, tmp_path):
         assert took_ms < 1500
     page.evaluate("document.querySelector('.grid').scrollTop = 44 * 99_000")
     page.wait_for_selector("#row-99000")
+
+
+def test_the_demos_own_pages(visit):
+    """What `make demo` wrote: from the table to a latent to its sound, with nothing wrong and nothing asked outside."""
+    home = Path("runs/demo/explorer")
+    if not (home / "index.html").is_file():
+        pytest.skip("runs/demo is not there (make demo)")
+    page = visit(folder=home)
+    assert "not stated" not in page.locator(".notice").inner_text()
+    page.fill("#search", "vowel support>0.5")
+    rows = page.locator(".rows .line").all_inner_texts()
+    assert rows
+    assert all("vowel" in row for row in rows)
+    title = names(page)[0]
+    page.locator(".rows .cell.name a").first.click()
+    page.wait_for_selector(".page.latent[data-ready]")
+    assert page.locator("h1").inner_text() == title
+    page.reload()
+    page.wait_for_selector("[data-ready]")
+    assert page.locator("h1").inner_text() == title
+    page.locator(".clip .play").first.click()
+    until(page, "player.sound.currentTime > 0.1")
 
 
 def many(n: int) -> dict[str, Any]:

@@ -130,7 +130,7 @@ def test_an_upload_gives_its_latents_in_the_browser(port, heard_run, browser):
     started = time.monotonic()
     page.set_input_files("input[type=file]", heard_run / "clips" / "singer-3 02.wav")
     page.wait_for_selector(".page.clip-page[data-ready]", timeout=30_000)
-    print(f"an upload took {time.monotonic() - started:.2f} s")
+    assert time.monotonic() - started < 3  # with the models loaded
     assert page.locator("h1").inner_text() == "own: singer-3 02.wav"
     assert page.locator(".strip .who .number").count() > 0
     page.locator("#transport .play").click()

@@ -253,9 +253,9 @@ def _run(
     _print_published(directory.root)
     print(f"Tables:  {directory.root / 'results'}")
     print(f"Figures: {directory.root / 'figures'}")
-    page = directory.root / "explorer" / "index.html"
-    print(f"Hear the latents:  {page if page.exists() else f'otoscope explore {directory.root}'}")
-    print(f"Report:  {directory.root / 'report.html'}   <- open this one")
+    report, page = directory.root / "report.html", directory.root / "explorer" / "index.html"
+    hear = page if page.exists() else f"with: otoscope explore {directory.root}"
+    print(f"Read:    {report}   and hear {hear}   <- open these")
 
 
 def _print_published(root: Path) -> None:

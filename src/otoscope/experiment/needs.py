@@ -41,26 +41,34 @@ READ_WHOLE_BYTES = 4_000_000_000
 
 
 class Shape(NamedTuple):
-    """Blocks, width and bytes of weights of an encoder, on disk, where each takes `weight_size` bytes; its frames."""
+    """Blocks, width and bytes of weights of an encoder, on disk, where each takes `weight_size` bytes; its frames, and
+    how many bands each has."""
 
     n_blocks: int
     width: int
     weight_bytes: int
     weight_size: int = 4
     frame_rate_hz: float = FASTEST_HZ
+    n_bands: int = 1
+
+    def row_rate_hz(self, rows: str) -> float:
+        """Return how many rows dictionaries learn from in a second."""
+        return self.frame_rate_hz * (self.n_bands if rows == "tokens" else 1)
 
 
 PUBLISHED = {
-    "MIT/ast-finetuned-audioset-10-10-0.4593": Shape(12, 768, 346_000_000, frame_rate_hz=10.0),
+    "MIT/ast-finetuned-audioset-10-10-0.4593": Shape(12, 768, 346_000_000, frame_rate_hz=10.0, n_bands=12),
     "facebook/hubert-base-ls960": Shape(12, 768, 378_000_000, frame_rate_hz=50.0),
     "microsoft/wavlm-base-plus": Shape(12, 768, 378_000_000, frame_rate_hz=50.0),
     "m-a-p/MERT-v1-95M": Shape(12, 768, 378_000_000, frame_rate_hz=75.0),
     "m-a-p/MERT-v2-30s": Shape(24, 1024, 2_530_000_000, frame_rate_hz=25.0),
     "m-a-p/MERT-v2-FullSong": Shape(24, 1024, 2_530_000_000, frame_rate_hz=25.0),
     "OpenMuQ/MuQ-large-msd-iter": Shape(12, 1024, 1_270_000_000, frame_rate_hz=25.0),
-    "worstchan/EAT-base_epoch30_pretrain": Shape(12, 768, 360_000_000, frame_rate_hz=6.25),
+    "worstchan/EAT-base_epoch30_pretrain": Shape(12, 768, 360_000_000, frame_rate_hz=6.25, n_bands=8),
     "mispeech/dasheng-base": Shape(12, 768, 342_000_000, frame_rate_hz=25.0),
-    "gaunernst/vit_base_patch16_1024_128.audiomae_as2m": Shape(12, 768, 343_000_000, frame_rate_hz=6.25),
+    "gaunernst/vit_base_patch16_1024_128.audiomae_as2m": Shape(
+        12, 768, 343_000_000, frame_rate_hz=6.25, n_bands=8
+    ),
 }
 """Bytes are about those listed at huggingface.co, or follow from the weights (the MERTs, MuQ, AudioMAE)."""
 
@@ -204,7 +212,9 @@ def _disk(spec: Spec, encoder: EncoderSpec, shape: Shape, stores: pd.DataFrame) 
 def _described(spec: Spec, encoder: EncoderSpec, shape: Shape, measured: pd.Series) -> dict[str, int]:
     """Return the bytes of the tables of latents and of an explorer, at most: as if every clip were shown."""
     n_clips = int(measured.crops)
-    frames = float(measured.sound_s) / n_clips * shape.frame_rate_hz if spec.on_frames else 0.0
+    frames = (
+        float(measured.sound_s) / n_clips * shape.row_rate_hz(spec.saes[0].rows) if spec.on_frames else 0.0
+    )
     wanted = spec.disentanglement.null_sparsity
     sizes = []
     for section in spec.saes:
@@ -219,7 +229,8 @@ def _described(spec: Spec, encoder: EncoderSpec, shape: Shape, measured: pd.Seri
 
 def _frame_numbers(spec: Spec, encoder: EncoderSpec, shape: Shape, sound_s: float) -> int:
     """Return how many numbers the frames of the studied layers hold."""
-    return int(sound_s * shape.frame_rate_hz) * (len(encoder.layers) + len(spec.beside)) * shape.width
+    n_rows = int(sound_s * shape.row_rate_hz(spec.saes[0].rows))
+    return n_rows * (len(encoder.layers) + len(spec.beside)) * shape.width
 
 
 def _trained_together(spec: Spec, encoder: EncoderSpec) -> int:
@@ -239,7 +250,8 @@ def _memory(spec: Spec, encoder: EncoderSpec, shape: Shape, stores: pd.DataFrame
     read = 0
     if spec.on_frames:
         learnt_s = float(stores.sound_s[stores.roles.str.contains("train|evaluate")].sum())
-        read = min(4 * int(learnt_s * shape.frame_rate_hz) * n_layers * shape.width, READ_WHOLE_BYTES)
+        n_rows = int(learnt_s * shape.row_rate_hz(spec.saes[0].rows))
+        read = min(4 * n_rows * n_layers * shape.width, READ_WHOLE_BYTES)
     return {
         "the encoder": 2
         * 4
@@ -275,13 +287,23 @@ def _shape(folder: Path) -> Shape | None:
     weight_size = 2 if config.get("dtype", config.get("torch_dtype")) in ("float16", "bfloat16") else 4
     n_bytes = sum(file.stat().st_size for file in _weight_files(folder))
     if fitting is not None:
-        rate_hz = 1 / fitting.grid(fitting.max_samples or fitting.min_samples, 0, None).hop_s
-        return Shape(len(fitting.taps) - 1, max(fitting.widths.values()), n_bytes, weight_size, rate_hz)
+        grid = fitting.grid(fitting.max_samples or fitting.min_samples, 0, None)
+        n_bands = max(int(grid.band.max(initial=-1)) + 1, 1)
+        widest = max(fitting.widths.values())
+        return Shape(len(fitting.taps) - 1, widest, n_bytes, weight_size, 1 / grid.hop_s, n_bands)
     width = config.get("hidden_size", config.get("d_model"))
     n_blocks = config.get("num_hidden_layers", config.get("encoder_layers"))
     if not isinstance(width, int) or not isinstance(n_blocks, int):
         return None
-    return Shape(n_blocks, width, n_bytes, weight_size, _frame_rate_hz(folder, config))
+    return Shape(n_blocks, width, n_bytes, weight_size, _frame_rate_hz(folder, config), _n_bands(config))
+
+
+def _n_bands(config: dict) -> int:
+    """Return how many patches of frequency a frame has: AST's, as its configuration says, else one."""
+    n_mels, patch, stride = (config.get(key, 0) for key in ("num_mel_bins", "patch_size", "frequency_stride"))
+    if not all(isinstance(number, int) and number > 0 for number in (n_mels, patch, stride)):
+        return 1
+    return max((n_mels - patch) // stride + 1, 1)
 
 
 def _frame_rate_hz(folder: Path, config: dict) -> float:

@@ -27,7 +27,7 @@ DEFAULT_ENCODER = "otoscope-mini"
 ROW_PER_CROP = ("mean", "paper")
 """Ways to pool that make one row of a crop."""
 OF_FRAMES = {"epochs": 10, "batch_size": 256}
-"""Defaults of training on frames, of which there are some hundred times as many as of clips."""
+"""Defaults of training on frames or tokens, of which there are some hundred times as many as of clips."""
 
 
 def _null(name: str) -> str:
@@ -59,6 +59,8 @@ class DatasetSpec(_Section):
     """Column of what must not cross a split (singer, speaker); only for data sets that have no groups of their own."""
     skip_unreadable: bool = False
     """Go on without recordings that cannot be read, and say how many were left out."""
+    licence: str | None = None
+    """The licence of the recordings, for the explorer, which copies them. Default: a built-in data set's own."""
     options: dict[str, Any] = {}
     """Further options of the data set's own."""
 
@@ -128,9 +130,9 @@ class ProbingSpec(_Section):
 class SaesSpec(_Section):
     kind: str = "topk"
     """Kind of sparse autoencoder (``otoscope list saes``), built in or of another package."""
-    rows: Literal["clips", "frames"] = "clips"
-    """What dictionaries learn from: a row for each crop, as the probes read it, or each frame; all sections alike. The
-    studied layers are then kept framewise too."""
+    rows: Literal["clips", "frames", "tokens"] = "clips"
+    """What dictionaries learn from: a row for each crop, as the probes read it, each frame, or each token, which of
+    models of patches (AST) is one band of a frame; all sections alike. The studied layers are then kept so too."""
     clip_code: Literal["mean", "max", "share"] = "mean"
     """Of frames: what stands for a clip, over its frames: the mean of the codes, their largest, or the share of frames
     in which a latent is on; all sections alike. Probes try all three."""
@@ -167,7 +169,8 @@ class SaesSpec(_Section):
     @pydantic.model_validator(mode="before")
     @classmethod
     def _of_frames(cls, values: Any) -> Any:
-        return OF_FRAMES | values if isinstance(values, dict) and values.get("rows") == "frames" else values
+        framewise = isinstance(values, dict) and values.get("rows") in ("frames", "tokens")
+        return OF_FRAMES | values if framewise else values
 
     def configs(self) -> list[SAEConfig]:
         """Return the architectures of this section."""
@@ -316,6 +319,12 @@ class Spec(_Section):
             raise ValueError("encoders: name at least one")
         self._check_saes()
         self._check_frames()
+        framewise = self.extraction.pool in ("frames", "tokens")
+        if framewise and not self.factors.whole_clip and not Path(self.factors.name).suffix:
+            raise ValueError(
+                f"extraction.pool: {self.extraction.pool} makes several rows of a crop, and factors are of clips: "
+                f"set factors.whole_clip: true, or let dictionaries alone read them (saes.rows: {self.extraction.pool})"
+            )
         if self.extraction.crops == "in_turn" and self.extraction.pool not in ROW_PER_CROP:
             raise ValueError(
                 f"extraction.crops: in_turn takes a row of every clip, and pool '{self.extraction.pool}' makes several "
@@ -330,8 +339,8 @@ class Spec(_Section):
 
     @property
     def on_frames(self) -> bool:
-        """Whether dictionaries learn from frames."""
-        return self.saes[0].rows == "frames"
+        """Whether dictionaries learn from frames, or their tokens."""
+        return self.saes[0].rows != "clips"
 
     @property
     def clip_code(self) -> str:
@@ -368,8 +377,8 @@ class Spec(_Section):
             return
         if self.extraction.pool != "mean" or self.extraction.crops != "together":
             raise ValueError(
-                "saes.rows: frames goes with extraction.pool: mean (what probes of layers read) and extraction.crops: "
-                f"together; got pool {self.extraction.pool}, crops {self.extraction.crops}"
+                f"saes.rows: {self.saes[0].rows} goes with extraction.pool: mean (what probes of layers read) and "
+                f"extraction.crops: together; got pool {self.extraction.pool}, crops {self.extraction.crops}"
             )
 
     def _check_saes(self) -> None:

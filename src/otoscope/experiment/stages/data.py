@@ -178,7 +178,7 @@ def _stores(
             "crop": plan.crop
         }
         if frames_of is not None:
-            fixed |= {"pool": "frames", "layers": frames_of}
+            fixed |= {"pool": run.spec.saes[0].rows, "layers": frames_of}
         beside = [] if plan.roles == ("measure",) else run.spec.beside
         skip = run.spec.dataset.skip_unreadable
         settings = [

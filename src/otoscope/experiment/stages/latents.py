@@ -37,6 +37,7 @@ def latents(
             needs = ["clips", "factors", "reconstruction", "health"]
             needs += [f"saes-{encoder}", view_name(encoder, "measure")]
             asked = [settings.model_dump(), run.spec.disentanglement.null_sparsity, run.spec.dataset.label]
+            asked += [run.spec.dataset.licence] if run.spec.dataset.licence else []
             with (
                 turn(),
                 run.stage(f"latents-{encoder}", [*asked, run.spec.seed], after=needs, in_units=True) as stage,
@@ -112,7 +113,7 @@ def _about(run: RunDirectory, encoder: str, layer: int, own: Dictionary) -> dict
     return {
         "encoder": encoder,
         "dataset": run.spec.dataset.name,
-        "licence": _licence(run.spec.dataset.name),
+        "licence": run.spec.dataset.licence or _licence(run.spec.dataset.name),
         "health": None if row.empty else str(row.verdict.iloc[0]),
         "sae": {
             "folder": folder.as_posix(),

@@ -54,7 +54,7 @@ function latentHead(row, table, i, page, name) {
       ? h("span", { class: "step off", "aria-hidden": "true" }, text)
       : h("a", { class: "step", href: address(row, "latent", latent), "aria-label": `${says} latent, ${latent}`, rel }, text);
   const facts = [
-    ["Fires in", percent(table.frequency[i]), row.rows === "frames" ? "of frames" : "of clips"],
+    ["Fires in", percent(table.frequency[i]), row.rows !== "frames" ? "of clips" : row.bands_hz ? "of patches" : "of frames"],
     ["Mean when on", short(table.mean_active[i]), `most ${short(table.max[i])}`],
     ["Confidence", fixed(table.confidence[i]), "from the groups it was named on"],
     ["Recurs", fixed(table.recurrence[i]), table.recurrence[i] === null ? "one seed only" : "cosine, other seeds"],

@@ -104,7 +104,7 @@ function dictionaries(current) {
 function notice() {
   const sets = new Map();
   for (const row of run.dictionaries) if (row.dataset || row.licence) sets.set(row.dataset ?? "", row.licence);
-  const named = [...sets].map(([name, licence]) => `${name || "the clips"} (licence: ${licence || "not stated"})`).join(", ");
+  const named = [...sets].map(([name, licence]) => `${name === "folder" || !name ? "the clips" : name} (licence: ${licence || "not stated"})`).join(", ");
   const what = run.audio
     ? "This folder holds copies of recordings. Where people are heard in them, pass it on only as they and the licence allow."
     : "The recordings were left out of this folder; it holds pictures of them only.";

@@ -92,6 +92,8 @@ function sortKeys(table, key, down) {
 function matcher(table, query) {
   const words = query.toLowerCase().split(/\s+/).filter(Boolean);
   const tests = words.map((word) => {
+    const limit = limitOf(table, word);
+    if (limit) return limit;
     const hits = [table.name, table.label, table.factor].map((coded) => ({
       codes: coded.codes,
       hit: coded.names.map((/** @type {string} */ name) => name.toLowerCase().includes(word)),
@@ -100,6 +102,24 @@ function matcher(table, query) {
     return (/** @type {number} */ i) => table.latent[i] === number || hits.some(({ codes, hit }) => hit[codes[i]]);
   });
   return (i) => tests.every((test) => test(i));
+}
+
+/**
+ * A word such as recurs>0.9 or fires<1%.
+ * @param {any} table
+ * @param {string} word
+ * @returns {((i: number) => boolean)|null} null for any other word
+ */
+function limitOf(table, word) {
+  const [, name, side, number, percent] = /^(support|fires|auc|rho|recurs)([<>])(\d*\.?\d+)(%?)$/.exec(word) ?? [];
+  if (!name) return null;
+  const key = { fires: "frequency", recurs: "recurrence" }[name] ?? name;
+  const column = /** @type {Column} */ (COLUMNS.find((known) => known.key === key));
+  const limit = Number(number) / (percent ? 100 : 1);
+  return (i) => {
+    const value = column.value(table, i) ?? NaN;
+    return side === "<" ? value < limit : value > limit;
+  };
 }
 
 /**
