@@ -19,6 +19,7 @@ from interventions import Ear, Rows, frame_dictionaries, frames, headline, make_
 
 from otoscope.audio import read_audio
 from otoscope.interventions import Transcript, Words, splice
+from otoscope.saes.nulls import fit_pca
 
 TAKES = 5
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -58,7 +59,7 @@ def splice_digits(options: argparse.Namespace) -> None:
         own = headline(frame_dictionaries(options, layer))
         saes = {own.name: own, f"untrained {own.config.name}": make_untrained(own)}
         table = splice(
-            ear.encoder, waveforms, ear.words, layer, saes, mean=frames(options, layer).mean(0), truth=truth,
+            ear.encoder, waveforms, ear.words, layer, saes, pca=fit_pca(frames(options, layer)), truth=truth,
             groups=list(clips.speaker), plain=plain, answer=ear.again(waveforms, states, plain),
             on_done=lambda name, t: say(f"{name}: {t[['loss', 'kl', 'word_error']].mean().round(3).to_dict()}"),
         )  # fmt: skip
