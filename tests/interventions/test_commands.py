@@ -62,10 +62,12 @@ def test_splice(lab, tmp_path):
     out = tmp_path / "splice.csv"
     main_quietly(
         "splice", sae, "--clips", root / "clips", "--readout", "classes", "--store", root / "mean", "--group",
-        "speaker", "--out", out,
+        "speaker", "--out", out, "--card",
     )  # fmt: skip
     table = read_table(out)
     assert tuple(table) == TABLES["splice"].names
+    (kl,) = table[(table.replaced_by == "reconstruction") & (table.measure == "kl")].value
+    assert f"| kl | {kl:.4g} |" in (sae / "README.md").read_text()
     assert set(table.replaced_by) == {"untouched", "mean", "zero", "components", "reconstruction"}
     assert (table.n_clips == 16).all()
     assert (table.n_groups == 4).all()

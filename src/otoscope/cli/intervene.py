@@ -87,12 +87,22 @@ def splice(
     device: DeviceOption = "auto",
     group: GroupOption = None,
     skip_unreadable: SkipOption = False,
+    card: Annotated[
+        bool, typer.Option("--card", help="Put what comes out into the README.md of each autoencoder, too.")
+    ] = False,
 ) -> None:
     """Replace a layer by its reconstruction, components, its mean and zero: how much of what the model does is left?"""
     from otoscope.experiment.sounds import waveforms_of
     from otoscope.interventions import splice as run_splice
+    from otoscope.results import RECONSTRUCTION
+    from otoscope.saes.files.own import write_card
 
     check_out(out)
+    remote = [sae for sae in saes if not Path(sae).is_dir()] if card else []
+    if remote:
+        raise InputError(
+            f"--card writes into folders on this machine, and '{remote[0]}' is none: leave it out"
+        )
     loaded = [_load(sae) for sae in saes]
     at = _layer(loaded[0], saes[0], layer)
     model, reads = _model(loaded[0], saes[0], encoder, readout, device)
@@ -114,6 +124,11 @@ def splice(
     )
     names = {name: sae.config.name for name, sae in named.items()}
     _write("splice", found.assign(sae=found.sae.map(names).fillna("")), out)
+    for folder, sae in zip(saes, loaded):
+        if card:
+            write_card(
+                Path(folder), sae, found[(found.sae == sae.name) & (found.replaced_by == RECONSTRUCTION)]
+            )
 
 
 @app.command()

@@ -291,10 +291,8 @@ def _view_names(encoder: str) -> list[str]:
 
 def _write_cards(run: RunDirectory, trained: Trained, table: pd.DataFrame) -> None:
     """Put what the model does on reconstructions into each dictionary's card."""
-    from otoscope.files import write_text
     from otoscope.saes import SparseAutoencoder
-    from otoscope.saes.files.card import model_card
-    from otoscope.saes.files.own import CARD
+    from otoscope.saes.files.own import write_card
 
     own = table[table.replaced_by == RECONSTRUCTION]
     for encoder, layers in trained.items():
@@ -308,4 +306,4 @@ def _write_cards(run: RunDirectory, trained: Trained, table: pd.DataFrame) -> No
                     & (own.seed == sae.seed)
                 ]
                 if len(rows) and run.root.resolve() in folder.resolve().parents:  # not another run's
-                    write_text(folder / CARD, model_card(sae, splice=rows))
+                    write_card(folder, sae, rows)

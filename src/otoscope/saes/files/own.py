@@ -9,7 +9,7 @@ import os
 import re
 import zlib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pydantic
 
@@ -19,6 +19,9 @@ from otoscope.saes.files.card import model_card
 from otoscope.saes.files.hub import download
 from otoscope.saes.files.tensors import check_weights, read_tensors, write_tensors
 from otoscope.saes.registry import SAES, make_config
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FORMAT = 1
 """Version of ``config.json``; raised when an older Otoscope could not read a newer file."""
@@ -73,9 +76,14 @@ def save_sae(sae: Any, directory: Path) -> Path:
     description["crc32"] = _sum(description)
     if sae.history is not None:
         write_text(directory / HISTORY, sae.history.to_csv(index=False))
-    write_text(directory / CARD, model_card(sae))
+    write_card(directory, sae)
     write_json(directory / CONFIG, description)
     return directory
+
+
+def write_card(directory: Path, sae: Any, splice: pd.DataFrame | None = None) -> None:
+    """Write the card of the autoencoder that lies in `directory`, with its rows of splice.csv where they are known."""
+    write_text(directory / CARD, model_card(sae, splice=splice))
 
 
 def load_sae(source: str | Path, *, revision: str | None = None) -> Any:
