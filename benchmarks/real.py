@@ -100,7 +100,7 @@ def main() -> None:
         for question in rows.questions
         if question.name in asked.questions
     ]
-    for layers, parts in (([last], ("core", "nulls")), (others, ("core",)), ([last], ("kinds",))):
+    for layers, parts in (([last], ("core", "nulls")), (others, ("core", "nulls")), ([last], ("kinds",))):
         for rows, question in found:
             for layer in layers if question.name == "digit" or parts != ("kinds",) else ():
                 for fold in range(len(question.folds)):

@@ -121,6 +121,8 @@ class TestShards:
         first = otoscope.extract(clips, encoder, out=tmp_path / "store", shard="1/2")
         assert list(first.rows.clip_id) == [*clips.clip_id[:5], *clips.clip_id[10:]]
         np.testing.assert_array_equal(first.layer(1), whole.layer(1)[[0, 1, 2, 3, 4, 10, 11]])
+        odd = np.arange(7) % 2 == 1
+        np.testing.assert_array_equal(first.layer(1, kept=odd), first.layer(1)[odd])
         otoscope.extract(clips, encoder, out=tmp_path / "store", shard="2/2")
         assert contents(tmp_path / "store") == contents(tmp_path / "whole")
 

@@ -22,6 +22,9 @@ from otoscope.errors import InputError, ProvenanceError, nearest
 if TYPE_CHECKING:
     import xarray
 
+CHUNKS_AT_ONCE = 16
+"""Chunks of a layer that are read together, beside what is made of them."""
+
 
 class Activations:
     """The pooled states of an encoder on a table of clips, as `extract` left them on disk.
@@ -130,14 +133,18 @@ class Activations:
         entries += [entry for record in self.records for entry in record.skipped]
         return pd.DataFrame(entries, columns=["clip_id", "path", "reason"])
 
-    def layer(self, layer: Layer, *, dtype: str = "float32") -> np.ndarray:
-        """Return a layer whole, in memory: [rows, width], in the order of `rows`."""
+    def layer(self, layer: Layer, *, dtype: str = "float32", kept: np.ndarray | None = None) -> np.ndarray:
+        """Return a layer, in memory: [rows, width], in the order of `rows`; or those where `kept` [rows] is true."""
         array = self.array(layer)
-        values = np.empty((len(self), array.shape[1]), dtype)
-        start = 0
+        values = np.empty((len(self) if kept is None else int(kept.sum()), array.shape[1]), dtype)
+        at_once = CHUNKS_AT_ONCE * array.chunks[0]
+        place = start = 0
         for first, stop in self.spans:
-            values[start : start + stop - first] = array[first:stop]
-            start += stop - first
+            for begin in range(first, stop, at_once):
+                rows = np.asarray(array[begin : min(begin + at_once, stop)])
+                own = rows if kept is None else rows[kept[place : place + len(rows)]]
+                values[start : start + len(own)] = own
+                place, start = place + len(rows), start + len(own)
         return values
 
     def batches(

@@ -68,8 +68,9 @@ class Store:
     def array(self, layer):
         return self.x.view(Chunked)
 
-    def layer(self, layer):
-        return np.concatenate([self.x[first:stop] for first, stop in self.spans])
+    def layer(self, layer, kept=None):
+        values = np.concatenate([self.x[first:stop] for first, stop in self.spans])
+        return values if kept is None else values[kept]
 
 
 @pytest.mark.parametrize("kept", [None, np.arange(20) != 9], ids=["all", "some"])

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 
 from otoscope.errors import InputError
+from otoscope.saes.training import normalise
 from otoscope.saes.training.preflight import COLUMNS, divisors, moments, preflight, preflight_table
 
 
@@ -83,3 +85,15 @@ def test_table_has_the_stated_columns():
     table = preflight_table({3: look(rows_of()), "final": look(rows_of())})
     assert tuple(table) == COLUMNS
     assert table["layer"].tolist() == [3, "final"]
+
+
+@pytest.mark.parametrize("kind", ["auto", "center", "scale", "whiten"])
+def test_rows_are_normalised_part_by_part_and_by_a_diagonal_alone_where_it_is_one(kind, monkeypatch):
+    x = torch.from_numpy(rows_of() * np.linspace(1, 30, 40, dtype=np.float32) + 5)
+    found = normalise.fit_normalisers(kind, iter([{0: x}]))[0]
+    monkeypatch.setattr(normalise, "PART_ROWS", 64)
+    by_matrix = ((x.double() - found.mean) @ found.transform).float()
+    if kind == "whiten":
+        torch.testing.assert_close(found(x), by_matrix)
+    else:
+        assert torch.equal(found(x), by_matrix)

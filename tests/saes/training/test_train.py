@@ -273,8 +273,9 @@ class Store:
     def array(self, layer):
         return self._x.view(Chunked)
 
-    def layer(self, layer):
-        return np.concatenate([self._x[first:stop] for first, stop in self.spans])
+    def layer(self, layer, kept=None):
+        values = np.concatenate([self._x[first:stop] for first, stop in self.spans])
+        return values if kept is None else values[kept]
 
 
 def test_stores_train_like_arrays_in_memory():

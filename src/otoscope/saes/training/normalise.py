@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -16,6 +17,8 @@ from otoscope.saes.training.preflight import Moments, MomentTally, Preflight, di
 from otoscope.saes.training.preflight import preflight as judge
 from otoscope.saes.training.rows import Block, Layer
 
+PART_ROWS = 4096
+"""Rows of which there are copies in float64 at a time."""
 SHRINK = 1e-4
 """Variances are raised by this share of their mean, so that constant dimensions do not explode."""
 
@@ -34,8 +37,20 @@ class Normaliser:
     """What the rows looked like."""
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Normalise rows ``x [rows, features]``."""
-        return ((x.double() - self.mean.to(x.device)) @ self.transform.to(x.device)).to(x.dtype)
+        """Normalise rows ``x [rows, features]``, in float64, some thousand at a time."""
+        mean, transform = self.mean.to(x.device), self.transform.to(x.device)
+        scales = None if self._scales is None else self._scales.to(x.device)
+        found = torch.empty_like(x)
+        for part, into in zip(x.split(PART_ROWS), found.split(PART_ROWS)):
+            centred = part.double() - mean
+            into.copy_(centred @ transform if scales is None else centred * scales)
+        return found
+
+    @cached_property
+    def _scales(self) -> Tensor | None:
+        """The transform's diagonal [features], where it is nothing else: a product for each number, not a row."""
+        scales = self.transform.diagonal()
+        return scales if torch.equal(torch.diag(scales), self.transform) else None
 
 
 def fit_normalisers(kind: str, blocks: Iterator[Block]) -> dict[Layer, Normaliser]:

@@ -232,22 +232,20 @@ def read_arrays(activations: Any, layers: list[Layer], kept: np.ndarray | None, 
     table = None if isinstance(activations, Mapping) else activations.rows
     arrays = {}
     for layer in layers:
-        values = activations[layer] if isinstance(activations, Mapping) else activations.layer(layer)
-        tensor = as_tensor(values)
+        if table is None:
+            tensor, left = as_tensor(activations[layer]), kept
+        else:
+            _check_mask(kept, len(table), layer, what)
+            tensor, left = torch.from_numpy(activations.layer(layer, kept=kept)), None
         if tensor.ndim != 2 or tensor.shape[0] == 0 or tensor.shape[1] == 0:
             raise InputError(
                 f"layer {layer}: {what} activations must be rows x features and not empty, "
                 f"got shape {tuple(tensor.shape)}"
             )
-        positions = np.arange(len(tensor))
-        if kept is not None:
-            if len(kept) != len(tensor):
-                raise InputError(
-                    f"layer {layer}: a mask of {len(kept)} entries for {len(tensor)} {what} rows"
-                )
-            tensor, positions = tensor[torch.from_numpy(kept)], positions[kept]
-            if len(tensor) == 0:
-                raise InputError(f"layer {layer}: the mask leaves no {what} rows")
+        if left is not None:
+            _check_mask(left, len(tensor), layer, what)
+            tensor = tensor[torch.from_numpy(left)]
+        positions = np.arange(len(tensor)) if kept is None else np.flatnonzero(kept)
         tensor = tensor if tensor.is_floating_point() else tensor.float()
         check_finite(tensor, layer, what, table, positions)
         arrays[layer] = tensor
@@ -257,11 +255,19 @@ def read_arrays(activations: Any, layers: list[Layer], kept: np.ndarray | None, 
     return arrays
 
 
+def _check_mask(kept: np.ndarray | None, n_rows: int, layer: Layer, what: str) -> None:
+    if kept is not None and len(kept) != n_rows:
+        raise InputError(f"layer {layer}: a mask of {len(kept)} entries for {n_rows} {what} rows")
+    if kept is not None and not kept.any():
+        raise InputError(f"layer {layer}: the mask leaves no {what} rows")
+
+
 def check_finite(
     rows: Tensor, layer: Layer, what: str, table: pd.DataFrame | None, positions: np.ndarray
 ) -> None:
     """Raise InputError if ``rows [rows, features]`` hold NaN or infinity; `positions`: where they lie in `table`."""
-    bad = np.flatnonzero(~torch.isfinite(rows).all(dim=1).numpy())
+    finite = [torch.isfinite(part).all(dim=1).numpy() for part in rows.split(STREAMED_ROWS)]
+    bad = np.flatnonzero(~np.concatenate(finite))
     if len(bad):
         row = int(positions[bad[0]])
         clip = "" if table is None else f" (clip '{table['clip_id'].iloc[row]}')"
