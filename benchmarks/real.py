@@ -11,8 +11,8 @@ training side alone:
 
 Tables in ``benchmarks/real/``: ``probes.csv``, clips that each representation gets right, by unit (the speakers that
 are unseen, or the takes that are held out: what an interval is over); ``dictionaries.csv``, a row of health per
-dictionary; ``stability.csv``, between seeds. The last layer has all nulls, and all kinds for the digits; the other
-layers have dense, the chosen kind and its published training. ``real_page.py`` makes the page's tables and figures.
+dictionary; ``stability.csv``, between seeds. Every layer has all nulls, the last one all kinds for the digits.
+``real_page.py`` makes the page's tables and figures.
 """
 
 from __future__ import annotations

@@ -214,6 +214,30 @@ def layers() -> str:
     return markdown(rows)
 
 
+def layer_nulls() -> str:
+    """Return codes beside every null, layer by layer: right answers, and codes minus the best code that learnt less."""
+    found, rows = read("probes"), []
+    for question in QUESTIONS:
+        for layer in sorted(of(found, question=question)["layer"].unique()):
+            table = of(accuracies(layer), question=question)
+            means = {
+                name: score(table[table["representation"] == name]).mean() for name in [*BESIDE, *LEARNT_LESS]
+            }
+            row = {"question": QUESTIONS[question], "layer": layer}
+            row |= {BESIDE.get(name) or name: percent(value) for name, value in means.items()}
+            best = max(LEARNT_LESS, key=lambda name: means[name])
+            value, low, high = (100 * v for v in difference(table, CHOSEN, best))
+            sure = "**" if low > 0 or high < 0 else ""
+            row["codes minus the best of the last five"] = (
+                f"{sure}{value:+.1f}{sure} ({low:+.1f} to {high:+.1f}; {best})"
+            )
+            rows.append(row)
+    return markdown(rows)
+
+
+BESIDE = {"dense": "dense", CHOSEN: "codes", "pca 51": "PCA 51", "ica 100": "ICA 100"}
+LEARNT_LESS = ("random projection, top k", "untrained", "frozen encoder", "frozen decoder", "permuted")
+
 NAMES = {
     "dense": "dense", "topk": "**topk**", "published": "topk, as before", "pca": "PCA", "ica": "ICA",
     "random": "random projection", "untrained": "untrained", "frozen_encoder": "frozen encoder",
@@ -302,6 +326,7 @@ PARTS = {
     "probes": probes,
     "errors": errors,
     "layers": layers,
+    "layer nulls": layer_nulls,
     "kinds": kinds,
     "run probes": run_probes,
     "disentanglement": disentanglement,
