@@ -161,8 +161,8 @@ def errors() -> str:
 
 
 def kinds() -> str:
-    """The same of other kinds, with probes, for the first fold of the digits."""
-    return _dictionaries(KINDS, question="digit", fold=0)
+    """The same of other kinds, with probes, for the digits."""
+    return _dictionaries(KINDS, question="digit")
 
 
 def _dictionaries(names: tuple[str, ...], **which: object) -> str:
