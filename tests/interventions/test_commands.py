@@ -167,6 +167,13 @@ def test_what_is_refused(lab, tmp_path, capsys, checkpoint):
     message = refused(capsys, *splice, "classes", "--encoder", checkpoint("wavlm"))
     assert "was trained on states of 'hubert'" in message
     assert "is 'wavlm'" in message
+    foreign = tmp_path / "foreign"  # of another library, with a card that somebody wrote
+    foreign.mkdir()
+    (foreign / "README.md").write_text("mine")
+    assert "of Otoscope's own format" in refused(
+        capsys, "splice", foreign, *ask, "--readout", "classes", "--card"
+    )
+    assert (foreign / "README.md").read_text() == "mine"
     other = build_sae(make_config("topk", n_latents=64, k=4), 16, seed=0)
     other.layer = 2
     other.save_pretrained(tmp_path / "narrow")

@@ -95,13 +95,14 @@ def splice(
     from otoscope.experiment.sounds import waveforms_of
     from otoscope.interventions import splice as run_splice
     from otoscope.results import RECONSTRUCTION
-    from otoscope.saes.files.own import write_card
+    from otoscope.saes.files.own import is_own, write_card
 
     check_out(out)
-    remote = [sae for sae in saes if not Path(sae).is_dir()] if card else []
-    if remote:
+    others = [sae for sae in saes if not is_own(Path(sae))] if card else []
+    if others:
         raise InputError(
-            f"--card writes into folders on this machine, and '{remote[0]}' is none: leave it out"
+            f"--card writes README.md in folders of Otoscope's own format on this machine, and '{others[0]}' is none: "
+            "leave --card out, or save the autoencoder in such a folder first"
         )
     loaded = [_load(sae) for sae in saes]
     at = _layer(loaded[0], saes[0], layer)

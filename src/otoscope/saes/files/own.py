@@ -81,6 +81,11 @@ def save_sae(sae: Any, directory: Path) -> Path:
     return directory
 
 
+def is_own(directory: Path) -> bool:
+    """Whether a folder holds an autoencoder as `save_sae` writes it; other libraries' may hold a card of their own."""
+    return all((directory / name).is_file() for name in (CONFIG, WEIGHTS))
+
+
 def write_card(directory: Path, sae: Any, splice: pd.DataFrame | None = None) -> None:
     """Write the card of the autoencoder that lies in `directory`, with its rows of splice.csv where they are known."""
     write_text(directory / CARD, model_card(sae, splice=splice))
