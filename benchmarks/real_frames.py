@@ -1,8 +1,8 @@
 """Frames: the SAE of the mean or the mean of the SAE? And does any single latent say more than a single dimension?
 
 Run ``python benchmarks/real_frames.py --whisper FOLDER --fsdd FOLDER --librispeech FOLDER``; killed, it goes on where
-it was. Rows are the 20 ms frames of Whisper tiny.en: LibriSpeech, up to 4 s of each of 251 training speakers (about
-50,000 frames), and ten other speakers (test-other) to judge on; FSDD, takes 0 to 19, three folds of two of its six
+it was. Rows are the 20 ms frames of Whisper tiny.en: LibriSpeech, four stretches of 1 s of each of 251 training speakers
+(about 49,000 frames), and ten other speakers (test-other) to judge on; FSDD, takes 0 to 19, three folds of two of its six
 speakers. Dictionaries learn from the training speakers' frames, or (``rows`` clips) from means: of a second
 (LibriSpeech) or a clip (FSDD).
 
@@ -66,10 +66,11 @@ CONTRASTS: dict[str, dict] = {
     "contrast 1, temperature 0.1": {"contrast": 1.0, "temperature": 0.1},
 }
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-TRAIN_FRAMES = 200
-"""Of each training recording of LibriSpeech, from its start: 4 s."""
+STRETCHES, STRETCH = 4, 50
+"""Of each training recording of LibriSpeech: stretches of 50 frames, 1 s, from anywhere in it. Whisper's frames know
+where they are, and a dictionary of recordings' beginnings fails on what comes later (`real_places.py`)."""
 LONGER = 40
-"""Epochs in which an error settles; the others have what is asked for, 4 unless it is said."""
+"""Epochs in which an error settles; the others have what is asked for, 10 unless it is said."""
 UNIT_ROWS = 10_000
 """Frames that units are chosen on, and as many to judge on, drawn at random."""
 BLOCK = 4096
@@ -87,6 +88,8 @@ class Set:
     """[frames]: which mean row it goes into."""
     used: np.ndarray
     """[frames] of bool: whether a dictionary may learn from it."""
+    stretch: np.ndarray
+    """[frames]: which stretch it is of; frames of one follow one another."""
     layers: dict[int, np.ndarray]
     concepts: pd.DataFrame
     label: str
@@ -117,7 +120,7 @@ def main() -> None:
     parser.add_argument("--stores", type=Path, default=Path("real-stores"))
     parser.add_argument("--sets", nargs="+", default=list(SETS))
     parser.add_argument("--layers", type=int, nargs="+", default=[3])
-    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seeds", type=int, default=3, help="Of what is drawn or starts at random.")
     parser.add_argument("--folds", type=int, nargs="+", help="Default: all.")
     parser.add_argument("--only", nargs="+", help="Representations; default: all.")
@@ -139,8 +142,8 @@ def study(rows: Set, fold: int, layer: int, asked: argparse.Namespace) -> None:
     train, held_out = x[learns & rows.used].astype(np.float32), x[scored].astype(np.float32)
     means = means_of(x, rows.mean_of, learns)
     follows = rows.clip[:-1] == rows.clip[1:]
-    sequence = rows.clip[learns & rows.used]
-    for name, seed, make in representations(train, means, sequence, rows.name, asked):
+    places = rows.clip[learns & rows.used], rows.stretch[learns & rows.used]
+    for name, seed, make in representations(train, means, *places, rows.name, asked):
         where = {"set": rows.name, "layer": layer, "fold": fold, "representation": name, "seed": seed}
         if is_in(done, where):
             continue
@@ -151,6 +154,7 @@ def study(rows: Set, fold: int, layer: int, asked: argparse.Namespace) -> None:
         if "units" in made.into:
             write_units(rows, learns & rows.used, scored, x, made.encode, where, asked.out)
         if made.sae:
+            made.sae.save_pretrained(kept_at(*where.values(), asked))
             one = np.flatnonzero(scored)[:20_000]
             codes = made.encode(x[one])
             steady = coherence(codes, np.r_[follows, False][one])
@@ -170,10 +174,15 @@ def is_in(done: pd.DataFrame, where: dict) -> bool:
 
 
 def representations(
-    train: np.ndarray, means: np.ndarray, sequence: np.ndarray, name: str, asked: argparse.Namespace
+    train: np.ndarray,
+    means: np.ndarray,
+    clip: np.ndarray,
+    stretch: np.ndarray,
+    name: str,
+    asked: argparse.Namespace,
 ) -> Iterator[tuple[str, int, Callable[[int], Made]]]:
     """Yield what is compared: a name, a seed, and a function that makes it from the training rows and the seed."""
-    epochs = asked.epochs * (1 if name == "LibriSpeech" else 5)  # of eight times fewer frames
+    epochs = asked.epochs * (1 if name == "LibriSpeech" else 2)  # of three times fewer frames
     pca = cache(lambda: fit_pca(train))
     moments = {"mean": train.mean(0), "scale": train.std(0)}
 
@@ -190,8 +199,8 @@ def representations(
             if options.pop("permuted", False):
                 rows = permuted(train, seed=seed)
             if getattr(SAES.get(kind), "reads_pairs", False):
-                options["sequence"] = sequence
-            valid = sequence % 7 == 6
+                options["sequence"] = stretch
+            valid = clip % 7 == 6
             return fitted(rows, valid, config, seed, into=into, **options)
 
         return make
@@ -242,12 +251,21 @@ def representations(
         "frozen decoder": trained(frozen="decoder"),
         "frozen encoder": trained(frozen="encoder"),
         "permuted": trained(permuted=True),
-        **{f"{kind}, {LONGER} epochs": trained(kind, epochs=LONGER) for kind in (KIND, "matryoshka")},
+        f"{KIND}, {LONGER} epochs": trained(epochs=LONGER),
     }
-    one = ("dense", "pca", f"pca {K}")
+    one = {"dense", "pca", f"pca {K}", f"{KIND}, {LONGER} epochs"}
+    one |= {name for name in found if name.startswith(f"temporal, k {MORE}")}
     for name, make in found.items():
         if not asked.only or name in asked.only:
             yield from ((name, seed, make) for seed in range(1 if name in one else asked.seeds))
+
+
+def kept_at(
+    name: str, layer: int, fold: int, representation: str, seed: int, asked: argparse.Namespace
+) -> Path:
+    """Return where an autoencoder is kept, for `real_words.py` to ask the same one about words."""
+    parts = (name, layer, fold, representation, f"seed {seed}", f"{asked.epochs} epochs")
+    return asked.stores / "dictionaries" / " ".join(map(str, parts))
 
 
 def write_probes(
@@ -351,9 +369,9 @@ def librispeech(asked: argparse.Namespace) -> Set:
     ten = clips.groupby("speaker")["clip_id"].transform("size").to_numpy() > 1
     held = [(clips["recording"] % 5 == fold).to_numpy() for fold in range(5)]
     second = (store.rows["start_s"].clip(lower=0).astype(int) + 10_000 * clip).to_numpy()
-    within = store.rows.groupby("clip_id").cumcount().to_numpy()
+    used, stretch = stretches(clip)
     return Set(
-        "LibriSpeech", clips, clip, second, within < TRAIN_FRAMES,
+        "LibriSpeech", clips, clip, second, used, stretch,
         {layer: store.layer(layer, dtype="float16") for layer in asked.layers},
         concepts_of(clips, store.rows, clip, asked.stores / "librispeech-concepts.parquet", fricative_hz=2500),
         "speaker", "recording", "recording", [Fold(~ten, [(ten & ~part, ten & part) for part in held])],
@@ -375,10 +393,20 @@ def fsdd(asked: argparse.Namespace) -> Set:
     speakers = sorted(clips["speaker"].unique())
     unseen = [clips["speaker"].isin(speakers[first::3]).to_numpy() for first in range(3)]
     return Set(
-        "FSDD", clips, clip, clip, np.ones(len(clip), bool),
+        "FSDD", clips, clip, clip, np.ones(len(clip), bool), clip,
         {layer: store.layer(layer, dtype="float16") for layer in asked.layers},
         concepts, "digit", "speaker", "speaker", [Fold(~test, [(~test, test)]) for test in unseen],
     )  # fmt: skip
+
+
+def stretches(clip: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return whether each frame is in one of its recording's stretches that were drawn, and the stretch it is of."""
+    rng = np.random.default_rng(0)
+    counts = np.bincount(clip)
+    parts = [np.arange(count) // STRETCH for count in counts]
+    drawn = [rng.permutation(max(count // STRETCH, 1))[:STRETCHES] for count in counts]  # whole ones
+    used = np.concatenate([np.isin(part, own) for part, own in zip(parts, drawn)])
+    return used, 1000 * clip + np.concatenate(parts)
 
 
 SETS: dict[str, Callable[[argparse.Namespace], Set]] = {"librispeech": librispeech, "fsdd": fsdd}

@@ -1,6 +1,6 @@
-"""Fill the part of docs/real.md on frames from benchmarks/real/frames_*.csv.
+"""Fill the part of docs/real.md on frames from benchmarks/real/frames_*.csv and places.csv.
 
-Run ``python benchmarks/real_frames_page.py`` after ``real_frames.py``; the prose around the tables is written by hand.
+Run ``python benchmarks/real_frames_page.py`` after ``real_frames.py`` and ``real_places.py``; the prose around the tables is written by hand.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ WAYS = ("mean", "max", "share")
 def main() -> None:
     """Write every table into its place; those of further layers and of FSDD once they are measured."""
     parts = {"frames probes": probes, "frames areas": areas, "frames pure": pure, "frames few": few,
-             "frames speakers": speakers, "frames dictionaries": dictionaries}  # fmt: skip
+             "frames speakers": speakers, "frames dictionaries": dictionaries, "frames places": places}  # fmt: skip
     done = set(zip(read("frames_done")["set"], read("frames_done")["layer"]))
     layers = [(SET, layer) for layer in (2, LAYER, 4)]
     if done.issuperset(layers):
@@ -194,6 +194,20 @@ def dictionaries() -> str:
                 "verdict": ", ".join(np.unique(own["state"])),
             }
         )
+    return markdown(rows)
+
+
+def places() -> str:
+    """Error and active latents by where in a recording a frame is, and from where the dictionary learnt."""
+    table = read("places")
+    rows = []
+    for (name, learnt), own in table.groupby(["representation", "learnt"], sort=False):
+        row = {"dictionary": name, "learnt from": learnt}
+        for (speakers, place), part in own.groupby(["speakers", "place"], sort=False):
+            what = f"{speakers} speakers, {place}"
+            row[f"{what}: FVU"] = over_seeds(part["fvu"], _two)
+            row[f"{what}: L0"] = over_seeds(part["l0"], lambda v: f"{v:.0f}")
+        rows.append(row)
     return markdown(rows)
 
 

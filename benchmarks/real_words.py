@@ -3,7 +3,8 @@
 Run ``python benchmarks/real_words.py --whisper FOLDER --librispeech FOLDER``; killed, it goes on where it was. Which
 words, and when, is Whisper's own transcript and its attention (``word_times.py``); no transcript of a person is used.
 Concepts: words that are said 30 times by ten speakers of the training side and 30 times by eight of the ten others.
-Dictionaries are those of ``real_frames.py``, from the same 4 s of each training speaker. Two kinds of rows are judged:
+Dictionaries are those of ``real_frames.py``, from the same stretches of training speakers. Two kinds of rows are
+judged:
 
 - ``frames``: is this frame, of those within any word and not quiet, in the word or in another one? All such frames of
   the training speakers choose units and thresholds (30,000 at random), those of the ten others judge.
@@ -35,11 +36,21 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from real import add, read
-from real_frames import BLOCK, Set, add_units, is_in, librispeech, means_of, representations, write_units
+from real import add, encoder, read
+from real_frames import (
+    BLOCK,
+    Set,
+    add_units,
+    is_in,
+    kept_at,
+    librispeech,
+    means_of,
+    representations,
+    write_units,
+)
 from word_times import word_times
 
-from otoscope.saes import pooled_codes
+from otoscope.saes import SparseAutoencoder, pooled_codes
 
 LEAST, LEAST_SPEAKERS = 30, (10, 8)
 """Times that a word is said on either side, and by how many speakers who learn and who judge."""
@@ -61,7 +72,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("real") / "words")
     parser.add_argument("--stores", type=Path, default=Path("real-stores"))
     parser.add_argument("--layers", type=int, nargs="+", default=[3, 4])
-    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seeds", type=int, default=3, help="Of what is drawn or starts at random.")
     parser.add_argument("--only", nargs="+", default=list(NAMES), help="Representations; default: all.")
     asked = parser.parse_args()
@@ -143,12 +154,15 @@ def study(
     speakers = rows.clips["speaker"].to_numpy()[said["clip"]]
     learn = learns[said["clip"].to_numpy()]
     done = read(asked.out / "frames_done.csv")
-    for name, seed, make in representations(train, means, rows.clip[fits], "LibriSpeech", asked):
+    for name, seed, make in representations(
+        train, means, rows.clip[fits], rows.stretch[fits], "LibriSpeech", asked
+    ):
         where = {"set": rows.name, "layer": layer, "representation": name, "seed": seed}
         if is_in(done, where):
             continue
         started = time.process_time()
-        encode = make(seed).encode
+        kept = kept_at("LibriSpeech", layer, 0, name, seed, asked)
+        encode = encoder(SparseAutoencoder.from_pretrained(kept)) if kept.exists() else make(seed).encode
         write_units(rows, *sides, x, encode, where | {"rows": "frames"}, asked.out, n_rows=FRAMES)
         blocks = (x[start : start + BLOCK].astype(np.float32) for start in range(0, len(x), BLOCK))
         for pool, codes in pooled_codes(encode, blocks, place, n_places=len(said), clip_codes=POOLS).items():
