@@ -215,7 +215,11 @@ def test_factors_of_moments_are_held_by_frames(made, frames):
 @pytest.mark.slow  # a whole report
 def test_the_report_says_how_clips_codes_were_made(made):
     page = html.unescape(write_report(made).read_text())
-    assert "A clip's code from its frames" in page
+    table = page[page.index("A clip's code from its frames") :].split("</table>")[0]
+    means = made.table("null_probing").query("representation == 'permuted'").groupby("clip_code").score.mean()
+    row = table[table.index("SAE of permuted activations") :].split("</tr>")[0]
+    assert [f"{100 * means[way]:.1f}" in row for way in ("mean", "max", "share")] == [True] * 3
+    assert "few of them active on each frame" in page
     assert "Level, pitch and spectrum of single frames" in page
 
 
