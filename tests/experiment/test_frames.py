@@ -8,10 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.decomposition import PCA
 from sklearn.linear_model import Lasso
 from sklearn.model_selection import GroupKFold
 
 from otoscope.activations import Activations, layer_rows
+from otoscope.claims.takeaways import TAKEAWAYS
 from otoscope.errors import SpecError
 from otoscope.experiment import read_latents, run
 from otoscope.experiment.spec import resolve
@@ -88,6 +90,34 @@ def test_error_and_health_are_of_frames_that_were_held_out(made, frames):
     assert (health.alive_rows, health.held_out_rows) == ((rows.split == "train").sum(), len(test))
     assert made.table("preflight").n_rows.item() == (rows.split == "train").sum()
     assert sae.about["rows"] == (rows.split == "train").sum()
+
+
+def test_errors_of_nulls_are_of_frames_that_were_held_out(made, frames):
+    """Against scikit-learn's principal components of the training frames, and an autoencoder of permuted ones."""
+    rows, x = frames
+    train, test = (x[(rows.split == split).to_numpy()].astype(float) for split in ("train", "test"))
+    variation = ((test - test.mean(0)) ** 2).sum()
+    table = made.table("null_reconstruction")
+    assert list(table.representation) == ["permuted", "permuted", "pca"]
+    k = int(table.k[2])
+    pca = PCA(k).fit(train)
+    error = pca.inverse_transform(pca.transform(test)) - test
+    assert table.fvu[2] == pytest.approx((error**2).sum() / variation, rel=1e-4)
+    np.testing.assert_allclose(made.table("health").pca_fvu, table.fvu[2], rtol=1e-6)
+    folder = next((made.root / "saes").rglob("permuted*seed1"))
+    with torch.no_grad():
+        error = SparseAutoencoder.from_pretrained(folder)(torch.from_numpy(test).float()).numpy() - test
+    assert table.fvu[1] == pytest.approx((error**2).sum() / variation, rel=1e-4)
+
+
+def test_claims_are_of_the_main_code(made):
+    """Codes minus dense is that of the mean code; each claim has its line."""
+    probing = made.table("sae_probing")
+    dense = made.table("layer_probing").set_index("layer").score[2]
+    main = probing[probing.main].set_index("seed").score
+    told = made.table("comparisons").query("comparison == 'codes_minus_dense'").set_index("seed").difference
+    np.testing.assert_allclose(told, main - dense, atol=1e-9)
+    assert list(made.table("claims").claim) == [takeaway.name for takeaway in TAKEAWAYS]
 
 
 def test_a_clips_code_is_made_in_three_ways_and_probed(made, stores, frames):
@@ -185,7 +215,11 @@ def test_factors_of_moments_are_held_by_frames(made, frames):
 @pytest.mark.slow  # a whole report
 def test_the_report_says_how_clips_codes_were_made(made):
     page = html.unescape(write_report(made).read_text())
-    assert "A clip's code from its frames" in page
+    table = page[page.index("A clip's code from its frames") :].split("</table>")[0]
+    means = made.table("null_probing").query("representation == 'permuted'").groupby("clip_code").score.mean()
+    row = table[table.index("SAE of permuted activations") :].split("</tr>")[0]
+    assert [f"{100 * means[way]:.1f}" in row for way in ("mean", "max", "share")] == [True] * 3
+    assert "few of them active on each frame" in page
     assert "Level, pitch and spectrum of single frames" in page
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import shutil
@@ -20,6 +21,8 @@ from otoscope.experiment import needs as module
 from otoscope.experiment.latents_folder import tables_bytes
 from otoscope.experiment.needs import needs, store_sizes
 from otoscope.experiment.spec import Spec, resolve
+from otoscope.saes import train_saes
+from otoscope.saes.training.rows import BLOCK_ROWS
 
 SPLITS = ["train"] * 5 + ["valid"] * 2 + ["test"] * 3
 CLIPS = pd.DataFrame(
@@ -126,8 +129,9 @@ def test_an_encoders_own_measure_crop_and_all_rows(tiny_encoder):
     }
 
 
-def test_frames_of_the_studied_layers(tiny_encoder, tmp_path):
+def test_frames_of_the_studied_layers(tiny_encoder, tmp_path, monkeypatch):
     """The tiny HuBERT strides over 320 samples of 16 kHz: 50 frames a second, of two layers."""
+    monkeypatch.setattr(module, "cpu_count", lambda: 3)
     own = spec(tiny_encoder, saes={"rows": "frames", "n_latents": 64, "sparsities": [0.5], "seeds": [0]})
     assert (own.saes[0].epochs, own.saes[0].batch_size) == (10, 256)  # of frames there are more
     found, pooled = needs(own, CLIPS, out=tmp_path / "run"), needs(spec(tiny_encoder), CLIPS, out=tmp_path)
@@ -135,13 +139,29 @@ def test_frames_of_the_studied_layers(tiny_encoder, tmp_path):
     assert found.disk["frames"] == 4 * n_numbers
     assert found.disk["activations"] == pooled.disk["activations"]  # probes read the same
     assert found.disk["a checkpoint"] == 4 * LAYER_BYTES // 6
-    assert found.memory["training autoencoders"] == 6 * LAYER_BYTES // 6 + 4 * n_numbers // 2
+    a_layer = 4 * n_numbers // 2  # all 1,375 rows of it, less than a block
+    assert found.memory["training autoencoders"] == 6 * LAYER_BYTES // 6 + (1 + 4) * a_layer
+    assert found.memory["measuring frames"] == 3 * 3 * 8 * 1375 * (16 + 64)  # three threads
     half = needs(
         own.model_copy(update={"extraction": own.extraction.model_copy(update={"dtype": "float16"})}),
         CLIPS,
         out=tmp_path,
     )
     assert half.disk["frames"] == 2 * n_numbers
+
+
+def test_frames_that_are_streamed_are_held_in_blocks(tiny_encoder, tmp_path, monkeypatch):
+    """Beyond what is read whole, the sound's length is no matter."""
+    assert (BLOCK_ROWS, 1e9 * memory_gb()) == (module.TRAIN_BLOCK_ROWS, module.READ_WHOLE_BYTES)
+    monkeypatch.setattr(module, "TRAIN_BLOCK_ROWS", 1000)
+    monkeypatch.setattr(module, "READ_WHOLE_BYTES", 4 * 1374 * 16)
+    own = spec(tiny_encoder, saes={"rows": "frames", "n_latents": 64, "sparsities": [0.5], "seeds": [0]})
+    found = needs(own, CLIPS, out=tmp_path / "run")
+    assert found.memory["training autoencoders"] == 6 * LAYER_BYTES // 6 + 5 * 4 * 1000 * 16
+
+
+def memory_gb() -> float:
+    return inspect.signature(train_saes).parameters["memory_gb"].default
 
 
 def test_models_that_must_be_fetched(tmp_path, monkeypatch):

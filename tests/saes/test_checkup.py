@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from otoscope.saes import TopK, TopKConfig
+from otoscope.saes import TopK, TopKConfig, build_sae, make_config
 from otoscope.saes.checkup import COLUMNS, convergence, health, judge
 
 
@@ -89,3 +89,15 @@ def test_a_run_that_still_improves_says_so():
     found = health(sae, one_hots(), one_hots())
     assert not found.converged
     assert found.verdict == "healthy; the error still fell by 20.0% in the last tenth of training"
+
+
+def test_held_out_rows_of_which_far_more_latents_are_on():
+    """A threshold that was learnt from rows of one active entry lets seven of louder rows pass."""
+    sae = build_sae(make_config("batch-topk", n_latents=8, k=1), 8, seed=0).eval()
+    sae.load_state_dict(identity().state_dict() | {"threshold": torch.tensor(0.5)}, strict=False)
+    loud = 1 - one_hots(seed=1)
+    found = health(sae, one_hots(), loud)
+    assert (found.state, found.l0) == ("healthy", 7)
+    said = "healthy; 7 latents are on in a held-out row and 1 in a training row: held-out rows are unlike what it"
+    assert found.verdict.startswith(said)
+    assert "unlike" not in health(sae, one_hots(), one_hots(seed=1)).verdict

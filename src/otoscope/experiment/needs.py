@@ -17,12 +17,13 @@ import pandas as pd
 
 from otoscope import hub
 from otoscope.activations.crops import cut, parse_crop
-from otoscope.compute import free_memory
+from otoscope.compute import cpu_count, free_memory
 from otoscope.encoders.short_names import ENCODERS, SETTINGS, WEIGHTS, Hub, Mini
 from otoscope.errors import InputError, ModelError
 from otoscope.experiment.latents_folder import tables_bytes
 from otoscope.experiment.roles import store_plans
 from otoscope.experiment.spec import ROW_PER_CROP, EncoderSpec, Spec
+from otoscope.experiment.stages.views import BLOCK_ROWS
 from otoscope.files import read_mapping
 
 LIBRARY_BYTES = 500_000_000
@@ -38,6 +39,13 @@ FASTEST_HZ = 75.0
 """Frames per second that are reckoned with where a model's folder does not tell: no built-in model has more."""
 READ_WHOLE_BYTES = 4_000_000_000
 """Of the studied layers' frames, up to which training reads them whole (`otoscope.saes.train_saes`, memory_gb)."""
+TRAIN_BLOCK_ROWS = 65_536
+"""Rows that training gathers or streams at a time."""
+BLOCKS_HELD = 4
+"""Of these, beside frames that are read whole: as read, normalised, and some that latents are revived from; measured.
+Of frames that are streamed one more, that is read ahead."""
+BLOCK_NUMBERS_HELD = 3
+"""In double precision, per number of a block of rows or of its codes, where nulls are measured; measured."""
 
 
 class Shape(NamedTuple):
@@ -247,19 +255,23 @@ def _fewest_layers(encoder: EncoderSpec) -> int:
 def _memory(spec: Spec, encoder: EncoderSpec, shape: Shape, stores: pd.DataFrame) -> dict[str, int]:
     n_layers = _trained_together(spec, encoder)
     probed = int(stores.crops[stores.roles.str.contains("train|evaluate")].sum())
-    read = 0
+    float32_bytes = 4 * shape.weight_bytes // shape.weight_size
+    found = {
+        "the encoder": 2 * float32_bytes,  # once more as the kernels want them
+        "probing all layers": 4 * probed * (shape.n_blocks + 1) * shape.width,
+        "training autoencoders": NUMBERS_PER_WEIGHT * n_layers * layer_bytes(spec, shape.width),
+    }
     if spec.on_frames:
         learnt_s = float(stores.sound_s[stores.roles.str.contains("train|evaluate")].sum())
         n_rows = int(learnt_s * shape.row_rate_hz(spec.saes[0].rows))
-        read = min(4 * n_rows * n_layers * shape.width, READ_WHOLE_BYTES)
-    return {
-        "the encoder": 2
-        * 4
-        * shape.weight_bytes
-        // shape.weight_size,  # in float32, and as the kernels want them
-        "probing all layers": 4 * probed * (shape.n_blocks + 1) * shape.width,
-        "training autoencoders": NUMBERS_PER_WEIGHT * n_layers * layer_bytes(spec, shape.width) + read,
-    }
+        row = 4 * n_layers * shape.width
+        block, whole = min(n_rows, TRAIN_BLOCK_ROWS) * row, n_rows * row
+        found["training autoencoders"] += BLOCKS_HELD * block + (
+            whole if whole <= READ_WHOLE_BYTES else block
+        )
+        width = shape.width + max(section.n_latents for section in spec.saes)
+        found["measuring frames"] = cpu_count() * 8 * BLOCK_NUMBERS_HELD * min(n_rows, BLOCK_ROWS) * width
+    return found
 
 
 def _place(encoder: EncoderSpec) -> tuple[str | None, Path | None]:

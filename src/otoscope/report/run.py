@@ -99,10 +99,10 @@ def read_run(run: str | Path | RunDirectory) -> Run:
     _check_unchanged(path)
     files = [path / "results" / f"{name}.csv" for name in TABLES if name != "published_comparison"]
     tables = {file.stem: read_table(file) for file in files if file.is_file()}
-    every = tables.get("sae_probing")
+    every = [tables[name] for name in ("sae_probing", "null_probing") if name in tables]
     tables |= {name: main_codes(tables[name]) for name in ("sae_probing", "null_probing") if name in tables}
-    if every is not None and (every["clip_code"] != "").any():
-        tables["clip_codes"] = every  # of all ways to make a clip's code from its frames
+    if every and (every[0]["clip_code"] != "").any():
+        tables["clip_codes"] = pd.concat(every, ignore_index=True)  # all ways to make one from frames
     if (spec.get("probing") or {}).get("interval", "groups") == "groups":
         bounded = (record.get("summary") or {}).get("metric", "accuracy") != "r2"
         tables = {name: only_meaningful(table, bounded=bounded) for name, table in tables.items()}
@@ -120,6 +120,13 @@ def read_run(run: str | Path | RunDirectory) -> Run:
         tables=found,
         nulls={name: nulls for name, (_, nulls) in parts.items() if len(nulls)},
     )
+
+
+def row_of(run: Run) -> str:
+    """Return what dictionaries learn from and their error and sparsity are of: clip, frame or patch."""
+    sections = run.spec.get("saes") or {}
+    own = sections[0] if isinstance(sections, list) else sections
+    return {"frames": "frame", "tokens": "patch"}.get(own.get("rows", ""), "clip")
 
 
 def metric_of(run: Run) -> str:

@@ -10,7 +10,8 @@ The verdict looks at three things, each a way in which codes can be sparse on pa
   no longer sparse, and its width is not what was asked for. Up to three quarters it is called worn: usable, but not
   what its width says.
 
-Rows on which each number was measured stand beside it.
+Rows on which each number was measured stand beside it. Where held-out rows have many more active latents than
+training rows, or far fewer, the verdict says so: kinds that choose latents by a threshold learnt it from other rows.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ COLLAPSED_DENSE = 0.5
 """Share of all activity that comes from latents on in over half of the rows, from which it has collapsed."""
 WORN_DENSE = 0.25
 """The same, from which it is worn."""
+SHIFTED = 1.5
+"""How many times as many latents, or as few, may be on in a held-out row as in a training row before it is said."""
 SETTLED = 0.01
 """Fall of the validation error over the last tenth of training, as a share of it, below which it has converged."""
 
@@ -120,6 +123,12 @@ def health(
     k = sae.config.active or max(round(on_held_out.l0), 1)
     best_epoch, epochs, slope = convergence(sae.history)
     state, verdict = judge(sae.n_latents, alive, int(dense.sum()), activity, on_held_out.fvu)
+    shift = on_held_out.l0 / on_train.l0 if on_train.l0 > 0 else 1.0
+    if not 1 / SHIFTED <= shift <= SHIFTED and state != "collapsed":
+        verdict += (
+            f"; {on_held_out.l0:.3g} latents are on in a held-out row and {on_train.l0:.3g} in a training row: "
+            "held-out rows are unlike what it learnt from"
+        )
     converged = bool(slope < SETTLED)
     if not converged and np.isfinite(slope) and state != "collapsed":
         verdict += f"; the error still fell by {slope:.1%} in the last tenth of training"

@@ -13,7 +13,7 @@ import pandas as pd
 if TYPE_CHECKING:
     from otoscope.activations import Activations
 
-BLOCK_ROWS = 65_536
+BLOCK_ROWS = 8192
 """Rows of a layer that are in memory at a time, where it is gone through in blocks."""
 
 

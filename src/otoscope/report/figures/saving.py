@@ -13,6 +13,8 @@ from matplotlib.figure import Figure
 from otoscope.files import whole_file
 from otoscope.report.figures.style import BLUE, GRID, INK, MUTED, PAPER, RC
 
+LARGEST = 1.35
+"""How much larger than it was drawn a figure may be in a page: one of few panels must not shout."""
 _CSS = {
     INK: "var(--ink)",
     MUTED: "var(--muted)",
@@ -39,7 +41,8 @@ def inline_svg(figure: Figure, *, name: str, title: str) -> str:
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     svg = buffer.getvalue()
     svg = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
-    svg = re.sub(r'(<svg [^>]*?)width="[^"]*pt"', r"\1", svg, count=1)
+    widest = LARGEST * 96 * figure.get_figwidth()
+    svg = re.sub(r'(<svg [^>]*?)width="[^"]*pt"', rf'\1style="max-width: {widest:.0f}px"', svg, count=1)
     svg = re.sub(r'(<svg [^>]*?)height="[^"]*pt"', r"\1", svg, count=1)
     svg = re.sub(r' xmlns:(?:xlink|cc|dc|rdf)="[^"]*"', "", svg).replace("xlink:href", "href")
     svg = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', svg)

@@ -187,7 +187,7 @@ def sparsity_axis(
     )
     axes.set_xlabel("sparsity of the code (%)")
     if len(ticks) == 1 and not extra:
-        axes.set_xlim(ticks[0] - 5, ticks[0] + 5)
+        axes.set_xlim(ticks[0] - 5, ticks[0] + 5 if nulls_at is None else nulls_at + 3)
 
 
 def score_axis(axes: Axes, metric: str) -> None:

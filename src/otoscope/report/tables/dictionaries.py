@@ -5,7 +5,7 @@ from __future__ import annotations
 from otoscope import wording
 from otoscope.report.numbers.dictionaries import recurring
 from otoscope.report.numbers.means import rows_of
-from otoscope.report.run import Run, metric_of
+from otoscope.report.run import Run, metric_of, row_of
 from otoscope.report.tables.cells import (
     ENCODER,
     LAYER,
@@ -18,7 +18,7 @@ from otoscope.report.tables.cells import (
     where,
     whole,
 )
-from otoscope.results import NULLS, layer_order
+from otoscope.results import NULL_LABELS, NULLS, layer_order
 
 
 def dictionary_tables(run: Run) -> list[Table]:
@@ -38,7 +38,7 @@ def _health(run: Run) -> Table | None:
         LAYER,
         SPARSITY,
         *where(table["seed"].nunique() > 1, ("seed", lambda r: str(r.seed))),
-        ("verdict", lambda r: r.verdict),
+        ("verdict", lambda r: r.verdict.split("; the error still fell")[0]),  # which "converged" says
         ("alive, on training rows", lambda r: f"{r.alive:,.0f} of {r.n_latents:,.0f}"),
         ("silent on held-out rows", lambda r: f"{r.dead_held_out:,.0f}"),
         ("on in over half", lambda r: f"{r.dense:,.0f}"),
@@ -51,10 +51,10 @@ def _health(run: Run) -> Table | None:
     note = (
         f"Alive: active in at least one of {wording.count(trained, 'training row')}; silent: active in none of "
         f"{wording.count(held_out, 'held-out row')}, which alone does not make a latent dead. On in over half of the "
-        "training rows: such a latent says nearly the same about every clip. What is said of codes of a collapsed "
-        "dictionary is not a statement about sparse codes. Healthy: neither collapsed nor worn; it says nothing of "
-        "what latents hold. Converged: how much the validation error still fell over the last tenth of training, in "
-        "brackets, is little; its best may be the last epoch all the same."
+        f"training rows: such a latent says nearly the same about every {row_of(run)}. What is said of codes of a "
+        "collapsed dictionary is not a statement about sparse codes. Healthy: neither collapsed nor worn; it says "
+        "nothing of what latents hold. Converged: how much the validation error still fell over the last tenth of "
+        "training, in brackets, is little; its best may be the last epoch all the same."
     )
     return laid_out(
         "Health of the dictionaries",
@@ -95,15 +95,22 @@ def _clip_codes(run: Run) -> Table | None:
     if table is None:
         return None
     metric = metric_of(run)
-    by = ["encoder", "layer", "sparsity", "sae"]
-    scores = table.pivot_table(index=by, columns="clip_code", values="score", sort=False).reset_index()
+    named = table["sae"].fillna(table["representation"].map(NULL_LABELS))
+    by = ["encoder", "layer", "sparsity", "sae", "clip_code"]
+    means = table.assign(sae=named).groupby(by, sort=False, dropna=False)["score"].mean()
+    scores = means.unstack("clip_code", sort=False).reset_index()
+    scores = scores.sort_values(
+        ["encoder", "layer"],
+        key=lambda own: own.map(layer_order) if own.name == "layer" else own,
+        kind="stable",
+    )
     ways = [name for name in ("mean", "max", "share") if name in scores]
     main = str(table["clip_code"][table["main"]].iloc[0])
     columns: list[Column] = [
         *where(scores["encoder"].nunique() > 1, ENCODER),
         LAYER,
         SPARSITY,
-        ("dictionary", lambda r: str(r.sae)),
+        ("of", lambda r: str(r.sae)),
         *((name, lambda r, name=name: wording.score(getattr(r, name), metric)) for name in ways),
     ]
     note = (
@@ -111,7 +118,12 @@ def _clip_codes(run: Run) -> Table | None:
         f"of frames in which a latent is on; all else is of the {main}. Probes on test clips, means over seeds."
     )
     return laid_out(
-        "A clip's code from its frames", columns, rows_of(scores), note=note, folded=len(scores) > LONG
+        "A clip's code from its frames",
+        columns,
+        rows_of(scores),
+        note=note,
+        marked=lambda r: r.sae in set(table["sae"].dropna()),
+        folded=len(scores) > 2 * LONG,
     )
 
 

@@ -11,7 +11,7 @@ from otoscope.report.numbers.dictionaries import COLLAPSED, STATES, LayerHealth,
 from otoscope.report.numbers.groups import few_groups, group_noun, sides
 from otoscope.report.numbers.headlines import FEWEST_FACTORS, headlines, representations, studied_layers
 from otoscope.report.numbers.means import rows_of
-from otoscope.report.run import Run, in_sample, metric_of, r2_kind
+from otoscope.report.run import Run, in_sample, metric_of, r2_kind, row_of
 from otoscope.report.words.groups import short_groups
 from otoscope.results import NULL_LABELS, NULLS, layer_order, trained_codes
 
@@ -54,8 +54,8 @@ def intro(run: Run) -> str:
         which = f"Layer {named} was" if len(layers) == 1 else f"Layers {named} were"
         said.append(
             f"{which} then rewritten by sparse autoencoders as codes{f' of {width:,} latents' if width else ''}, "
-            "few of them active on each clip. The rest of this page asks what these codes keep, what they lose, "
-            "and whether single latents stand for single physical properties of the sound."
+            f"few of them active on each {row_of(run)}. The rest of this page asks what these codes keep, "
+            "what they lose, and whether single latents stand for single physical properties of the sound."
         )
     return " ".join(said)
 

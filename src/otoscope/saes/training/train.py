@@ -159,10 +159,9 @@ def train_saes(
     change = _Change(
         {} if options.normalise == "none" else fit_normalisers(options.normalise, train.in_order())
     )
-    sample = change(_sample(train, options))
     bank = Bank(
         configs,
-        sample,
+        _sample(train, options, change),
         seeds,
         dtype=place.dtype,
         half=options.precision == "bf16",
@@ -246,12 +245,12 @@ def _train(
             bar.advance()
 
 
-def _sample(train: Source, options: TrainingOptions) -> dict[Layer, Tensor]:
-    """Return the first rows of epoch 0, up to a block of them, for kinds that start from data."""
+def _sample(train: Source, options: TrainingOptions, change: _Change) -> dict[Layer, Tensor]:
+    """Return the first rows of epoch 0, up to a block of them, as training sees them: some kinds start from data."""
     wanted = max(BLOCK_ROWS // options.batch_size, 1) * options.batch_size
     found: list[dict[Layer, Tensor]] = []
     for block in train.blocks(0, batch_size=options.batch_size, data_seed=options.data_seed):
-        found.append(block)
+        found.append(change(block))
         if sum(len(next(iter(part.values()))) for part in found) >= wanted:
             break
     return {layer: torch.cat([part[layer] for part in found])[:BLOCK_ROWS] for layer in train.layers}
