@@ -1,9 +1,9 @@
 """Frames: the SAE of the mean or the mean of the SAE? And does any single latent say more than a single dimension?
 
 Run ``python benchmarks/real_frames.py --whisper FOLDER --fsdd FOLDER --librispeech FOLDER``; killed, it goes on where
-it was. Rows are the 20 ms frames of Whisper tiny.en: LibriSpeech, four stretches of 1 s of each of 251 training speakers
-(about 49,000 frames), and ten other speakers (test-other) to judge on; FSDD, takes 0 to 19, three folds of two of its six
-speakers. Dictionaries learn from the training speakers' frames, or (``rows`` clips) from means: of a second
+it was. Rows are the 20 ms frames of Whisper tiny.en: LibriSpeech, four stretches of 1 s of each of 251 training
+speakers (about 49,000 frames), and ten other speakers (test-other) to judge on; FSDD, takes 0 to 19, three folds of two
+of its six speakers. Dictionaries learn from the training speakers' frames, or (``rows`` clips) from means: of a second
 (LibriSpeech) or a clip (FSDD).
 
 FSDD is looked at once, at layer 3, after LibriSpeech. What has to be so again there, written down before its frames

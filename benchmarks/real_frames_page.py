@@ -1,6 +1,7 @@
 """Fill the part of docs/real.md on frames from benchmarks/real/frames_*.csv and places.csv.
 
-Run ``python benchmarks/real_frames_page.py`` after ``real_frames.py`` and ``real_places.py``; the prose around the tables is written by hand.
+Run ``python benchmarks/real_frames_page.py`` after ``real_frames.py`` and ``real_places.py``; the prose around the
+tables is written by hand.
 """
 
 from __future__ import annotations
