@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from real import add, read
-from real_frames import STRETCH, STRETCHES, is_in, kept_at, librispeech, representations
+from real_frames import STRETCH, STRETCHES, Set, is_in, kept_at, librispeech, representations
 
 from otoscope.saes import SparseAutoencoder, reconstruction_metrics
 
@@ -45,7 +45,7 @@ def main() -> None:
         study(learnt, own, early, asked)
 
 
-def study(learnt, rows, early, asked) -> None:
+def study(learnt: str, rows: Set, early: np.ndarray, asked: argparse.Namespace) -> None:
     """Judge the dictionaries that learnt from one choice of frames."""
     x, heard = rows.layers[LAYER], rows.folds[0].learns[rows.clip]
     fits = heard & rows.used

@@ -122,11 +122,16 @@ def read_run(run: str | Path | RunDirectory) -> Run:
     )
 
 
-def row_of(run: Run) -> str:
-    """Return what dictionaries learn from and their error and sparsity are of: clip, frame or patch."""
-    sections = run.spec.get("saes") or {}
-    own = sections[0] if isinstance(sections, list) else sections
-    return {"frames": "frame", "tokens": "patch"}.get(own.get("rows", ""), "clip")
+def sections(run: Run) -> list[dict[str, Any]]:
+    """Return the spec's sections of dictionaries: a spec of one holds it as it is, of several a list."""
+    saes = run.spec.get("saes") or []
+    return saes if isinstance(saes, list) else [saes]
+
+
+def row_word(run: Run) -> str:
+    """Return what dictionaries learn from, and their error and sparsity are of: clip, frame or patch."""
+    rows = {section.get("rows") for section in sections(run)}  # one run has one
+    return "frame" if "frames" in rows else "patch" if "tokens" in rows else "clip"
 
 
 def metric_of(run: Run) -> str:

@@ -173,12 +173,23 @@ def test_entropy_and_spearman(make_run):
     assert spearman(here.entropy, here.completeness) == pytest.approx(rho, abs=1e-12)
     text = said(folder)["Entropy"]
     assert says(text, round(rho, 2), 11)
-    assert "lower completeness" in text
+    assert "3, factors of higher entropy have lower completeness" in text
     rng = np.random.default_rng(0)
     rewrite(folder, "factor_entropy", lambda t: t.assign(entropy_knn_bits=rng.permutation(len(t))))
     points = entropy_points(run.tables["disentanglement"], table(folder, "factor_entropy"), sparsity=0.95)
     assert abs(spearman(points.entropy, points.completeness)) < 0.5
-    assert "no relation" in said(folder)["Entropy"]
+    text = said(folder)["Entropy"]
+    assert "3, that factors of higher entropy have lower completeness is not shown" in text
+    points = entropy_points(
+        run.tables["disentanglement"], table(folder, "factor_entropy"), score="r2_counted", min_r2=0.1
+    )
+    points = points[(points.layer == 3) & points.counted]
+    expected = stats.permutation_test(
+        [points.completeness.to_numpy()], lambda own: stats.spearmanr(points.entropy, own).statistic,
+        permutation_type="pairings", alternative="less", n_resamples=2000, rng=0,
+    ).pvalue  # fmt: skip
+    told = float(text.split("of that many ")[1].split("\u00a0%")[0]) / 100
+    assert told == pytest.approx(expected, abs=0.04)
 
 
 def test_headlines_of_several_encoders(make_run):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pandas as pd
 from markupsafe import Markup
 
+from otoscope import wording
 from otoscope.report.numbers.means import rows_of
-from otoscope.report.run import Run
+from otoscope.report.run import Run, sections
 from otoscope.report.tables.cells import Column, Table, laid_out
 from otoscope.results import AS_PUBLISHED, NO, NOT_TESTED
 
@@ -56,7 +57,7 @@ def claims_beside(runs: list[Run]) -> Table | None:
     for table in tables.values():
         for claim, statement in table["statement"].items():
             statements.setdefault(str(claim), statement)
-    rows, marked = [], []
+    rows, n_tested, n_differ = [], 0, 0
     for claim, statement in statements.items():
         cells, verdicts = [], set()
         for i in range(len(runs)):
@@ -67,12 +68,13 @@ def claims_beside(runs: list[Run]) -> Table | None:
             row = here.iloc[0]
             verdicts.add(row["holds"])
             cells.append(verdict(row["holds"]) + _small("", row["measured"]))
-        differ = len(verdicts) > 1
-        rows.append([statement, *cells, "yes" if differ else "no" if verdicts and "–" not in cells else "–"])
-        marked += [len(rows) - 1] if differ else []
+        differ = len(verdicts - {NOT_TESTED}) > 1
+        in_all = NOT_TESTED not in verdicts and "–" not in cells
+        rows.append([statement, *cells, "yes" if differ else "no" if in_all else "–"])
+        n_tested, n_differ = n_tested + in_all, n_differ + (differ and in_all)
     columns = ["claim", *(f"{run.name} (“{run.protocol}”)" for run in runs), "verdicts differ?"]
-    n = len(marked)
-    note = f"{n} of {len(rows)} claims get another verdict where the rules change." if len(tables) > 1 else ""
+    note = f"Verdicts differ for {n_differ} of {wording.count(n_tested, 'claim')} that all runs test."
+    note = note if len(tables) > 1 else ""
     return Table("The paper's claims", columns, rows, note, wraps=True)
 
 
@@ -88,11 +90,8 @@ def _rule(text: str) -> Markup:
 
 def _more(run: Run) -> str:
     """Return the settings that most claims need, where the run has fewer sparsities or seeds."""
-    saes = run.spec.get("saes") or {}
-    saes = saes[0] if isinstance(saes, list) and saes else saes
-    if not isinstance(saes, dict) or (
-        len(saes.get("sparsities") or []) >= 3 and len(saes.get("seeds") or []) >= 3
-    ):
+    first = next(iter(sections(run)), None)
+    if first is None or all(len(first.get(name) or []) >= 3 for name in ("sparsities", "seeds")):
         return ""
     wanted = "--set saes.sparsities=[0.75,0.8,0.85,0.9,0.95,0.99] --set saes.seeds=[0,1,2]"
     return (

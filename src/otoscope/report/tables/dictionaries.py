@@ -5,7 +5,7 @@ from __future__ import annotations
 from otoscope import wording
 from otoscope.report.numbers.dictionaries import recurring
 from otoscope.report.numbers.means import rows_of
-from otoscope.report.run import Run, metric_of, row_of
+from otoscope.report.run import Run, metric_of, row_word
 from otoscope.report.tables.cells import (
     ENCODER,
     LAYER,
@@ -38,23 +38,22 @@ def _health(run: Run) -> Table | None:
         LAYER,
         SPARSITY,
         *where(table["seed"].nunique() > 1, ("seed", lambda r: str(r.seed))),
-        ("verdict", lambda r: r.verdict.split("; the error still fell")[0]),  # which "converged" says
+        ("verdict", lambda r: r.verdict),
         ("alive, on training rows", lambda r: f"{r.alive:,.0f} of {r.n_latents:,.0f}"),
         ("silent on held-out rows", lambda r: f"{r.dead_held_out:,.0f}"),
         ("on in over half", lambda r: f"{r.dense:,.0f}"),
         ("FVU", lambda r: wording.percent(r.fvu)),
         ("FVU of PCA, as many components", lambda r: f"{wording.percent(r.pca_fvu)} ({r.pca_k:,.0f})"),
-        ("converged", lambda r: _converged(r.converged, r.tail_slope)),
         ("best epoch", lambda r: _epochs(r.best_epoch, r.epochs)),
     ]
     trained, held_out = int(table["alive_rows"].max()), int(table["held_out_rows"].max())
     note = (
         f"Alive: active in at least one of {wording.count(trained, 'training row')}; silent: active in none of "
         f"{wording.count(held_out, 'held-out row')}, which alone does not make a latent dead. On in over half of the "
-        f"training rows: such a latent says nearly the same about every {row_of(run)}. What is said of codes of a "
+        f"training rows: such a latent says nearly the same about every {row_word(run)}. What is said of codes of a "
         "collapsed dictionary is not a statement about sparse codes. Healthy: neither collapsed nor worn; it says "
-        "nothing of what latents hold. Converged: how much the validation error still fell over the last tenth of "
-        "training, in brackets, is little; its best may be the last epoch all the same."
+        "nothing of what latents hold. Where the validation error still fell by 1 % or more over the last tenth of "
+        "training, the verdict says so; the best epoch may be the last one all the same."
     )
     return laid_out(
         "Health of the dictionaries",
@@ -160,12 +159,6 @@ def _stability(run: Run) -> Table | None:
 
 def _outliers(n: float, share: float) -> str:
     return f"{n:,.0f} ({wording.percent(share, 0)})" if n else "none"
-
-
-def _converged(converged: bool, slope: float) -> str:
-    """``yes (fell 0.3 %)``."""
-    said = "yes" if converged else "no"
-    return said if slope != slope else f"{said} ({wording.percent(max(slope, 0.0))})"
 
 
 def _epochs(best: float, epochs: float) -> str:

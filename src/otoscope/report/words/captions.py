@@ -20,7 +20,7 @@ from otoscope.report.run import (
     min_r2,
     n_top,
     r2_kind,
-    row_of,
+    row_word,
     unequal_selection,
 )
 from otoscope.results import (
@@ -58,7 +58,7 @@ def _figure1(run: Run) -> Caption:
     pca = pca_errors(run)
     if pca is not None and not pca[error].isna().all():
         line = "Dotted" if pca["sparsity"].nunique() > 1 else "Short bars"
-        seeds += f" {line}: principal components (PCA), as many as latents are active on a {row_of(run)}."
+        seeds += f" {line}: principal components (PCA), as many as latents are active on a {row_word(run)}."
     places = _places(run, "sae_probing")
     whiskers = (
         ", thin upright lines are 95\u00a0% intervals" if len(places) <= 3 and not few_groups(run) else ""
@@ -91,7 +91,7 @@ def _figure1(run: Run) -> Caption:
         f"of probe on the codes of those layers; {dense}{whiskers}. “What the codes lose”: {lost}{seeds}{pale}",
         "A layer far above chance holds the label in a form that a linear model can read. Where a solid curve "
         "stays near the dense level of its colour, the codes keep what the probe needs. Towards the right fewer "
-        f"latents are active on each {row_of(run)}, so the error should rise.",
+        f"latents are active on each {row_word(run)}, so the error should rise.",
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from otoscope import wording
+from otoscope.claims.evidence import LEVEL, negative_rank_correlation
 from otoscope.report.numbers.details import free_shares, problem_counts
 from otoscope.report.numbers.dictionaries import collapse
 from otoscope.report.numbers.factors import best_factors, entropy_points, spearman
@@ -16,6 +17,9 @@ from otoscope.report.numbers.means import rows_of
 from otoscope.report.run import Run, completeness_of, empty_counts, entropy_of, in_sample, min_r2, score_of
 from otoscope.report.words.finding import Finding, not_tested, place_of
 from otoscope.results import DENSE, NULL_LABELS, NULLS, entropy_column, nearest_sparsity, trained_codes
+
+PERMUTATIONS = 10_000
+"""By which the finding on entropy is judged, as the claim is (`otoscope.claims.claims`)."""
 
 
 def factor_findings(run: Run) -> list[Finding | None]:
@@ -189,16 +193,18 @@ def _entropy(run: Run) -> Finding | None:
     rho, n = spearman(points["entropy"], points["completeness"]), len(points)
     if math.isnan(rho):
         return None
-    chance = min(1.96 / math.sqrt(n - 1), 1.0)  # the normal approximation to rho of two unrelated rankings
+    points = points.sort_values("factor")
+    _, p = negative_rank_correlation(
+        points["entropy"].to_numpy(),
+        points["completeness"].to_numpy(),
+        n_permutations=PERMUTATIONS,
+        seed=[run.spec.get("seed", 0), 0],
+    )
     noun = "factor" if floor is None else "predicted factor"
-    numbers = f"Spearman's ρ = {wording.number(rho)} over {wording.count(n, noun)}"
-    text = f"In {place_of(run, *place)}, "
-    if abs(rho) < chance:
-        text += f"no relation of a factor's entropy and its completeness is shown: {numbers}; unrelated rankings of "
-        text += f"that many reach ±{wording.number(chance)} by chance."
-    else:
-        text += f"factors of higher entropy have {'lower' if rho < 0 else 'higher'} completeness: {numbers}; "
-        text += f"unrelated rankings stay within ±{wording.number(chance)} in 95\u00a0% of cases."
+    lower = "factors of higher entropy have lower completeness"
+    text = f"In {place_of(run, *place)}, " + (lower if p < LEVEL else f"that {lower} is not shown")
+    text += f": Spearman's ρ = {wording.number(rho)} over {wording.count(n, noun)}; of unrelated rankings of that many "
+    text += f"{wording.percent(p)} come out as low."
     if entropy_of(run) == entropy_column("knn") and entropy["mixed"].any():
         text += f" Left out, since most of their values are tied: {_some(entropy.loc[entropy['mixed'], 'factor'])}."
     return Finding("Entropy", text)

@@ -11,7 +11,7 @@ from otoscope.report.numbers.dictionaries import COLLAPSED, STATES, LayerHealth,
 from otoscope.report.numbers.groups import few_groups, group_noun, sides
 from otoscope.report.numbers.headlines import FEWEST_FACTORS, headlines, representations, studied_layers
 from otoscope.report.numbers.means import rows_of
-from otoscope.report.run import Run, in_sample, metric_of, r2_kind, row_of
+from otoscope.report.run import Run, in_sample, metric_of, r2_kind, row_word, sections
 from otoscope.report.words.groups import short_groups
 from otoscope.results import NULL_LABELS, NULLS, layer_order, trained_codes
 
@@ -48,13 +48,13 @@ def intro(run: Run) -> str:
     said.append(f"Linear probes ask which layers hold {hold}.")
     layers = sorted({layer for _, layer in studied_layers(run)}, key=layer_order)
     if layers:
-        sections = _sections(run)
-        width = sections[0].get("n_latents") if len(sections) == 1 else None
+        own = sections(run)
+        width = own[0].get("n_latents") if len(own) == 1 else None
         named = wording.listing([str(layer) for layer in layers])
         which = f"Layer {named} was" if len(layers) == 1 else f"Layers {named} were"
         said.append(
             f"{which} then rewritten by sparse autoencoders as codes{f' of {width:,} latents' if width else ''}, "
-            f"few of them active on each {row_of(run)}. The rest of this page asks what these codes keep, "
+            f"few of them active on each {row_word(run)}. The rest of this page asks what these codes keep, "
             "what they lose, and whether single latents stand for single physical properties of the sound."
         )
     return " ".join(said)
@@ -203,7 +203,7 @@ def settings(run: Run) -> list[tuple[str, str]]:
         *((f"{name[:1].upper()}{name[1:]}", text) for name, text in _who(run)),
         ("Encoders", wording.listing(_encoders(run))),
         ("Probes", _probes(run)),
-        ("Autoencoders", "; ".join(_autoencoders(section) for section in _sections(run))),
+        ("Autoencoders", "; ".join(_autoencoders(section) for section in sections(run))),
         ("Factors", str((spec.get("factors") or {}).get("name", ""))),
         ("Versions", ", ".join(versions)),
     ]
@@ -233,12 +233,6 @@ def _who(run: Run) -> list[tuple[str, str]]:
 
 def _encoders(run: Run) -> list[str]:
     return [str(encoder.get("name")) for encoder in run.spec.get("encoders") or []]
-
-
-def _sections(run: Run) -> list[dict[str, Any]]:
-    """Return the sections of dictionaries: a spec of one holds it as it is, of several a list."""
-    saes = run.spec.get("saes") or []
-    return saes if isinstance(saes, list) else [saes]
 
 
 def _autoencoders(saes: dict[str, Any]) -> str:
